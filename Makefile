@@ -1,0 +1,14 @@
+# Short names for what bootstrap.py does; nothing needs make.
+PYTHON ?= python3
+
+.PHONY: demo test check verify bench
+demo test check:
+	$(PYTHON) bootstrap.py $@
+
+# everything, the slow tests and the examination of each task included
+verify: check
+	$(PYTHON) bootstrap.py test -m ""
+	.venv/bin/mlgym check
+
+bench:
+	$(PYTHON) bootstrap.py bench

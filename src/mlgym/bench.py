@@ -1,0 +1,30 @@
+"""A grid of episodes in one folder: what is done is read, what is missing is run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mlgym.episode import Say, run_episode
+from mlgym.launchers import Launcher, in_process
+from mlgym.records import Attempt, EpisodeSpec, Result, Step
+from mlgym.store import episode_folder
+
+OnStep = Callable[[EpisodeSpec, Step, Attempt | None], None]
+
+
+def run_grid(
+    specs: list[EpisodeSpec],
+    run: Path,
+    *,
+    launcher: Launcher = in_process,
+    on_step: OnStep = lambda *_: None,
+    say: Callable[[EpisodeSpec, str], None] = lambda *_: None,
+) -> Iterator[tuple[EpisodeSpec, Result]]:
+    """Run (or go on with, or read) every episode of `specs` under the folder `run`; yields them as they end."""
+
+    def one(spec: EpisodeSpec) -> Result:
+        tell: Say = lambda note: say(spec, note)  # noqa: E731
+        return run_episode(
+            spec, episode_folder(run, spec), on_step=lambda step, attempt: on_step(spec, step, attempt), say=tell
+        )
+
+    return launcher(one, specs)

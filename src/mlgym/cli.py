@@ -1,0 +1,405 @@
+"""The command line: thin verbs over the library. Errors are one sentence and an exit code; `--debug` shows the rest."""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlgym.errors import MlgymError, UsageError
+
+if TYPE_CHECKING:
+    from mlgym.records import Attempt, EpisodeSpec, Result, Split, Step
+
+app = typer.Typer(
+    help="An environment and a benchmark for agents that do machine-learning research.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+TaskName = Annotated[str, typer.Argument(help="A task's name (see 'mlgym tasks') or a task folder's path.")]
+TaskNames = Annotated[list[str] | None, typer.Argument(help="Names or folders; all shipped tasks when left out.")]
+SandboxName = Annotated[str, typer.Option("--sandbox", help="auto, bubblewrap or local (no isolation).")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.callback()
+def options(debug: Debug = False) -> None:
+    """An environment and a benchmark for agents that do machine-learning research."""
+
+
+@app.command()
+def tasks(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the tasks: metric, baseline and best known score."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mlgym.report.console import number
+    from mlgym.task import list_tasks
+
+    found = list_tasks()
+    if as_json:
+        rows = [
+            {"name": t.name, "version": t.version, "title": t.title, "metric": t.metric, "direction": t.direction,
+             "anchors": t.anchors and t.anchors.model_dump()} for t in found
+        ]  # fmt: skip
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("task", "what", "metric", "direction", "baseline (test)", "best known"):
+        table.add_column(name)
+    for t in found:
+        base, best = (t.anchors.baseline["test"], t.anchors.best) if t.anchors else (None, None)
+        table.add_row(t.name, t.title, t.metric, t.direction, number(base), number(best))
+    Console().print(table)
+
+
+AgentName = Annotated[
+    str,
+    typer.Option(
+        "-a", "--agent", help="react, tuner, nop, oracle, replay or module:function; options: react?window=5."
+    ),
+]
+ModelName = Annotated[
+    str,
+    typer.Option("-m", "--model", help="openai/…, anthropic/…, openrouter/…, vllm/…, ollama/… or scripted/…."),
+]
+Seeds = Annotated[int, typer.Option("-k", "--seeds", min=1, help="Episodes a task, with the seeds 0 to K-1.")]
+Concurrent = Annotated[int, typer.Option("-n", "--concurrent", min=1, help="Episodes at once.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="The run's folder; ./runs/NAME when left out.")]
+BaseUrl = Annotated[str, typer.Option("--base-url", help="Address of an OpenAI-compatible server.")]
+Sampling = Annotated[list[str] | None, typer.Option("-M", help="Sampling, such as temperature=0.2; may be repeated.")]
+Feedback = Annotated[str, typer.Option("--feedback", help="The split that validate shows; 'test' as the original did.")]
+
+
+@app.command()
+def run(
+    task: TaskName,
+    agent: AgentName = "",
+    model: ModelName = "",
+    seeds: Seeds = 1,
+    concurrent: Concurrent = 1,
+    output: Output = None,
+    base_url: BaseUrl = "",
+    sampling: Sampling = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps an episode.")] = None,
+    money: Annotated[float | None, typer.Option("--money", min=0, help="Dollars an episode.")] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="Tokens an episode.")] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="Seconds of commands an episode.")] = None,
+    tools: Annotated[str, typer.Option("--tools", help="The set of tools: modern or classic.")] = "modern",
+    feedback: Feedback = "validation",
+    sandbox: SandboxName = "auto",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Run an agent on a task; the same command again goes on where it was stopped."""
+    from mlgym.models import default_limits
+    from mlgym.records import EpisodeSpec
+    from mlgym.store import method, slug
+    from mlgym.task import load_task
+
+    loaded = load_task(task)
+    given = {"steps": steps, "money": money, "tokens": tokens, "seconds": seconds}
+    limits = loaded.episode_limits.model_copy(update={k: v for k, v in given.items() if v is not None})
+    if model:
+        limits, sentence = default_limits(model, base_url, limits)
+        if sentence and not quiet:
+            print(sentence)
+    settings = _sampling(sampling or [])
+    folder = str(Path(task).resolve()) if Path(task).is_dir() else task
+    specs = [
+        EpisodeSpec(
+            task=folder,
+            version=loaded.version,
+            agent=agent or ("react" if model else "tuner"),
+            model=model,
+            sampling=settings,
+            base_url=base_url,
+            tools=tools,
+            seed=seed,
+            sandbox=sandbox,
+            feedback=_split(feedback),
+            limits=limits,
+        )
+        for seed in range(seeds)
+    ]
+    target = output or Path("runs") / slug(f"{loaded.name}-{method(specs[0])}")
+    _run(specs, target, concurrent, "none" if quiet else "steps")
+
+
+@app.command()
+def demo(output: Output = None, seeds: Seeds = 1, sandbox: SandboxName = "auto", debug: Debug = False) -> None:
+    """Run the agent `tuner` (no language model) on battle-of-sexes and house-price and print the table."""
+    from mlgym.records import EpisodeSpec
+    from mlgym.task import load_task
+
+    specs = [
+        EpisodeSpec(
+            task=task.name,
+            version=task.version,
+            agent=f"tuner?trials={trials}",
+            seed=seed,
+            sandbox=sandbox,
+            limits=task.episode_limits,
+        )
+        for task, trials in ((load_task("battle-of-sexes"), 20), (load_task("house-price"), 6))
+        for seed in range(seeds)
+    ]
+    with tempfile.TemporaryDirectory(prefix="mlgym-demo-") as fresh:
+        _run(specs, output or Path(fresh), 2, "attempts", stored=output is not None)
+
+
+def _sampling(items: list[str]) -> dict[str, Any]:
+    from mlgym.names import value
+
+    settings: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not key or not equals:
+            raise UsageError(f"-M takes key=value, not '{item}'.")
+        settings[key] = value(text)
+    return settings
+
+
+def _split(name: str) -> "Split":
+    splits: dict[str, Split] = {"validation": "validation", "test": "test"}
+    if name not in splits:
+        raise UsageError(f"--feedback is validation or test, not '{name}'.")
+    return splits[name]
+
+
+def _run(specs: "list[EpisodeSpec]", target: Path, concurrent: int, detail: str, stored: bool = True) -> None:
+    """Run a grid with its live display, then print the table and what to type next.
+
+    `detail` is steps (each with its action and observation), attempts (a line each) or none.
+    """
+    from rich.console import Console
+
+    from mlgym.bench import run_grid
+    from mlgym.grading.prepare import prepare
+    from mlgym.launchers import in_process, threads
+    from mlgym.records import better
+    from mlgym.report import console as show
+    from mlgym.store import episode_folder
+    from mlgym.task import load_task
+
+    out = Console(highlight=False)
+    loaded = {spec.task: load_task(spec.task) for spec in specs}
+    for task in loaded.values():
+        prepare(task, say=lambda line: out.print(line, markup=False))
+    best: dict[str, float | None] = {}
+
+    def on_step(spec: "EpisodeSpec", step: "Step", attempt: "Attempt | None") -> None:
+        task, key = loaded[spec.task], spec.model_dump_json()
+        value = attempt.validation[task.metric] if attempt and attempt.valid and attempt.validation else None
+        old = best.get(key)
+        if value is not None and (old is None or better(value, old, task.direction)):
+            best[key] = value
+        if detail == "steps":
+            out.print(show.live(spec, step, best.get(key), len(specs) > 1), end="")
+        elif detail == "attempts" and value is not None:
+            name = f"{task.name} seed {spec.seed}"
+            out.print(f"{name}: step {step.n}, {task.metric} {show.number(value)}, best {show.number(best[key])}")
+
+    def say(spec: "EpisodeSpec", note: str) -> None:
+        out.print(f"{loaded[spec.task].name} seed {spec.seed}: {note}", style="yellow", markup=False)
+
+    launcher = threads(concurrent) if concurrent > 1 and len(specs) > 1 else in_process
+    done: dict[str, Result] = {}
+    for spec, result in run_grid(specs, target, launcher=launcher, on_step=on_step, say=say):
+        done[spec.model_dump_json()] = result
+        line = f"{loaded[spec.task].name} {spec.agent} seed {spec.seed}: {result.ended} after {result.steps} steps"
+        out.print(f"{line}{'; ' + result.why if result.why else ''}", markup=False)
+    rows = [(spec, done[spec.model_dump_json()]) for spec in specs]
+    out.print()
+    out.print(show.results(rows, {name: task.metric for name, task in loaded.items()}))
+    if not stored:
+        out.print("\nNext: mlgym run blotto -a tuner, or with a language model: mlgym run blotto -m PROVIDER/NAME")
+        return
+    if len(rows) == 1 and detail == "steps":
+        _difference(episode_folder(target, specs[0]), rows[0][1])
+    out.print(f"\nStored in {target}. Next: mlgym show {target}, mlgym show {target} --diff", markup=False)
+
+
+def _difference(folder: Path, result: "Result") -> None:
+    """The best attempt of the episode in `folder` against the starter."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    from mlgym.report import console as show
+    from mlgym.store import Episode
+    from mlgym.task import load_task
+
+    attempt, store = show.chosen_attempt(result), Episode.read(folder)
+    text = show.difference(load_task(store.spec.task).workspace, store, attempt) if attempt else ""
+    if text:
+        Console().print("\nThe best attempt against the starter:")
+        Console().print(Syntax(text, "diff", theme="ansi_dark", background_color="default"))
+
+
+@app.command()
+def prepare(names: TaskNames = None, debug: Debug = False) -> None:
+    """Fetch and prepare all that needs a network; afterwards MLGYM_OFFLINE=1 makes no connection."""
+    from mlgym.grading.prepare import prepare as make
+    from mlgym.task import list_tasks, load_task
+
+    for task in [load_task(name) for name in names] if names else list_tasks():
+        made = make(task, say=print)
+        print(f"{task.name}: ready{', ' + made.data + ' data' if made.data else ''}")
+
+
+@app.command()
+def check(names: TaskNames = None, sandbox: SandboxName = "auto", debug: Debug = False) -> None:
+    """Check tasks: baseline as recorded, answers out of reach, forgeries score nothing."""
+    from mlgym.check import check_task
+    from mlgym.task import list_tasks
+
+    failed = 0
+    for name in names or [task.name for task in list_tasks()]:
+        for finding in check_task(name, sandbox, say=lambda line: print(line, file=sys.stderr)):
+            failed += not finding.ok
+            print(f"{'ok  ' if finding.ok else 'FAIL'} {Path(name).name}: {finding.what}: {finding.seen}".rstrip(": "))
+    if failed:
+        raise UsageError(f"{failed} checks failed: see the lines that begin with FAIL.")
+
+
+@app.command()
+def grade(
+    task: TaskName,
+    folder: Annotated[Path, typer.Argument(help="A folder with the submission's files.", exists=True, file_okay=False)],
+    sandbox: SandboxName = "auto",
+    debug: Debug = False,
+) -> None:
+    """Grade a folder as a submission, on both splits."""
+    from mlgym.check import grade_folder
+
+    for split, verdict in grade_folder(task, folder, sandbox, say=lambda line: print(line, file=sys.stderr)):
+        print(f"{split}: {json.dumps(verdict.scores) if verdict.valid else 'no valid score, because ' + verdict.why}")
+        if not verdict.valid:
+            raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    episode: Annotated[str, typer.Argument(help="'last', an episode's folder or a run's folder.")] = "last",
+    diff: Annotated[bool, typer.Option("--diff", help="The best attempt against the starter.")] = False,
+    files: Annotated[
+        Path | None, typer.Option("--files", help="Lay the best attempt's files into a new folder.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show an episode: its steps, attempts and result."""
+    from mlgym.store import episodes
+
+    found = list(episodes(_last() if episode == "last" else Path(episode)))
+    if not found:
+        raise UsageError(f"There is no episode in {episode}; 'mlgym run' makes one.")
+    if files and len(found) > 1:
+        raise UsageError(f"{episode} holds {len(found)} episodes; --files takes one of their folders.")
+    for folder in found:
+        if diff or files:
+            _show_best(folder, files)
+        else:
+            _show_steps(folder, len(found) == 1)
+
+
+def _show_best(folder: Path, into: Path | None) -> None:
+    """The best attempt: its difference from the starter, or its files."""
+    from mlgym.report.console import chosen_attempt
+    from mlgym.store import Episode
+
+    store = Episode.read(folder)
+    result = store.result
+    if result is None:
+        raise UsageError(f"The episode in {folder} has not ended; the command that began it goes on with it.")
+    attempt = chosen_attempt(result)
+    if attempt is None:
+        raise UsageError(f"The episode in {folder} has no valid attempt.")
+    if into is None:
+        _difference(folder, result)
+        return
+    if into.exists():
+        raise UsageError(f"{into} is there already; --files makes a new folder.")
+    into.mkdir(parents=True)
+    store.checkout({**attempt.code, **attempt.files}, into)
+    print(f"The files of attempt {attempt.n} lie in {into}.")
+
+
+def _show_steps(folder: Path, steps_too: bool) -> None:
+    """The steps of an episode, and how it ended."""
+    from rich.console import Console
+
+    from mlgym.report import console as text
+    from mlgym.store import Episode
+    from mlgym.task import load_task
+
+    out = Console(highlight=False)
+    store = Episode.read(folder)
+    spec, result, steps = store.spec, store.result, store.steps()
+    out.print(str(folder), style="bold", markup=False)
+    for step in steps if steps_too else ():
+        out.print(text.live(spec, step, None, False), end="")
+    if result is None:
+        out.print(f"{len(steps)} steps so far, not ended: the command that began it goes on with it.")
+        return
+    out.print(text.results([(spec, result)], {spec.task: load_task(spec.task).metric}))
+    for note in filter(None, (result.why, *result.notes)):
+        out.print(note, style="yellow", markup=False)
+
+
+def _last() -> Path:
+    found = sorted(Path("runs").glob("*/*/*/*/spec.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError("There is no run in ./runs yet; 'mlgym run TASK' makes one.")
+    return found[-1].parent
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Say what works on this machine, and what to do about the rest."""
+    from mlgym import doctor as machine
+
+    findings = machine.report()
+    print(machine.as_json(findings) if as_json else machine.as_text(findings))
+
+
+def main() -> None:
+    """The entry point: reads `.env`, maps every failure to one sentence and an exit code."""
+    from dotenv import load_dotenv
+
+    debug = "--debug" in sys.argv
+    load_dotenv(Path(".env"))
+    try:
+        code = app(standalone_mode=False)  # the code of a typer.Exit
+    except MlgymError as error:
+        _fail(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        _fail("Interrupted; the same command goes on.", 130, debug)
+    except Exception as error:
+        _unexpected(error, debug)
+    else:
+        sys.exit(code or 0)
+
+
+def _unexpected(error: Exception, debug: bool) -> None:
+    """Click's own usage errors in a sentence; anything else with its traceback in a log file."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        _fail(str(error.format_message()), int(error.exit_code), debug)
+    with tempfile.NamedTemporaryFile("w", prefix="mlgym-error-", suffix=".log", delete=False) as log:
+        log.write(traceback.format_exc())
+    _fail(f"mlgym failed ({type(error).__name__}: {error}); the traceback is in {log.name}.", 1, debug)
+
+
+def _fail(sentence: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(sentence, file=sys.stderr)
+    sys.stdout.flush()
+    if code == 130:
+        os._exit(code)  # worker threads may still wait for their sandboxes, which end with this process
+    sys.exit(code)

@@ -1,0 +1,374 @@
+"""The environment: one task in one sandbox, one tool call a step, graded where the agent cannot reach.
+
+`gymnasium.make("mlgym/battle-of-sexes-v1")` works once this module (or `mlgym` after gymnasium) is imported, and
+`gymnasium.make("mlgym.env:mlgym/battle-of-sexes-v1")` in any process. That registration adds the wrappers `Limited`
+(steps and command seconds) and `Progress` (the reward); the bare environment pays 0.0.
+"""
+
+import contextlib
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+from gymnasium.envs.registration import WrapperSpec
+
+from mlgym import tools as toolbox
+from mlgym.cache import cache_dir
+from mlgym.errors import GradingError, SandboxError, UsageError
+from mlgym.grading import Grader, Verdict, collect
+from mlgym.grading.prepare import Prepared, prepare
+from mlgym.metrics import progress
+from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
+from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
+from mlgym.sandbox.shell import Shell
+from mlgym.sandbox.tar import SubmissionRefused, write_tar
+from mlgym.task import Anchors, Task, list_tasks, load_task
+
+CODE_BYTES = 1_000_000
+END = "end"
+
+
+class AnyText(gymnasium.spaces.Text):
+    """Any text, and `Action` records; `sample()` gives only `ls`, `pwd` and `validate`."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(max_length=2**31 - 1, min_length=0, seed=seed)
+
+    def contains(self, x: Any) -> bool:
+        """Whether `x` is text or an Action."""
+        return isinstance(x, str | Action)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """One of three harmless actions."""
+        return str(self.np_random.choice(["ls", "pwd", "validate"]))
+
+
+class ResearchEnv(gymnasium.Env[str, str | Action]):
+    """One task, one sandbox, one tool call a step; reward 0.0 (the wrapper `Progress` pays).
+
+    `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic";
+    `feedback` the split that `validate` shows. Action: a text (a command line) or an Action. Observation: text.
+    The Action `end` (args: reason) ends the episode, graded as it stands. `info` has `observation` (the record as a
+    dictionary), `attempt` (when the step graded one), `final` (at the end) and `scored` (False after a fault of the
+    infrastructure, with `boundary` and `why`). Raises UsageError for an unknown task, SandboxError where
+    nothing isolates.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 - Gymnasium declares it so
+
+    def __init__(
+        self,
+        task: str | Path | Task,
+        *,
+        sandbox: str = "auto",
+        tools: str = "modern",
+        feedback: Split = "validation",
+        limits: Limits | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.task = task if isinstance(task, Task) else load_task(task)
+        self.tools = toolbox.toolset(tools)
+        self.classic = tools == "classic"
+        self.feedback: Split = feedback
+        self.limits = limits or self.task.episode_limits
+        self.render_mode = render_mode
+        self.backend = choose(sandbox)
+        self.action_space = AnyText()
+        self.observation_space = AnyText()
+        self.attempts: list[Attempt] = []
+        self.frozen: dict[int, Path] = {}
+        self.command_s = 0.0
+        self.grader_s = 0.0
+        self.recorded: dict[int, Attempt] = {}
+        self.replayed: Step | None = None
+        self.prepared: Prepared | None = None
+        self._grader: Grader | None = None
+        self._steps = 0
+        self._text = ""
+        self._final: Attempt | None = None
+        self._open = contextlib.ExitStack()
+        self._session: toolbox.Session | None = None
+
+    @property
+    def session(self) -> toolbox.Session:
+        """The open session; raises UsageError before `reset`."""
+        if self._session is None:
+            raise UsageError("The environment has no episode yet: call reset() first.")
+        return self._session
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start a fresh sandbox with the task's workspace; the observation is the brief as text."""
+        super().reset(seed=seed)
+        self._stop_episode()
+        if self.prepared is None:
+            self.prepared = prepare(self.task)
+            self._grader = Grader(self.prepared, self.backend.name)
+        self.attempts, self.frozen, self._final, self._steps = [], {}, None, 0
+        self.command_s = self.grader_s = 0.0
+        self.scratch = self._open.enter_context(scratch(cache_dir() / "scratch"))
+        shell = self._open_shell(self.prepared)
+        self._session = toolbox.Session(shell, self.limits, self._grade, self.baseline(self.feedback), {})
+        self.brief = self._brief(seed or 0)
+        self._text = render_brief(self.brief)
+        return self._text, {"scored": True}
+
+    def step(self, action: str | Action) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Run one tool call; a fault of the sandbox or the grader truncates the episode, unscored."""
+        session = self.session
+        self._steps += 1
+        graded, grader_before, began = len(self.attempts), self.grader_s, time.perf_counter()
+        info: dict[str, Any] = {"scored": True}
+        truncated = False
+        action = self._action(action)
+        try:
+            if action.tool == END:
+                reason = str(action.args.get("reason", "gave_up"))
+                info.update(self.end(reason))
+                session.ended, truncated = reason == "gave_up", reason != "gave_up"
+                observation = Observation(text=f"The episode ended: {reason}.", status="end", tool=END)
+            else:
+                observation = toolbox.call(session, action, self.tools)
+        except (SandboxError, GradingError) as error:
+            observation = Observation(text=str(error), status="error", tool=action.tool)
+            info.update(_fault(error))
+            truncated = True
+        self.command_s = time.perf_counter() - began - (self.grader_s - grader_before)
+        if self.replayed is not None:
+            self.command_s, self.replayed = self.replayed.command_s, None
+        if self.classic and not session.ended and not truncated:
+            left = None if self.limits.steps is None else self.limits.steps - self._steps
+            trailer = toolbox.footer(session, self._steps, left)
+            observation = observation.model_copy(update={"text": f"{observation.text}\n{trailer}"})
+        info["observation"] = observation.model_dump()
+        if len(self.attempts) > graded:
+            info["attempt"] = self.attempts[-1].model_dump()
+        if session.ended and self._final is not None:
+            info["final"] = self._final.model_dump()
+        self._text = observation.text
+        return observation.text, 0.0, session.ended, truncated, info
+
+    def end(self, reason: str) -> dict[str, Any]:
+        """`finish`, as what `info` says of it; a fault of sandbox or grader leaves the episode unscored."""
+        try:
+            final = self.finish(reason).model_dump()
+        except (GradingError, SandboxError) as error:
+            return {"ended": reason, **_fault(error)}
+        return {"ended": reason, "attempt": final, "final": final}
+
+    def finish(self, reason: str) -> Attempt:
+        """Grade the state as it stands, once; later calls return the same attempt. `reason` says how it ended."""
+        if self._final is None:
+            self._grade("end", reason)
+        assert self._final is not None
+        return self._final
+
+    def render(self) -> str | None:
+        """The last observation, with render_mode "ansi"."""
+        return self._text if self.render_mode == "ansi" else None
+
+    def close(self) -> None:
+        """End the sandbox and the grader."""
+        self._stop_episode()
+        if self._grader:
+            self._grader.close()
+        self._grader, self.prepared = None, None
+
+    def baseline(self, split: Split) -> Scores:
+        """The starter's measured scores on a split, from the task's anchors; empty where there are none."""
+        return {self.task.metric: self.anchors.baseline[split]} if self.anchors else {}
+
+    @property
+    def anchors(self) -> Anchors | None:
+        """The task's anchors; None where it has none, or where its data was generated: they belong to the real data."""
+        return None if self.prepared and self.prepared.data else self.task.anchors
+
+    def progress(self, scores: Scores | None, split: Split) -> float | None:
+        """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
+        anchors = self.anchors
+        if anchors is None:
+            return None
+        return progress(
+            None if scores is None else scores.get(self.task.metric),
+            baseline=anchors.baseline[split],
+            baseline_test=anchors.baseline["test"],
+            best=anchors.best,
+            direction=self.task.direction,
+            scale=anchors.scale,
+        )
+
+    def score_on_test(self, attempt: Attempt, files: Path) -> Attempt:
+        """`attempt` with its test scores, graded from a folder of its files; raises GradingError."""
+        if not attempt.valid or attempt.test is not None:
+            return attempt
+        verdict = self._verdict(files, "test")
+        return attempt.model_copy(update={"test": verdict.scores})
+
+    def _action(self, action: str | Action) -> Action:
+        if isinstance(action, str):
+            return toolbox.parse(action, self.tools)
+        if not action.tool:
+            parsed = toolbox.parse(str(action.args.get("text", "")), self.tools)
+            return parsed.model_copy(update={"thought": action.thought, "id": action.id, "call": action.call})
+        return action
+
+    def _open_shell(self, prepared: Prepared) -> Shell:
+        folder = self.scratch / "workspace"
+        folder.mkdir()
+        limits = SandboxLimits(memory_mb=self.task.limits.memory_mb)
+        data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
+        spec = SandboxSpec(folder, prepared.env, (*data, *toolbox.lint_binds()), {}, limits)
+        shell = self._open.enter_context(open_shell(self.backend, spec))
+        shell.unpack(write_tar(self.task.workspace), shell.workspace)
+        return shell
+
+    def _verdict(self, files: Path, split: Split) -> Verdict:
+        assert self._grader is not None
+        began = time.perf_counter()
+        try:
+            return self._grader.grade(files, split)
+        finally:
+            self.grader_s += time.perf_counter() - began
+
+    def _grade(self, kind: Literal["validate", "submit", "end"], reason: str = "") -> Attempt:
+        """Freeze the submission and grade it: `validate` on the feedback split, the end on both."""
+        number = len(self.attempts)
+        files, code, why = self._freeze(number)
+        attempt = self.recorded.get(number)
+        if attempt is None:
+            attempt = Attempt(n=number, step=self._steps, kind=kind, files=files, code=code, why=why or reason)
+            if not why:
+                attempt = self._graded(attempt, self.frozen[number])
+            if kind != "validate" and not attempt.valid:
+                attempt = self._fallback(attempt)
+        self.attempts.append(attempt)
+        if kind != "validate":
+            self._final = attempt
+        return attempt
+
+    def _graded(self, attempt: Attempt, folder: Path) -> Attempt:
+        verdict = self._verdict(folder, self.feedback)
+        if not verdict.valid:
+            return attempt.model_copy(update={"why": verdict.why})
+        attempt = attempt.model_copy(update={"valid": True, "validation": verdict.scores})
+        if self.feedback == "test":
+            return attempt.model_copy(update={"test": verdict.scores})
+        return attempt if attempt.kind == "validate" else self.score_on_test(attempt, folder)
+
+    def _fallback(self, attempt: Attempt) -> Attempt:
+        """The last valid attempt standing in for an invalid end."""
+        valid = [a for a in self.attempts if a.valid]
+        if not valid:
+            return attempt
+        last = valid[-1]
+        number = attempt.n
+        self.frozen[number] = self.frozen[last.n]
+        attempt = attempt.model_copy(update={**_graded_fields(last), "fallback": True})
+        return self.score_on_test(attempt, self.frozen[number])
+
+    def _freeze(self, number: int) -> tuple[dict[str, str], dict[str, str], str]:
+        """The submission's files in a fresh folder, the sources beside it, and why there is none."""
+        folder = self.scratch / f"attempt-{number}"
+        code: dict[str, str] = {}
+        with contextlib.suppress(SubmissionRefused):
+            code = collect(self.session.shell, ["*.py", *self.task.baseline.files], folder / "code", CODE_BYTES, 100)
+        try:
+            files = collect(
+                self.session.shell,
+                self.task.submission.paths,
+                folder / "files",
+                int(self.task.submission.max_mb * 1_000_000),
+                self.task.submission.max_files,
+            )
+        except SubmissionRefused as error:
+            return {}, code, str(error)
+        self.frozen[number] = folder / "files"
+        return files, code, ""
+
+    def _stop_episode(self) -> None:
+        self._session = None
+        self._open.close()
+
+    def _brief(self, seed: int) -> Brief:
+        assert self.prepared is not None
+        return Brief(
+            task=self.task.name,
+            title=self.task.title,
+            instruction=self.task.instruction.strip(),
+            tools=tuple(toolbox.schema(tool) for tool in self.tools.values()),
+            limits=self.limits,
+            metric=self.task.metric,
+            direction=self.task.direction,
+            baseline={
+                "scores": self.baseline(self.feedback),
+                "command": self.task.baseline.command,
+                "files": list(self.task.baseline.files),
+            },
+            seed=seed,
+            machine=self._machine(),
+        )
+
+    def _machine(self) -> dict[str, Any]:
+        return {
+            "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "memory_mb": self.task.limits.memory_mb,
+            "gpu": "none",
+            "network": "none",
+            "python": platform.python_version(),
+            "packages": list(self.task.packages),
+            "workspace": self.session.shell.workspace,
+            "isolation": self.backend.isolation,
+        }
+
+
+def _fault(error: GradingError | SandboxError) -> dict[str, Any]:
+    return {"scored": False, "boundary": error.boundary, "why": str(error)}
+
+
+def _graded_fields(attempt: Attempt) -> dict[str, Any]:
+    keys = ("files", "code", "valid", "validation", "test")
+    return {key: getattr(attempt, key) for key in keys}
+
+
+def render_brief(brief: Brief) -> str:
+    """The brief as the text that `reset` returns."""
+    machine = brief.machine
+    limits = [
+        f"{brief.limits.steps} steps" if brief.limits.steps else "",
+        f"{brief.limits.seconds:g} seconds of commands in all" if brief.limits.seconds else "",
+        f"{brief.limits.command_s:g} seconds a command",
+    ]
+    return "\n".join(
+        [
+            brief.title,
+            "",
+            brief.instruction,
+            "",
+            f"Baseline: {brief.baseline['scores']} ({brief.metric}, {brief.direction}).",
+            f"Limits: {', '.join(filter(None, limits))}. Each tool call is a step.",
+            f"Machine: {machine['processors']} processors, {machine['memory_mb']} MB a process, GPU {machine['gpu']}, "
+            f"network {machine['network']}, Python {machine['python']}, "
+            f"packages: {', '.join(machine['packages']) or 'none'}. Workspace: {machine['workspace']}.",
+            "`validate` grades the submission on validation data and shows its score; `submit` grades it on test data "
+            "that you never see, and ends the episode. What stands in the workspace when a limit is reached counts.",
+        ]
+    )
+
+
+def register() -> None:
+    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`."""
+    for task in list_tasks():
+        gymnasium.register(
+            id=f"mlgym/{task.name}-v{task.version}",
+            entry_point="mlgym.env:ResearchEnv",
+            kwargs={"task": task.name},
+            additional_wrappers=(
+                WrapperSpec("Limited", "mlgym.wrappers:Limited", {}),
+                WrapperSpec("Progress", "mlgym.wrappers:Progress", {}),
+            ),
+        )
+
+
+register()

@@ -1,0 +1,293 @@
+"""One episode: the only place where agent, model, environment and store meet.
+
+However it ends, its state is graded on the test split and the result written last. Running it again on the same folder
+goes on: recorded actions are played back off the clock, the agent is fed the recorded observations and the recorded
+replies of the model, recorded attempts are not graded again.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from mlgym import agents, models
+from mlgym.env import END, ResearchEnv
+from mlgym.errors import BudgetError, MlgymError, ModelError, SandboxError, UsageError
+from mlgym.models.metered import Metered
+from mlgym.names import split
+from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Scores, Step, better
+from mlgym.sandbox import choose
+from mlgym.store import Episode
+from mlgym.task import Task, load_task
+from mlgym.wrappers import Limited, Progress
+
+OnStep = Callable[[Step, Attempt | None], None]
+Say = Callable[[str], None]
+
+
+def run_episode(
+    spec: EpisodeSpec, folder: Path, *, on_step: OnStep = lambda *_: None, say: Say = lambda _: None
+) -> Result:
+    """Run the episode of `spec` in `folder`, or go on with it, or return its result if it is done.
+
+    `on_step` is called after each step that is not a playback, `say` with one-line notes. Raises UsageError for what
+    the user must mend; any other failure is a result that names the boundary it crossed.
+    """
+    store = Episode.open(folder, spec)
+    with contextlib.closing(store):
+        if store.result is not None:
+            return store.result
+        with contextlib.closing(_Drive(spec, store, on_step, say)) as drive:
+            return drive.run()
+
+
+def backend_for(spec: EpisodeSpec, say: Say) -> str:
+    """The backend's name; where nothing isolates, shipped agents without a model go on in `local`, said in a line."""
+    try:
+        return choose(spec.sandbox).name
+    except SandboxError as error:
+        shipped = split(spec.agent)[0] in agents.NICKNAMES and not spec.model
+        if spec.sandbox != "auto" or not shipped:
+            raise
+        say(f"No isolation on this machine ({error}); the agent is shipped code, so it runs without (local).")
+        return "local"
+
+
+class _Drive:
+    """The state of one running episode."""
+
+    def __init__(self, spec: EpisodeSpec, store: Episode, on_step: OnStep, say: Say) -> None:
+        self.spec, self.store, self.on_step = spec, store, on_step
+        self.notes: list[str] = []
+        self._say = say
+        task = load_task(spec.task)
+        if task.version != spec.version:
+            raise UsageError(
+                f"The episode in {store.folder} was made with version {spec.version} of {task.name}, here is version "
+                f"{task.version}: choose another folder with -o."
+            )
+        self.research = ResearchEnv(
+            task, sandbox=backend_for(spec, self.say), tools=spec.tools, feedback=spec.feedback, limits=spec.limits
+        )
+        self.limited = Limited(self.research)
+        self.env = Progress(self.limited)
+        self.model: Metered | None = None
+        if spec.model:
+            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
+            self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
+        self.agent = _agent(spec, task)
+        self.kept = {attempt.n: attempt for attempt in store.attempts()}
+        self.research.recorded = dict(self.kept)
+        self.steps: list[Step] = []
+        self.boundary = self.why = ""
+
+    def say(self, note: str) -> None:
+        """Tell the user, and keep it for the result."""
+        self.notes.append(note)
+        self._say(note)
+
+    def close(self) -> None:
+        """End the sandbox and the grader, and close the model's connections."""
+        self.env.close()
+        if self.model:
+            self.model.close()
+
+    def run(self) -> Result:
+        """Drive the agent to the end of the episode, then write the result."""
+        recorded = self.store.steps()
+        if recorded:
+            self._say(f"Playing back {len(recorded)} recorded steps.")
+        info: dict[str, Any] = {"scored": False}
+        try:
+            self.env.reset(seed=self.spec.seed)
+            flow = self.agent(self.research.brief, self.model)
+            observation: Observation | None = None
+            ended = False
+            while not ended:
+                old = recorded[len(self.steps)] if len(self.steps) < len(recorded) else None
+                action, model_s = self._next(flow, observation, old)
+                observation, ended, info = self._step(action, model_s, old)
+            with contextlib.suppress(Exception):
+                flow.close()
+        except SandboxError as error:
+            self.boundary, self.why = error.boundary, str(error)
+        return self._result(info)
+
+    def _next(
+        self, flow: Generator[Action, Observation, None], observation: Observation | None, old: Step | None
+    ) -> tuple[Action, float]:
+        """The agent's next action and the model's seconds; its end, or its failure, is the action `end`."""
+        if old is not None and old.action.tool == END:
+            self.boundary, self.why = old.action.args.get("boundary", ""), old.action.args.get("why", "")
+            return old.action, old.model_s
+        before = self.model.cost.model_s if self.model else 0.0
+        try:
+            action = next(flow) if observation is None else flow.send(observation)
+        except StopIteration:
+            action = Action(tool=END, args={"reason": "gave_up"})
+        except UsageError:
+            raise
+        except BudgetError as error:
+            action = self._failed(error.limit, error.boundary, error)
+        except ModelError as error:
+            action = self._failed("error", error.boundary, error)
+        except Exception as error:  # a bad episode is a result: whatever the agent's code raises is its own
+            action = self._failed("error", getattr(error, "boundary", "") or "agent", error)
+        seconds = (self.model.cost.model_s if self.model else 0.0) - before
+        if old is None:
+            return action, seconds
+        if action.model_dump(exclude={"id", "call"}) != old.action.model_dump(exclude={"id", "call"}):
+            self.say(
+                f"Step {old.n}: played back, the agent chose another action than the recorded one, which was kept."
+            )
+        return old.action, old.model_s
+
+    def _failed(self, reason: str, boundary: str, error: Exception) -> Action:
+        self.boundary = boundary
+        self.why = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
+        return Action(tool=END, args={"reason": reason, "boundary": boundary, "why": self.why})
+
+    def _step(self, action: Action, model_s: float, old: Step | None) -> tuple[Observation, bool, dict[str, Any]]:
+        inner = self.research
+        grader_before = inner.grader_s
+        inner.replayed = old
+        _, reward, terminated, truncated, info = self.env.step(action)
+        self._keep_attempts()
+        observation = Observation.model_validate(info["observation"]).model_copy(
+            update={"seconds_left": self.limited.seconds_left, "money_left": self._money_left(), "id": action.id}
+        )
+        if old is not None:
+            if observation.text != old.observation.text:
+                self.say(f"Step {old.n}: played back, its observation differed from the recorded one, which was kept.")
+            self.steps.append(old)
+            return old.observation, terminated or truncated, info
+        step = Step(
+            n=len(self.steps) + 1,
+            action=action,
+            observation=observation,
+            reward=float(reward) if info["scored"] else None,
+            command_s=inner.command_s,
+            model_s=model_s,
+            grader_s=inner.grader_s - grader_before,
+            attempt=info["attempt"]["n"] if "attempt" in info else None,
+        )
+        self.store.add_step(step)
+        self.steps.append(step)
+        self.on_step(step, inner.attempts[-1] if "attempt" in info else None)
+        return observation, terminated or truncated, info
+
+    def _money_left(self) -> float | None:
+        return self.model.money_left if self.model else None
+
+    def _keep_attempts(self) -> None:
+        """Store the attempts that are new, with their files."""
+        for attempt in self.research.attempts:
+            if attempt.n in self.kept:
+                continue
+            files = self.research.frozen.get(attempt.n)
+            folders = [f for f in (files, files and files.with_name("code")) if f]
+            self.store.add_attempt(attempt, folders)
+            self.kept[attempt.n] = attempt
+            self.store.prune(filter(None, (attempt, self._selected())))
+
+    def _result(self, info: dict[str, Any]) -> Result:
+        """Grade the earlier attempts on test, off the agent's clock, and write the result."""
+        if not info.get("scored", True) and not self.boundary:
+            self.boundary, self.why = info.get("boundary", ""), info.get("why", "")
+        self._score_earlier()
+        attempts = tuple(self.kept[n] for n in sorted(self.kept))
+        final = next((a for a in reversed(attempts) if a.kind != "validate"), None)
+        selected, best = self._selected(), self._best()
+        scored = final is not None and self.boundary not in ("model", "sandbox", "grader")
+        model = self.model.cost if self.model else Cost()
+        agent_steps = [step for step in self.steps if step.action.tool != END]
+        result = Result(
+            ended=_ended(info, self.steps),
+            boundary=self.boundary,
+            why=self.why,
+            attempts=attempts,
+            final=final.test if final else None,
+            selected=selected.test if selected else None,
+            best=best.test if best else None,
+            baseline={s: self.research.baseline(s) for s in ("validation", "test")},
+            progress=self.research.progress(final.test if final else None, "test") if scored else None,
+            scored=scored,
+            steps=len(agent_steps),
+            cost=model.model_copy(
+                update={
+                    "command_s": sum(step.command_s for step in self.steps),
+                    "grader_s": sum(step.grader_s for step in self.steps),
+                }
+            ),
+            isolation=self.research.backend.isolation,
+            backend=self.research.backend.name,
+            feedback=self.spec.feedback,
+            oracle=split(self.spec.agent)[0] == "oracle",
+            data=self.research.prepared.data if self.research.prepared else "",
+            notes=tuple(self.notes),
+        )
+        self.store.finish(result)
+        return result
+
+    def _score_earlier(self) -> None:
+        for n, attempt in sorted(self.kept.items()):
+            if not attempt.valid or attempt.test is not None:
+                continue
+            with tempfile.TemporaryDirectory(dir=self.research.scratch) as folder:
+                try:
+                    files = self.store.checkout(attempt.files, Path(folder))
+                    self.kept[n] = self.research.score_on_test(attempt, files)
+                except FileNotFoundError:
+                    self.notes.append(f"Attempt {n}: its files were let go for space, so it has no test score.")
+                except MlgymError as error:
+                    self.boundary, self.why = self.boundary or error.boundary, self.why or str(error)
+                    return
+            self.store.add_attempt(self.kept[n])
+
+    def _pick(self, score: Callable[[Attempt], Scores | None]) -> Attempt | None:
+        task, chosen = self.research.task, None
+        for attempt in self.kept.values():
+            scores = score(attempt)
+            if scores is None or attempt.fallback:
+                continue
+            best = chosen and score(chosen)
+            if best is None or better(scores[task.metric], best[task.metric], task.direction):
+                chosen = attempt
+        return chosen
+
+    def _selected(self) -> Attempt | None:
+        return self._pick(lambda attempt: attempt.validation if attempt.valid else None)
+
+    def _best(self) -> Attempt | None:
+        return self._pick(lambda attempt: attempt.test if attempt.valid else None)
+
+
+def _ended(info: dict[str, Any], steps: list[Step]) -> str:
+    """How the episode ended, in a word."""
+    if "ended" in info:
+        return str(info["ended"])
+    if not info.get("scored", True):
+        return "error"
+    return "submitted" if (steps and steps[-1].action.tool == "submit") or "final" in info else "error"
+
+
+def _agent(spec: EpisodeSpec, task: Task) -> Callable[..., Generator[Action, Observation, None]]:
+    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution."""
+    name, options = split(spec.agent)
+    if name == "oracle":
+        return agents.load(spec.agent, files=_solution(task))
+    if name == "replay":
+        folder = options.get("episode")
+        if not folder:
+            raise UsageError("The agent replay needs a recorded episode: replay?episode=FOLDER.")
+        actions = [step.action for step in Episode.read(Path(folder)).steps() if step.action.tool != END]
+        return agents.load("replay", actions=actions)
+    return agents.load(spec.agent)
+
+
+def _solution(task: Task) -> dict[str, str]:
+    if task.solution is None:
+        raise UsageError(f"The task {task.name} has no hidden solution, so the agent oracle cannot run on it.")
+    files = (path for path in sorted(task.solution.rglob("*")) if path.is_file())
+    return {str(path.relative_to(task.solution)): path.read_text() for path in files}

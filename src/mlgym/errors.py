@@ -1,0 +1,74 @@
+"""The exceptions of mlgym, one class for each boundary that an episode can break at.
+
+    MlgymError
+    ├── UsageError          what the user gave is wrong: a name, a file, a flag (exit code 2)
+    │   └── TaskError       a task folder is wrong: says the file and the key
+    ├── SourceError         data or packages cannot be had (offline, checksum, registry)
+    ├── AgentError          boundary "agent": the agent's own code failed
+    ├── ModelError          boundary "model": the provider failed or answered nonsense
+    │   └── ToolsRefused    the server takes no native tool calls (agents fall back to text)
+    ├── BudgetError         boundary "budget": steps, money, tokens or seconds are used up
+    ├── SandboxError        boundary "sandbox": it did not start, or died
+    └── GradingError        boundary "grader": the grader itself failed (a bad submission is not an error)
+
+The message of each is one sentence for the user: what was wrong, where, what to do.
+"""
+
+
+class MlgymError(Exception):
+    """Anything mlgym raises on purpose; the message is one sentence for the user."""
+
+    boundary = ""
+    exit_code = 1
+
+
+class UsageError(MlgymError):
+    """A name, a file or a flag that the user gave is wrong."""
+
+    exit_code = 2
+
+
+class TaskError(UsageError):
+    """A task folder is wrong; the message names the file and the key."""
+
+
+class SourceError(MlgymError):
+    """Data or packages could not be had."""
+
+
+class AgentError(MlgymError):
+    """The agent's own code failed."""
+
+    boundary = "agent"
+
+
+class ModelError(MlgymError):
+    """The model's provider failed, or its answer cannot be used."""
+
+    boundary = "model"
+
+
+class ToolsRefused(ModelError):
+    """The server does not take native tool calls."""
+
+
+class BudgetError(MlgymError):
+    """A limit of the episode is used up; `limit` names it: money, tokens or time."""
+
+    boundary = "budget"
+
+    def __init__(self, message: str, limit: str = "money") -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class SandboxError(MlgymError):
+    """A sandbox did not start, or died."""
+
+    boundary = "sandbox"
+
+
+class GradingError(MlgymError):
+    """The grader itself failed; an invalid submission is a verdict, not this."""
+
+    boundary = "grader"

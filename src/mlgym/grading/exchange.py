@@ -1,0 +1,89 @@
+"""One grading's frames between the grader and the player that it asks for, with the clocks of the submission's code."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mlgym.errors import GradingError
+from mlgym.grading.frames import FrameError
+from mlgym.grading.program import Program
+
+START_S = 60.0  # for a sandbox and its Python to be ready: generous, for loaded machines
+CALL_S = 30.0  # for one batch of calls of the submission's code
+GRACE_S = 10.0  # for the grader to say its verdict after the submission's time is over
+ANSWER_BYTES = 64_000_000  # of one answer of the submission's code
+GRADER_BYTES = 1 << 30
+
+Frame = tuple[dict[str, Any], list[bytes]]
+
+
+class Exchange:
+    """Relays until the grader says its verdict.
+
+    What the player sends reaches the grader only as the arrays or the error of the question asked: it has no word for
+    a verdict. `open_player` starts a fresh player; `seconds` is the limit of the whole grading.
+    """
+
+    def __init__(self, open_player: Callable[[], Program], seconds: float) -> None:
+        self._open_player = open_player
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self._player: Program | None = None
+
+    def run(self, grader: Program, request: dict[str, Any]) -> dict[str, Any]:
+        """Send the request, answer the grader's questions, return its last frame; raises what `Program` raises."""
+        grader.send(request, [], self._deadline)
+        while True:
+            header, blobs = grader.receive(GRADER_BYTES, self._deadline + GRACE_S)
+            if header["op"] != "ask":
+                return header
+            grader.send(*self._ask(header, blobs), self._deadline + GRACE_S)
+
+    def close(self) -> str:
+        """Stop the player; says how it had ended, if it had."""
+        player, self._player = self._player, None
+        return player.close() if player else ""
+
+    def _ask(self, header: dict[str, Any], blobs: list[bytes]) -> Frame:
+        question = {**header, "op": header["do"]}
+        if question["op"] == "load":
+            self._start()
+        if self._player is None:
+            return _failed("The submission's code has ended.")
+        end = min(time.monotonic() + CALL_S, self._deadline)
+        try:
+            self._player.send(question, blobs, end)
+            answer, items = self._player.receive(ANSWER_BYTES, end)
+        except TimeoutError:
+            self.close()
+            limits = f"{CALL_S:g} seconds for a batch of calls, {self._seconds:g} seconds in all"
+            return _failed(f"The submission's code took too long and was stopped (limits: {limits}).")
+        except EOFError:
+            how = self.close() or "without a word"
+            return _failed(f"The submission's code ended its own process ({how}) instead of returning an answer.")
+        except FrameError as error:
+            self.close()
+            return _failed(f"The submission's code wrote into the grader's pipe: {error}")
+        if answer["op"] == "reply":
+            return {"op": "reply"}, items
+        why = _line(answer.get("why")) if answer["op"] == "error" else ""
+        return _failed(f"The submission's code failed: {why or 'what it sent is no answer'}.")
+
+    def _start(self) -> None:
+        """Start the player; before any code of the submission runs, a failure is the infrastructure's."""
+        self.close()
+        self._player = self._open_player()
+        try:
+            self._player.receive(0, time.monotonic() + START_S)
+        except (TimeoutError, EOFError, FrameError) as error:
+            how = self.close() or f"no answer within {START_S:g} seconds"
+            raise GradingError(f"The sandbox that plays the submission did not start ({how}).") from error
+
+
+def _failed(why: str) -> Frame:
+    return {"op": "failed", "why": why}, []
+
+
+def _line(text: object) -> str:
+    """One printable line of what the submission wrote as its error."""
+    return "".join(c if c.isprintable() else " " for c in str(text))[:500].strip().rstrip(".")

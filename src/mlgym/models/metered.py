@@ -1,0 +1,90 @@
+"""Metered: counts tokens and dollars of a model, stops at the limits, records each reply, and plays recorded ones."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlgym.errors import BudgetError, ToolsRefused
+from mlgym.records import Cost, Limits, Message, Reply
+
+if TYPE_CHECKING:
+    from mlgym.models import Model
+
+REFUSED = "tools_refused"
+OnCall = Callable[[Sequence[Message], Sequence[dict[str, Any]], Reply], None]
+
+
+class Metered:
+    """A model that keeps account of another one; `cost` is what was used so far.
+
+    Recorded replies in `replay` are played first: counted like fresh ones, but neither asked for nor told to
+    `on_call`. A refusal of native tools is a reply whose `stop` is "tools_refused", and is raised again in a replay.
+    """
+
+    def __init__(
+        self, model: "Model", limits: Limits, *, replay: Iterable[Reply] = (), on_call: OnCall | None = None
+    ) -> None:
+        self.cost = Cost()
+        self._model = model
+        self._limits = limits
+        self._replay = deque(replay)
+        self._on_call = on_call
+
+    @property
+    def money_left(self) -> float | None:
+        """Dollars left of the limit; None without a limit or with an unknown price."""
+        if self._limits.money is None or self.cost.money is None:
+            return None
+        return max(0.0, self._limits.money - self.cost.money)
+
+    def __call__(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
+        """The next recorded reply, else the model's, told to `on_call` before it is returned.
+
+        Raises BudgetError (its `limit` is "money" or "tokens") when a limit was reached by the calls before.
+        """
+        self._check()
+        if self._replay:
+            reply = self._replay.popleft()
+        else:
+            reply = self._ask(messages, tools)
+            if self._on_call:
+                self._on_call(messages, tools, reply)
+        self._count(reply)
+        if reply.stop == REFUSED:
+            raise ToolsRefused(reply.text)
+        return reply
+
+    def close(self) -> None:
+        """Close the model's connections, if it has any."""
+        close = getattr(self._model, "close", None)
+        if close:
+            close()
+
+    def _ask(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
+        began = time.monotonic()
+        try:
+            reply = self._model(messages, tools)
+        except ToolsRefused as error:
+            reply = Reply(text=str(error), stop=REFUSED)
+        return reply.model_copy(update={"seconds": time.monotonic() - began})
+
+    def _count(self, reply: Reply) -> None:
+        cost = self.cost
+        known = cost.money is not None and reply.money is not None
+        self.cost = cost.model_copy(
+            update={
+                "money": (cost.money or 0.0) + (reply.money or 0.0) if known else None,
+                "tokens_in": cost.tokens_in + reply.tokens_in,
+                "tokens_out": cost.tokens_out + reply.tokens_out,
+                "calls": cost.calls + 1,
+                "model_s": cost.model_s + reply.seconds,
+            }
+        )
+
+    def _check(self) -> None:
+        limits, cost = self._limits, self.cost
+        if limits.money is not None and cost.money is not None and cost.money >= limits.money:
+            raise BudgetError(f"The episode's {limits.money:.2f} dollars are used up.", limit="money")
+        if limits.tokens is not None and cost.tokens_in + cost.tokens_out >= limits.tokens:
+            raise BudgetError(f"The episode's {limits.tokens:,} tokens are used up.", limit="tokens")

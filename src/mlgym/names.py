@@ -1,0 +1,44 @@
+"""Names of things: a nickname, `package.module:attribute`, or a folder's path; options follow a question mark."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mlgym.errors import UsageError
+
+
+def split(spec: str) -> tuple[str, dict[str, Any]]:
+    """`react?window=5&strict=true` -> ("react", {"window": 5, "strict": True}); values are JSON where they parse."""
+    name, _, query = spec.partition("?")
+    options: dict[str, Any] = {}
+    for part in filter(None, query.split("&")):
+        key, equals, text = part.partition("=")
+        if not key or not equals:
+            raise UsageError(f"The option '{part}' in '{spec}' is not of the form key=value.")
+        options[key] = value(text)
+    return name, options
+
+
+def value(text: str) -> Any:
+    """The text as JSON where it parses, else the text itself: `0.2` is a number, `fast` a string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def resolve(name: str, nicknames: Mapping[str, str], kind: str) -> Any:
+    """The attribute that a nickname or `package.module:attribute` names.
+
+    Raises UsageError with the known nicknames when there is no such thing.
+    """
+    target = nicknames.get(name, name)
+    module, colon, attribute = target.partition(":")
+    if not colon:
+        known = ", ".join(sorted(nicknames))
+        raise UsageError(f"There is no {kind} '{name}'; known: {known}, or give package.module:attribute.")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"The {kind} '{name}' cannot be imported: {error}.") from error

@@ -1,0 +1,214 @@
+"""The records that every later part reads: frozen, strict, JSON both ways.
+
+Scores are dictionaries metric -> value, as the task's grader returns them. Seconds are wall seconds of three separate
+clocks: `command_s` (tools in the sandbox), `model_s` (the provider) and `grader_s` (grading).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scores = dict[str, float]
+Split = Literal["validation", "test"]
+Isolation = Literal["full", "partial", "none"]
+
+
+class Record(BaseModel):
+    """A frozen, strict record; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Action(Record):
+    """One tool call. `call` joins the parallel calls of one reply, `id` is the provider's id of this call."""
+
+    tool: str
+    args: dict[str, Any] = Field(default_factory=dict)
+    thought: str = ""
+    id: str = ""
+    call: str = ""
+
+
+class Observation(Record):
+    """What the agent gets back. `validation` holds the scores when the step graded one."""
+
+    text: str
+    status: Literal["ok", "error", "timeout", "format", "end"] = "ok"
+    tool: str = ""
+    validation: Scores | None = None
+    steps_left: int | None = None
+    money_left: float | None = None
+    seconds_left: float | None = None
+    id: str = ""
+
+
+class Limits(Record):
+    """Bounds of one episode; None is no bound. `seconds` counts command seconds only, `command_s` is per command."""
+
+    steps: int | None = 50
+    seconds: float | None = None
+    command_s: float = 1800.0
+    money: float | None = None
+    tokens: int | None = None
+
+
+class Brief(Record):
+    """All that an agent is told at the start. `tools` are JSON schemas of functions.
+
+    `baseline` has `scores` (validation scores of the starting workspace), `command` (how to run the baseline; may be
+    empty) and `files` (the files that make it up, relative to the workspace). `machine` describes processors, memory,
+    GPU, packages and network.
+    """
+
+    task: str
+    title: str
+    instruction: str
+    tools: tuple[dict[str, Any], ...]
+    limits: Limits
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    baseline: dict[str, Any]
+    seed: int
+    machine: dict[str, Any]
+
+
+class Attempt(Record):
+    """One graded submission. `files` (graded) and `code` (the workspace's sources beside it) map path -> sha256;
+    `fallback` marks the last valid one standing in at the end.
+    """
+
+    n: int
+    step: int
+    kind: Literal["validate", "submit", "end"]
+    files: dict[str, str] = Field(default_factory=dict)
+    code: dict[str, str] = Field(default_factory=dict)
+    valid: bool = False
+    why: str = ""
+    validation: Scores | None = None
+    test: Scores | None = None
+    fallback: bool = False
+
+
+class Step(Record):
+    """One step of an episode as it is stored. `reward` is None where an infrastructure fault left it unscored."""
+
+    n: int
+    action: Action
+    observation: Observation
+    reward: float | None = 0.0
+    command_s: float = 0.0
+    model_s: float = 0.0
+    grader_s: float = 0.0
+    attempt: int | None = None
+
+
+class Cost(Record):
+    """What an episode used: dollars (None: price unknown), tokens, model calls and the three clocks in seconds."""
+
+    money: float | None = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    calls: int = 0
+    command_s: float = 0.0
+    model_s: float = 0.0
+    grader_s: float = 0.0
+
+
+class Result(Record):
+    """The end of an episode. `ended`: submitted, gave_up, steps, money, tokens, time, stopped or error.
+
+    `boundary` says what failed (agent, model, sandbox, grader, budget), empty when nothing did. `final` are the test
+    scores of the final submission, `selected` those of the attempt with the best validation; `baseline` maps split ->
+    scores of the starter. `progress` is that of `final` (-1 without a valid score), None where the task has no scale
+    or an infrastructure fault left the episode unscored.
+    """
+
+    ended: str
+    boundary: str = ""
+    why: str = ""
+    attempts: tuple[Attempt, ...] = ()
+    final: Scores | None = None
+    selected: Scores | None = None
+    best: Scores | None = None
+    baseline: dict[str, Scores] = Field(default_factory=dict)
+    progress: float | None = None
+    scored: bool = True
+    steps: int = 0
+    cost: Cost = Cost()
+    isolation: Isolation = "full"
+    backend: str = ""
+    feedback: Split = "validation"
+    oracle: bool = False
+    data: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class EpisodeSpec(Record):
+    """Everything that decides an episode; its JSON is `spec.json`. `task` is a name or a folder's path."""
+
+    task: str
+    version: int = 1
+    agent: str
+    model: str = ""
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    base_url: str = ""
+    tools: str = "modern"
+    seed: int = 0
+    sandbox: str = "auto"
+    feedback: Split = "validation"
+    limits: Limits = Limits()
+
+
+class ToolCall(Record):
+    """A tool call as a model wrote it; `arguments` is its raw JSON text, possibly malformed."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(Record):
+    """One message of a conversation; `id` is the tool call that a `tool` message answers."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    calls: tuple[ToolCall, ...] = ()
+    id: str = ""
+
+
+class Reply(Record):
+    """A model's answer. `money` in dollars, None where the price is unknown; `stop` is the provider's stop reason."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float | None = 0.0
+    stop: str = ""
+    model: str = ""
+    seconds: float = 0.0
+
+
+def better(a: float, b: float, direction: str) -> bool:
+    """Whether score `a` is strictly better than `b`; NaN is never better."""
+    return a > b if direction == "maximize" else a < b
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the tables of `over` laid on it, table by table (lists are replaced)."""
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if both else value
+    return out
+
+
+class Source(Record):
+    """A data file that a task needs: `member` of the wheel of `package` (a pin), with its sha256 in hex."""
+
+    name: str
+    kind: Literal["wheel"] = "wheel"
+    package: str
+    member: str
+    sha256: str

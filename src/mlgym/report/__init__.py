@@ -1,0 +1,1 @@
+"""Surfaces for reading: what episodes did, as text in a terminal."""

@@ -1,0 +1,146 @@
+"""Sandboxes: what one is told (`SandboxSpec`), what one can do (`Sandbox`), and how one is chosen and opened."""
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol, cast
+
+from mlgym.names import resolve
+from mlgym.records import Isolation
+from mlgym.sandbox.scratch import scratch
+from mlgym.sandbox.shell import Entry, Ran, Shell
+from mlgym.sandbox.spawn import launch
+from mlgym.sandbox.tar import SubmissionRefused
+
+WORKSPACE = "/home/agent/workspace"
+ENVIRONMENT = "/opt/env"
+BACKENDS = {"bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap", "local": "mlgym.sandbox.local:Local"}
+
+__all__ = [
+    "BACKENDS",
+    "ENVIRONMENT",
+    "WORKSPACE",
+    "Bind",
+    "Entry",
+    "Ran",
+    "Sandbox",
+    "SandboxLimits",
+    "SandboxSpec",
+    "Shell",
+    "SubmissionRefused",
+    "choose",
+    "launch",
+    "open_files",
+    "open_shell",
+    "scratch",
+    "variables",
+]
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A file or folder of the host shown read-only at `target` inside."""
+
+    source: Path
+    target: str
+
+
+@dataclass(frozen=True)
+class SandboxLimits:
+    """Bounds of one sandbox: MB of data per process, processes, MB per file, open files, bytes of output kept and in all."""
+
+    memory_mb: int = 8192
+    processes: int = 512
+    file_mb: int = 4096
+    open_files: int = 4096
+    output_kept: int = 100_000
+    output_max: int = 64_000_000
+
+
+@dataclass(frozen=True)
+class SandboxSpec:
+    """What a sandbox is made of. `folder` is the host's folder that becomes the writable workspace.
+
+    `python` is an environment folder (shown at /opt/env), `binds` are further read-only places, `variables` the whole
+    environment beside PATH and HOME. Nothing else of the host is shown but the system's programs and the base Python.
+    """
+
+    folder: Path
+    python: Path | None = None
+    binds: tuple[Bind, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    limits: SandboxLimits = SandboxLimits()
+
+
+class Sandbox(Protocol):
+    """Turns an argv for the inside into an argv for the host.
+
+    `workspace`, `home` and `outputs` are folders as the inside sees them, `interpreter` a Python of this version in
+    there, `handed` the descriptors that the process made of the last `wrap` must inherit.
+    """
+
+    name: ClassVar[str]
+    isolation: ClassVar[Isolation]
+    spec: SandboxSpec
+    workspace: str
+    home: str
+    outputs: str
+    interpreter: str
+    handed: list[int]
+
+    def __init__(self, spec: SandboxSpec) -> None: ...
+
+    def start(self) -> None:
+        """Make what `wrap` needs; raises SandboxError."""
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        """The host's command line that runs `argv` inside."""
+
+    def stop(self) -> None:
+        """Take away what `start` made; safe to call twice."""
+
+    def inside(self, path: str) -> str:
+        """Where the commands see what the spec puts at `path` (itself, but for `local`)."""
+
+
+def variables(spec: SandboxSpec, home: str, environment: str) -> dict[str, str]:
+    """The whole environment of what runs inside; PATH starts with the task's own."""
+    first = f"{environment}/bin:" if spec.python else ""
+    base = {
+        "PATH": f"{first}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": home,
+        "USER": "agent",
+        "LOGNAME": "agent",
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "PAGER": "cat",
+        "GIT_PAGER": "cat",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return base | dict(spec.variables)
+
+
+def open_files() -> int:
+    """The most files that a process of this user may be allowed to open."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def choose(name: str = "auto") -> type[Sandbox]:
+    """The backend of that name, nickname or `package.module:attribute`; `auto` is the first that really starts.
+
+    Raises SandboxError where nothing isolates, UsageError for an unknown name.
+    """
+    if name == "auto":
+        from mlgym.sandbox.probe import first
+
+        return first()
+    return cast(type[Sandbox], resolve(name, BACKENDS, "sandbox"))
+
+
+def open_shell(backend: str | type[Sandbox], spec: SandboxSpec) -> Shell:
+    """A shell in a new sandbox, not yet started: use it in a `with`, or call `start` and `stop`."""
+    return Shell((choose(backend) if isinstance(backend, str) else backend)(spec))

@@ -1,0 +1,147 @@
+"""The backend `bubblewrap`: Linux namespaces, an allow-list of places, a seccomp filter and limits."""
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from mlgym.errors import SandboxError
+from mlgym.records import Isolation
+from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, places, seccomp, variables
+
+HOME = "/home/agent"
+MB = 1 << 20
+HOME_MB, TEMPORARY_MB, SHARED_MB = 256, 1024, 1024
+UIDS = range(1 << 29, 1 << 30)
+# A sandbox under another user number would outlive a killed bwrap, which may not signal it: two namespaces of pids, one
+# in the other, so that the end of bwrap, pid 1 of the outer, is the end of all.
+KEEPER = ["/usr/bin/setpriv", "--pdeathsig", "SIGKILL", "/usr/bin/unshare", "--pid", "--fork", "--kill-child=SIGKILL"]
+PRELUDE = 'echo 1000 >/proc/self/oom_score_adj;ulimit -c 0 -u "$1" -d "$2" -f "$3" -n "$4";cd "$5";shift 5;exec "$@"'
+
+
+class Bubblewrap:
+    """Each sandbox is a tree of processes with its own pids, network, mounts and, for root, its own user number."""
+
+    name: ClassVar[str] = "bubblewrap"
+    isolation: ClassVar[Isolation] = "full"
+    program: ClassVar[str] = ""
+
+    def __init__(self, spec: SandboxSpec) -> None:
+        self.spec = spec
+        self.handed: list[int] = []
+        self.workspace, self.home, self.outputs = WORKSPACE, HOME, f"{HOME}/.output"
+        self.interpreter = str(places.base())
+        self.uid = 1000
+
+    def start(self) -> None:
+        """Give the workspace to the sandbox's own user, where this process may; raises SandboxError."""
+        if not type(self).program:
+            from mlgym.sandbox.probe import working
+
+            type(self).program = working().program
+        if os.geteuid() == 0:
+            self.uid = free_uid()
+            give(self.spec.folder, self.uid)
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        """The command line; bwrap's options are handed over by a descriptor."""
+        limits = self.spec.limits
+        files = min(limits.open_files, open_files())
+        numbers = [limits.processes, limits.memory_mb * 1024, limits.file_mb * 1024, files]
+        prelude = ["/bin/bash", "-c", PRELUDE, "start", *map(str, numbers), WORKSPACE]
+        if os.geteuid() == 0:
+            user = ["--reuid", str(self.uid), "--regid", str(self.uid), "--clear-groups"]
+            prelude = ["/usr/bin/setpriv", *user, "--inh-caps=-all", "--bounding-set=-all", "--", *prelude]
+        options = b"\0".join(os.fsencode(option) for option in self.options())
+        keeper = KEEPER if os.geteuid() == 0 else []
+        return [*keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
+
+    def stop(self) -> None:
+        """Nothing outlives the process that `wrap` describes."""
+
+    def inside(self, path: str) -> str:
+        """The path itself."""
+        return path
+
+    def hand(self, data: bytes) -> int:
+        """A descriptor from which the started process reads the data."""
+        fd = os.memfd_create("data")
+        self.handed.append(fd)
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+
+    def options(self) -> Iterator[str]:
+        """The options of bwrap."""
+        root = os.geteuid() == 0
+        yield from ("--unshare-pid", "--as-pid-1", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+        yield from ("--unshare-net", "--hostname", "sandbox", "--die-with-parent", "--new-session", "--cap-drop", "ALL")
+        if root:
+            yield from ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
+        else:
+            yield from ("--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns")
+        if filtering := seccomp.program():
+            yield from ("--seccomp", str(self.hand(filtering)))
+        yield "--clearenv"
+        for key, value in variables(self.spec, HOME, ENVIRONMENT).items():
+            yield from ("--setenv", key, value)
+        yield from self.mounts()
+
+    def mounts(self) -> Iterator[str]:
+        """The options that build the file system; parents are made first, because bwrap makes them 0700."""
+        shown = places.places()
+        sources = {path: path for path in shown.shown}
+        if self.spec.python:
+            sources[ENVIRONMENT] = str(self.spec.python)
+        sources |= {bind.target: str(bind.source) for bind in self.spec.binds}
+        users = f"root:x:0:0::/root:/bin/sh\nagent:x:{self.uid}:{self.uid}::{HOME}:/bin/bash\nnobody:x:65534:65534::/:/bin/sh\n"
+        groups = f"root:x:0:\nagent:x:{self.uid}:\nnogroup:x:65534:\n"
+        texts = {
+            "/etc/passwd": users,
+            "/etc/group": groups,
+            "/etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+        }
+        folders = {WORKSPACE, "/var/tmp", "/run/lock"}
+        made = {str(parent) for path in (*folders, *sources, *texts) for parent in PurePosixPath(path).parents}
+        for folder in sorted(made - {"/"}):
+            if not any(folder == place or folder.startswith(place + "/") for place in sources):
+                yield from ("--perms", "0755", "--dir", folder)
+        early = [target for target in sorted(sources) if not target.startswith(f"{HOME}/")]
+        for target in early:
+            yield from ("--ro-bind", sources[target], target)
+        for path, link in shown.links:
+            yield from ("--symlink", link, path)
+        for path, text in texts.items():
+            yield from ("--perms", "0444", "--ro-bind-data", str(self.hand(text.encode())), path)
+        for hidden in shown.hidden:
+            yield from ("--perms", "0555", "--tmpfs", hidden, "--remount-ro", hidden)
+        yield from ("--proc", "/proc", "--dev", "/dev")
+        for size, folder in ((SHARED_MB, "/dev/shm"), (TEMPORARY_MB, "/tmp"), (HOME_MB, HOME)):
+            yield from ("--perms", "1777", "--size", str(size * MB), "--tmpfs", folder)
+        yield from ("--symlink", "/tmp", "/var/tmp", "--bind", str(self.spec.folder), WORKSPACE)
+        for target in sorted(sources.keys() - set(early)):
+            yield from ("--ro-bind", sources[target], target)
+        yield from ("--remount-ro", "/dev", "--remount-ro", "/")
+
+
+def free_uid() -> int:
+    """A user number for one sandbox: high, random, and mapped in this process's user namespace."""
+    spans = []
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, count = map(int, line.split())
+        spans.append(
+            range(max(first, UIDS.start), min(first + count, UIDS.stop)) or range(first + count // 2, first + count)
+        )
+    return random.SystemRandom().choice(max(spans, key=len))
+
+
+def give(folder: Path, uid: int) -> None:
+    """Make the user the owner of a folder and all that is in it; no link is followed."""
+    try:
+        for _, _, names, here in os.fwalk(folder, follow_symlinks=False):
+            os.fchown(here, uid, uid)
+            for name in names:
+                os.chown(name, uid, uid, dir_fd=here, follow_symlinks=False)
+    except OSError as error:
+        raise SandboxError(f"The workspace {folder} cannot be given to the sandbox's user: {error}.") from error

@@ -1,0 +1,426 @@
+"""The bash of a sandbox and what it starts, for `inside.py`, which runs in the same namespace.
+
+A command's text is laid into a memfd that bash reads afresh; its output comes by a fifo of its own, so that what a job
+of an earlier command prints is never mixed in; its end is told on a third pipe, with a ticket, by a line that bash reads
+after the command. That line is sent twice, because SIGINT makes an interactive bash drop the rest of the line it is in;
+and bash is interactive because only then does SIGINT end `while :; do :; done` and keep the shell.
+"""
+
+from __future__ import annotations
+
+import _signal  # the module `signal` costs 4 ms, for its enums
+import os
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    Moment = tuple[set[int], int]
+    Answer = tuple[dict[str, Any], bytes]
+
+GRACE = 1.0  # seconds from SIGINT to SIGKILL
+PIPE = 65536  # bytes that a pipe holds
+STORED = 32  # outputs kept in files
+START = b"unset HISTFILE MAILCHECK;set +o history;PS1= PS2=\n"
+NOISE = b"] tcsetattr: Inappropriate ioctl for device\n"  # of a bash without a terminal, when a child was killed
+LINE = (
+    "\nIFS= read -rd '' __command </proc/self/fd/8||:;{status}"
+    'eval "$__command" </dev/null >>{fifo} 2>&1 8<&- 9>&-;printf "\\n{ticket} %d\\n" $? >&9\n'
+    'printf "\\n{ticket} %d\\n" $? >&9\n'
+)
+
+
+class Ended(Exception):
+    """The host is gone: leave nothing behind."""
+
+
+class Output:
+    """What one command prints: all of it counted, both ends in memory, the whole in a file once it is long."""
+
+    def __init__(self, fd: int, path: str, kept: int, most: int) -> None:
+        self.fd, self.path, self.half, self.most = fd, path, kept // 2, most
+        self.head, self.tail, self.total = bytearray(), bytearray(), 0
+        self.file: int | None = None
+        self.over = self.ended = False
+        self.noise = b""
+
+    def pump(self) -> int:
+        """Take what the pipe holds now, at most one pipeful; returns the number of bytes."""
+        try:
+            data = os.read(self.fd, PIPE)
+        except BlockingIOError:
+            return 0
+        self.total += len(data)
+        if not data or (self.total > self.most and self.over):
+            self.close()
+            return 0
+        if self.total > self.most:
+            return len(data)
+        free = self.half - len(self.head)
+        self.head += data[:free]
+        self.tail += data[free:]
+        if self.file is not None:
+            self.store(data)
+        elif len(self.tail) > self.half:
+            self.store(bytes(self.head + self.tail))
+        if len(self.tail) > 2 * self.half + PIPE:
+            del self.tail[: -self.half]
+        return len(data)
+
+    def store(self, data: bytes) -> None:
+        """Append to the file of the whole, as far as the disk allows."""
+        try:
+            if self.file is None:
+                self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            os.write(self.file, data)
+        except OSError:
+            pass
+
+    def result(self) -> Answer:
+        """The bytes kept, and where they were cut: after `head` bytes, `cut` are left out."""
+        head, tail = bytes(self.head), bytes(self.tail[-self.half :])
+        cut = self.total - len(head) - len(tail)
+        if not cut:
+            return {"head": 0, "cut": 0, "whole": ""}, self.clean(head + tail)
+        head, tail = self.clean(head), self.clean(tail)
+        return {"head": len(head), "cut": cut, "whole": self.path}, head + tail
+
+    def clean(self, text: bytes) -> bytes:
+        """The text without the shell's own complaints about its missing terminal."""
+        if not self.noise or NOISE not in text:
+            return text
+        lines = text.splitlines(keepends=True)
+        return b"".join(line for line in lines if not (line.startswith(self.noise) and line.endswith(NOISE)))
+
+    def close(self) -> None:
+        """Stop reading; who still writes gets SIGPIPE."""
+        self.ended = True
+        os.close(self.fd)
+        if self.file is not None:
+            os.close(self.file)
+
+
+def stat_of(pid: int) -> tuple[int, int] | None:
+    """(parent, start in clock ticks) of a process, None when it is gone or dead."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", 0) as file:
+            fields = file.read().rpartition(b") ")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in b"ZX" else (int(fields[1]), int(fields[19]))
+
+
+def pids() -> set[int]:
+    """All processes that /proc shows."""
+    return {int(name) for name in os.listdir("/proc") if name[0] in "123456789"}
+
+
+def now() -> Moment:
+    """This moment: the processes there are, and the clock in ticks."""
+    return pids(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")) + 1
+
+
+def signalled(pid: int, number: int) -> None:
+    """Send a signal to a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+class Driver:
+    """The shell, its outputs and its children."""
+
+    def __init__(self, config: dict[str, Any], requests: int) -> None:
+        self.requests, self.workspace, self.folder = requests, config["workspace"], config["outputs"]
+        self.kept, self.most = config["output_kept"], config["output_max"]
+        self.bash, self.cwd, self.status, self.n = 0, self.workspace, 0, 0
+        self.alone, self.parent = os.getpid() == 1, os.getppid()
+        self.outputs: dict[int, Output] = {}
+        self.codes: dict[int, int | None] = {}
+        self.dying: set[int] = set()
+        self.stored: list[str] = []
+        self.lines = b""
+        self.poll = select.poll()
+        self.awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (_signal.SIGCHLD, _signal.SIGHUP):
+            _signal.signal(number, lambda *_: None)
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2):
+            _signal.signal(number, _signal.SIG_IGN)
+        self.poll.register(self.awake, select.POLLIN)
+        self.text = os.memfd_create("command", os.MFD_CLOEXEC)
+        self.feed = self.told = -1
+        self.spawn_bash()
+
+    def idle(self) -> None:
+        """Wait for a request, meanwhile seeing to the children."""
+        self.poll.register(self.requests, select.POLLIN)
+        while not self.wait(None):
+            if self.codes[self.bash] is not None:
+                self.spawn_bash()
+        self.poll.register(self.requests, 0)
+
+    def child(self, argv: list[str], cwd: str, fds: dict[int, int]) -> int:
+        """Start a program in a session of its own, with `fds` (inside -> mine) open; returns its pid."""
+        for _ in range(50):
+            try:
+                pid = os.fork()
+                break
+            except BlockingIOError:
+                self.wait(0.1)
+        else:
+            raise BlockingIOError(11, "No process can be started: too many are running")
+        if not pid:
+            self.become(argv, cwd, fds)
+        self.codes[pid] = None
+        return pid
+
+    def become(self, argv: list[str], cwd: str, fds: dict[int, int]) -> NoReturn:
+        """In the child: be the program."""
+        try:
+            for number in range(1, _signal.NSIG):
+                if number not in (_signal.SIGKILL, _signal.SIGSTOP, 32, 33):
+                    _signal.signal(number, _signal.SIG_DFL)
+            os.setsid()
+            for target, mine in fds.items():
+                os.dup2(mine, target)
+            try:
+                os.chdir(cwd)
+            except OSError:
+                os.chdir(self.workspace)
+            os.execvp(argv[0], argv)
+        except OSError as error:
+            os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+        finally:
+            os._exit(127)
+
+    def spawn_bash(self) -> None:
+        """A new shell in the place of the old one, in the folder that the old one was last seen in."""
+        self.quiet()
+        stdin, self.feed = os.pipe2(os.O_CLOEXEC)
+        self.told, status = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.told, False)
+        self.poll.register(self.told, select.POLLIN)
+        self.codes.pop(self.bash, None)
+        argv = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
+        self.bash = self.child(argv, self.cwd, {0: stdin, 8: self.text, 9: status})
+        os.close(stdin)
+        os.close(status)
+        self.lines, self.status = b"", 0
+        os.write(self.feed, START)
+
+    def quiet(self) -> None:
+        """Close the pipes of a shell that has ended."""
+        if self.told >= 0:
+            self.poll.unregister(self.told)
+            os.close(self.told)
+            os.close(self.feed)
+            self.told = self.feed = -1
+
+    def reap(self) -> None:
+        """Collect the dead; codes are kept for those that are waited for (128 + signal, as shells count)."""
+        try:
+            os.read(self.awake, 4096)
+        except BlockingIOError:
+            pass
+        if not self.alone and os.getppid() != self.parent:
+            raise Ended
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            if pid in self.codes:
+                self.codes[pid] = 128 - code if code < 0 else code
+
+    def wait(self, seconds: float | None) -> bool:
+        """Sleep until something happens, and see to it; True when the host has written or is gone."""
+        asked = False
+        for fd, _ in self.poll.poll(None if seconds is None else max(0.0, seconds) * 1000 + 1):
+            if fd == self.awake:
+                self.reap()
+            elif fd == self.told:
+                self.hear()
+            elif fd == self.requests:
+                asked = True
+            elif fd in self.outputs:
+                self.pump(fd)
+            elif fd in self.dying:
+                self.release(fd)
+        return asked
+
+    def hear(self) -> None:
+        """Take what the shell tells of its commands' ends."""
+        data = os.read(self.told, PIPE)
+        self.lines = (self.lines + data)[-PIPE:]
+        if not data:
+            self.quiet()
+
+    def pump(self, fd: int) -> int:
+        """Take what a command has printed; returns the number of bytes."""
+        size = self.outputs[fd].pump()
+        if self.outputs[fd].ended:
+            self.poll.unregister(fd)
+            del self.outputs[fd]
+        return size
+
+    def release(self, fd: int) -> None:
+        """No longer wait for a process."""
+        self.dying.discard(fd)
+        self.poll.unregister(fd)
+        os.close(fd)
+
+    def born(self, since: Moment) -> set[int]:
+        """The living processes below me that began after that moment, without the shell."""
+        table = {pid: found for pid in pids() if (found := stat_of(pid))}
+        me = os.getpid()
+        mine = set(table) if self.alone else {me}
+        while more := {pid for pid, (parent, _) in table.items() if parent in mine} - mine:
+            mine |= more
+        new = {pid for pid in mine & set(table) if pid not in since[0] or table[pid][1] > since[1]}
+        return new - {me, self.bash}
+
+    def run(self, command: bytes, seconds: float) -> Answer:
+        """One command in the shell."""
+        if self.codes[self.bash] is not None:
+            self.spawn_bash()
+        os.makedirs(self.folder, exist_ok=True)
+        fifo = f"{self.folder}/{self.n + 1}.fifo"
+        os.mkfifo(fifo, 0o600)
+        output = self.output(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        ticket = os.urandom(8).hex()
+        status = f"case $- in *e*);;*)(exit {self.status});;esac;" if self.status else ""
+        os.ftruncate(self.text, 0)
+        os.pwrite(self.text, command, 0)
+        shell, since, sign = self.bash, now(), f"\n{ticket} ".encode()
+        try:
+            os.write(self.feed, LINE.format(status=status, fifo=fifo, ticket=ticket).encode())
+        except OSError:
+            pass  # the shell has just been killed; its end is told below
+
+        def done() -> bool:
+            return sign in self.lines or self.codes[shell] is not None
+
+        verdict = self.attend(output, since, seconds, done, shell)
+        try:
+            os.unlink(fifo)
+        except OSError:
+            pass
+        output.noise = b"bash: [%d: " % shell
+        answer, body = self.finish(output)
+        code = self.codes[shell]
+        restarted = code is not None
+        if restarted:
+            body = body.removesuffix(b"exit\n")  # what an interactive bash says when it leaves
+            self.spawn_bash()
+        else:
+            told = self.lines.partition(sign)[2].partition(b"\n")[0]
+            self.status = code = int(told) if told.isdigit() else 0
+            self.cwd = os.readlink(f"/proc/{shell}/cwd").removesuffix(" (deleted)")
+        self.lines = b""
+        return answer | {"verdict": verdict, "restarted": restarted, "code": code, "cwd": self.cwd}, body
+
+    def exec(self, argv: list[str], stdin: bytes, seconds: float, cwd: str) -> Answer:
+        """One program beside the shell."""
+        given = os.memfd_create("stdin", os.MFD_CLOEXEC)
+        os.write(given, stdin)
+        os.lseek(given, 0, os.SEEK_SET)
+        mine, its = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(mine, False)
+        output, since = self.output(mine), now()
+        pid = self.child(argv, cwd, {0: given, 1: its, 2: its})
+        os.close(given)
+        os.close(its)
+        verdict = self.attend(output, since, seconds, lambda: self.codes[pid] is not None, pid)
+        answer, body = self.finish(output)
+        return answer | {"verdict": verdict, "restarted": False, "code": self.codes.pop(pid), "cwd": self.cwd}, body
+
+    def output(self, fd: int) -> Output:
+        """A new output, listened to."""
+        self.n += 1
+        output = self.outputs[fd] = Output(fd, f"{self.folder}/{self.n}.txt", self.kept, self.most)
+        self.poll.register(fd, select.POLLIN)
+        return output
+
+    def finish(self, output: Output) -> Answer:
+        """What a command has printed, once it is over; what it left running prints on into the file."""
+        taken, output.over = 0, True
+        while taken <= PIPE and output.fd in self.outputs and (size := self.pump(output.fd)):
+            taken += size
+        if output.file is not None:
+            self.stored.append(output.path)
+        while len(self.stored) > STORED:
+            try:
+                os.unlink(self.stored.pop(0))
+            except OSError:
+                pass
+        return output.result()
+
+    def attend(self, output: Output, since: Moment, seconds: float, done: Callable[[], bool], shell: int) -> str:
+        """Wait for a command's end: `ok`; or stop it: `timeout`, or `flood` where it printed more than is allowed."""
+        end = time.monotonic() + seconds
+        while not done():
+            left = end - time.monotonic()
+            if left <= 0 or output.total > self.most:
+                self.stop(since, done, shell)
+                return "flood" if output.total > self.most else "timeout"
+            if self.wait(left):
+                raise Ended
+        return "ok"
+
+    def stop(self, since: Moment, done: Callable[[], bool], shell: int) -> None:
+        """End a command: SIGINT to all that it started, SIGKILL after GRACE, at last the shell itself."""
+        for pid in {shell, *self.born(since)}:
+            try:
+                fd = os.pidfd_open(pid)
+            except OSError:
+                continue
+            signalled(pid, _signal.SIGINT)
+            if pid == shell:
+                os.close(fd)
+                continue
+            self.dying.add(fd)
+            self.poll.register(fd, select.POLLIN)
+        self.until(lambda: done() and not self.dying, GRACE)
+        for fd in list(self.dying):
+            self.release(fd)
+        for _ in range(10):
+            rest = self.born(since)
+            if done() and not rest:
+                return
+            for number in (_signal.SIGSTOP, _signal.SIGKILL):
+                for pid in rest:
+                    signalled(pid, number)
+            if not done():
+                signalled(shell, _signal.SIGINT)
+            self.until(lambda: done() and not self.born(since), 0.2)
+        signalled(-1 if self.alone else shell, _signal.SIGKILL)
+        self.until(done, 5.0)
+
+    def until(self, done: Callable[[], bool], seconds: float) -> None:
+        """See to the children until `done`, at most so long."""
+        end = time.monotonic() + seconds
+        while not done() and (left := end - time.monotonic()) > 0:
+            if self.wait(left):
+                raise Ended
+
+    def sweep(self) -> None:
+        """End all that was ever started here; alone, the end of pid 1 does it."""
+        for _ in range(0 if self.alone else 100):
+            rest = self.born((set(), 0)) | ({self.bash} if self.codes[self.bash] is None else set())
+            for number in (_signal.SIGSTOP, _signal.SIGKILL):
+                for pid in rest:
+                    signalled(pid, number)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except OSError:
+                return
+            self.poll.poll(50)

@@ -1,0 +1,84 @@
+"""A seccomp filter in plain Python: what no training program needs and what the kernel exposes most by is refused.
+
+Everything else is allowed. Refused are: new namespaces and mounts, sockets but for unix, internet and routing tables
+(the network namespace alone lets vsock and audit through), ptrace and its kin, bpf, keys, io_uring, userfaultfd, kexec,
+modules, performance counters, terminal injection, and calls of another architecture.
+"""
+
+import platform
+import struct
+from typing import NamedTuple
+
+ALLOW, ERRNO = 0x7FFF0000, 0x00050000
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+LOAD, JUMP, EQUAL, ABOVE, ANY, RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
+NUMBER, ARCHITECTURE, FIRST = 0, 4, 16  # places in the call's data; arguments have 8 bytes each
+X32 = 0x40000000
+NAMESPACES = 0x7E020000  # CLONE_NEW*, but for NEWTIME, which clone() takes for a signal number
+FAMILIES = (1, 2, 10)  # unix, internet, internet 6
+NETLINK, ROUTE = 16, 0
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+
+
+class Machine(NamedTuple):
+    """The numbers of one architecture; `calls` are refused whatever their arguments."""
+
+    audit: int
+    socket: int
+    socketpair: int
+    clone: int
+    ioctl: int
+    calls: tuple[int, ...]
+
+
+# The same on both: pidfd_getfd, the new mount calls, io_uring, memfd_secret, mount_setattr, quotactl_fd.
+COMMON = (438, 428, 429, 430, 431, 432, 433, 442, 443, 425, 426, 427, 447)
+MACHINES = {
+    "x86_64": Machine(
+        audit=0xC000003E,
+        socket=41,
+        socketpair=53,
+        clone=56,
+        ioctl=16,
+        calls=(
+            *(101, 103, 134, 153, 154, 155, 156, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173),
+            *(174, 175, 176, 177, 178, 179, 180, 212, 246, 248, 249, 250, 272, 298, 300, 304, 305, 308, 310, 311),
+            *(312, 313, 320, 321, 323, *COMMON),
+        ),
+    ),
+    "aarch64": Machine(
+        audit=0xC00000B7,
+        socket=198,
+        socketpair=199,
+        clone=220,
+        ioctl=29,
+        calls=(
+            *(18, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 116, 117, 142, 161, 162, 170, 217, 218, 219),
+            *(224, 225, 241, 262, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294, *COMMON),
+        ),
+    ),
+}
+CLONE3 = 435
+
+
+def program(machine: str = "") -> bytes:
+    """The filter for `machine` (this one by default) as bwrap's --seccomp reads it; empty where none is known."""
+    known = MACHINES.get(machine or platform.machine())
+    if known is None:
+        return b""
+    allow, refuse, foreign = (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, ERRNO | EPERM), (RETURN, 0, 0, ERRNO | ENOSYS)
+    code = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, known.audit), foreign, (LOAD, 0, 0, NUMBER)]
+    if machine != "aarch64":
+        code += [(ABOVE, 0, 1, X32), foreign]
+    blocks = [(number, [refuse]) for number in known.calls]
+    blocks.append((CLONE3, [foreign]))  # its flags are out of reach; libraries fall back to clone
+    blocks.append((known.clone, [(LOAD, 0, 0, FIRST), (ANY, 0, 1, NAMESPACES), refuse, allow]))
+    terminal = [(LOAD, 0, 0, FIRST + 8), (EQUAL, 1, 0, TIOCSTI), (EQUAL, 0, 1, TIOCLINUX), refuse, allow]
+    blocks.append((known.ioctl, terminal))
+    unknown = (RETURN, 0, 0, ERRNO | EAFNOSUPPORT)
+    family = [(LOAD, 0, 0, FIRST), *((EQUAL, 7 - i, 0, number) for i, number in enumerate(FAMILIES))]
+    family += [(EQUAL, 1, 0, NETLINK), unknown, (LOAD, 0, 0, FIRST + 16), (EQUAL, 1, 0, ROUTE), unknown, allow]
+    blocks += [(known.socket, family), (known.socketpair, family)]
+    for number, body in blocks:
+        code += [(EQUAL, 0, len(body), number), *body]
+    return b"".join(struct.pack("<HBBI", *each) for each in [*code, allow])

@@ -1,0 +1,291 @@
+"""The host's end of a sandbox: one persistent bash and the files beside it, over one pipe pair to `inside.py`."""
+
+import json
+import marshal
+import os
+import secrets
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from mlgym.errors import SandboxError
+from mlgym.sandbox.spawn import launch
+from mlgym.sandbox.tar import SubmissionRefused
+
+if TYPE_CHECKING:
+    from mlgym.sandbox import Sandbox
+
+SLACK = 20.0  # seconds that an answer may take beside what was asked for
+HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
+PROGRAM = ("inside_files.py", "inside_shell.py", "inside.py")
+BOOT = """import os,marshal
+def r(n):
+  b=b''
+  while len(b)<n:
+    p=os.read(0,n-len(b))
+    b+=p or os._exit(1)
+  return b
+for c in marshal.loads(r(int.from_bytes(r(4),'big'))):exec(c)"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended; `seconds` of wall time, `cwd` of the shell after it.
+
+    `code` is None after a timeout. `restarted` means that the shell itself ended and was replaced: folder and files are
+    as they were, variables and functions are gone. `cut`: the middle of the output was left out (the text says so).
+    """
+
+    output: str
+    code: int | None
+    status: Literal["ok", "timeout", "restarted"]
+    cwd: str
+    seconds: float
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in a folder: `path` relative to the folder that was listed, `size` in bytes (0 but for files)."""
+
+    path: str
+    kind: Literal["file", "dir", "link", "other"]
+    size: int
+
+
+@cache
+def program() -> bytes:
+    """The program for the inside, compiled (it runs on this very Python), its length first."""
+    here = Path(__file__).parent
+    codes = [compile((here / name).read_text(), f"<{name[:-3]}>", "exec", dont_inherit=True) for name in PROGRAM]
+    data = marshal.dumps(codes)
+    return len(data).to_bytes(4, "big") + data
+
+
+class Shell:
+    """A started sandbox with one persistent bash in it. Calls from several threads are done one after another.
+
+    Every call raises SandboxError when the sandbox is gone; file calls raise the builtin OSErrors of the inside.
+    """
+
+    def __init__(self, sandbox: "Sandbox") -> None:
+        self.sandbox, self.workspace, self.cwd = sandbox, sandbox.workspace, sandbox.workspace
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
+        self._buffer = bytearray()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the sandbox and its shell; raises SandboxError with what the sandbox's program said."""
+        with self._lock:
+            self.sandbox.start()
+            limits = self.sandbox.spec.limits
+            config = {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
+            config |= {"output_kept": limits.output_kept, "output_max": limits.output_max}
+            try:
+                argv = [self.sandbox.interpreter, "-I", "-S", "-c", BOOT]
+                self._process = process = launch(self.sandbox, argv, stderr=subprocess.PIPE)
+                for pipe in (process.stdin, process.stdout, process.stderr):
+                    assert pipe
+                    os.set_blocking(pipe.fileno(), False)
+                self.cwd = self._call("", config, prefix=program())[0]["cwd"]
+            except BaseException:
+                self.stop()
+                raise
+
+    def stop(self) -> None:
+        """End the sandbox and all that runs in it; safe to call twice."""
+        with self._lock:
+            process, self._process = self._process, None
+            try:
+                if process:
+                    end(process)
+            finally:
+                self.sandbox.stop()
+
+    def run(self, command: str, timeout: float) -> Ran:
+        """Run a command in the persistent shell, at most `timeout` seconds; then what it started is stopped."""
+        return self._ran({"op": "run", "timeout": timeout}, command.encode(errors="replace"))
+
+    def exec(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, cwd: str = "") -> Ran:
+        """Run a program beside the shell: its state is neither seen nor changed."""
+        return self._ran({"op": "exec", "argv": list(argv), "timeout": timeout, "cwd": cwd}, stdin)
+
+    def read(self, path: str, limit: int = 10_000_000) -> bytes:
+        """A regular file's bytes; one longer than `limit` is refused with an OSError."""
+        return self._call("read", {"path": path, "limit": limit}, most=limit)[1]
+
+    def write(self, path: str, data: bytes) -> None:
+        """Make or replace a file; its folders are made."""
+        self._call("write", {"path": path}, data)
+
+    def list(self, path: str, depth: int = 1, hidden: bool = False) -> list[Entry]:
+        """What is in a folder, `depth` levels down, sorted by name within each folder; at most 10,000 entries."""
+        found = json.loads(self._call("list", {"path": path, "depth": depth, "hidden": hidden})[1])
+        return [Entry(*each) for each in found]
+
+    def pack(self, paths: Sequence[str], max_bytes: int, max_files: int) -> bytes:
+        """A tar of the files that paths, folders and globs relative to the workspace name.
+
+        Raises SubmissionRefused for one that is missing, a link, no regular file, or too much together.
+        """
+        room = 2 * max_bytes + 4096 * (max_files + 16)
+        ask = {"paths": list(paths), "bytes": max_bytes, "files": max_files}
+        header, body = self._call("pack", ask, most=room, timeout=300)
+        return body
+
+    def unpack(self, tar: bytes, into: str) -> None:
+        """Write the files of a tar that the host has made below the folder `into`."""
+        self._call("unpack", {"into": into}, tar, timeout=300)
+
+    def inside(self, path: str) -> str:
+        """Where the commands see what a spec puts at `path` (itself, but for `local`)."""
+        return self.sandbox.inside(path)
+
+    def _ran(self, ask: dict[str, Any], body: bytes) -> Ran:
+        started = time.monotonic()
+        most = self.sandbox.spec.limits.output_kept + 1024
+        header, output = self._call(ask["op"], ask, body, most=most, timeout=ask["timeout"] + SLACK)
+        seconds = time.monotonic() - started
+        self.cwd = str(header["cwd"])
+        stopped = header["verdict"] == "timeout"
+        text = spell(output, header)
+        if header["restarted"] and stopped:
+            text += "\n[the shell had to be replaced: its variables and functions are gone]\n"
+        status: Literal["ok", "timeout", "restarted"] = (
+            "timeout" if stopped else "restarted" if header["restarted"] else "ok"
+        )
+        return Ran(text, None if stopped else int(header["code"]), status, self.cwd, seconds, bool(header["cut"]))
+
+    def _call(
+        self,
+        op: str,
+        ask: dict[str, Any],
+        body: bytes = b"",
+        *,
+        most: int = BODY,
+        timeout: float = 60,
+        prefix: bytes = b"",
+    ) -> tuple[dict[str, Any], bytes]:
+        """One request and its answer: header and body."""
+        ticket = secrets.token_hex(8)
+        head = marshal.dumps({"op": op, "id": ticket, **ask}, 2)
+        frame = prefix + len(head).to_bytes(4, "big") + len(body).to_bytes(4, "big") + head + body
+        with self._lock:
+            end = time.monotonic() + timeout
+            self._send(frame, end)
+            parts = []
+            while True:
+                header, data = self._receive(end, most)
+                if header.get("id") != ticket:
+                    continue
+                parts.append(data)
+                most -= len(data)
+                if not header.get("more"):
+                    break
+        if "refused" in header:
+            raise SubmissionRefused(str(header["refused"]))
+        if "errno" in header:
+            raise OSError(int(header["errno"]), str(header["error"]), ask.get("path", ask.get("into", "")) or None)
+        return header, b"".join(parts)
+
+    def _send(self, frame: bytes, end: float) -> None:
+        process = self._alive()
+        assert process.stdin
+        rest = memoryview(frame)
+        fd = process.stdin.fileno()
+        while rest:
+            try:
+                rest = rest[os.write(fd, rest) :]
+            except BlockingIOError:
+                self._await(fd, select.POLLOUT, end)
+            except BrokenPipeError:
+                raise self._lost() from None
+
+    def _receive(self, end: float, most: int) -> tuple[dict[str, Any], bytes]:
+        sizes = self._take(8, end)
+        head, body = int.from_bytes(sizes[:4], "big"), int.from_bytes(sizes[4:], "big")
+        if head > HEADER or body > max(most, 0):
+            self.stop()
+            raise SandboxError(
+                f"The sandbox answered with {head} + {body} bytes, more than was asked for; it was stopped."
+            )
+        header = json.loads(self._take(head, end))
+        return header, self._take(body, end)
+
+    def _take(self, size: int, end: float) -> bytes:
+        process = self._alive()
+        assert process.stdout
+        fd = process.stdout.fileno()
+        while len(self._buffer) < size:
+            try:
+                data = os.read(fd, 1 << 20)
+            except BlockingIOError:
+                self._await(fd, select.POLLIN, end)
+                continue
+            if not data:
+                raise self._lost()
+            self._buffer += data
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    def _await(self, fd: int, events: int, end: float) -> None:
+        poll = select.poll()
+        poll.register(fd, events)
+        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+            self.stop()
+            raise SandboxError("The sandbox did not answer in time and was stopped.")
+
+    def _alive(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            raise SandboxError("The sandbox is not running.")
+        return self._process
+
+    def _lost(self) -> SandboxError:
+        """The error for a sandbox that has ended by itself."""
+        process = self._alive()
+        assert process.stderr
+        code = process.wait(10)
+        said = (process.stderr.read() or b"").decode(errors="replace").strip()
+        self.stop()
+        return SandboxError(f"The sandbox has ended by itself (code {code}){': ' + said if said else ''}.")
+
+
+def spell(output: bytes, header: dict[str, Any]) -> str:
+    """Output as text, with a line that says what was left out where it was cut."""
+    if not header["cut"]:
+        text = output.decode(errors="replace")
+    else:
+        head, tail = output[: int(header["head"])], output[int(header["head"]) :]
+        note = f"\n[... {int(header['cut'])} bytes left out; the whole is in {header['whole']} ...]\n"
+        text = head.decode(errors="ignore") + note + tail.decode(errors="ignore")
+    if header["verdict"] == "flood":
+        text += "\n[stopped: it printed more than is allowed]\n"
+    return text
+
+
+def end(process: "subprocess.Popen[bytes]", patience: float = 10.0) -> None:
+    """Close a driver's pipes, on which it ends by itself, and wait; kill it when it does not."""
+    assert process.stdin and process.stdout
+    process.stdin.close()
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
+    if process.stderr:
+        process.stderr.close()

@@ -1,0 +1,208 @@
+"""Episodes on disk: RUN/TASK/METHOD/SEED/{spec.json, steps.jsonl, calls.jsonl, attempts/, result.json}.
+
+Steps and calls are appended and flushed, attempts written whole beside their files (by content hash), the result last:
+a folder with `result.json` is done, one without can go on. A torn last line, left by a kill, is dropped.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from mlgym.errors import UsageError
+from mlgym.records import Attempt, EpisodeSpec, Message, Reply, Result, Step
+
+ATTEMPT_BYTES = 200_000_000
+EPISODE_BYTES = 2_000_000_000
+
+
+def slug(text: str) -> str:
+    """A folder's name for `text`: safe characters, at most 80, with a hash of the text where something was lost."""
+    safe = re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-.") or "-"
+    if safe == text and len(safe) <= 80:
+        return safe
+    return f"{safe[:70]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def method(spec: EpisodeSpec) -> str:
+    """The folder's name of what is compared: agent, model and sampling."""
+    parts = [spec.agent, spec.model, *(f"{k}={spec.sampling[k]}" for k in sorted(spec.sampling))]
+    return slug(" ".join(filter(None, parts)))
+
+
+def episode_folder(run: Path, spec: EpisodeSpec) -> Path:
+    """Where in `run` the episode of `spec` lives."""
+    return run / slug(Path(spec.task).name) / method(spec) / str(spec.seed)
+
+
+def episodes(run: Path) -> Iterator[Path]:
+    """The folders of all episodes under `run` (which may itself be one), in order."""
+    if (run / "spec.json").exists():
+        yield run
+    else:
+        yield from sorted(path.parent for path in run.glob("*/*/*/spec.json"))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a run after a kill, sees all of it or nothing."""
+    part = path.with_name(path.name + f".part{os.getpid()}")
+    with part.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
+
+
+def lines(path: Path) -> list[bytes]:
+    """The lines of a JSONL file; a torn last one is left out."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+class Episode:
+    """One episode's folder, open for writing by this process alone; `read` opens one for reading."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: IO[str] | None = None
+        self._sent: list[Message] = []
+
+    @classmethod
+    def open(cls, folder: Path, spec: EpisodeSpec) -> "Episode":
+        """Make or go on with the folder of `spec`; raises UsageError when it holds another one or is in use."""
+        folder.mkdir(parents=True, exist_ok=True)
+        episode = cls(folder)
+        episode._lock = (folder / "lock").open("w")
+        try:
+            fcntl.flock(episode._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            episode.close()
+            raise UsageError(f"Another process is running the episode in {folder}; wait for it or stop it.") from error
+        path = folder / "spec.json"
+        if not path.exists():
+            write_whole(path, spec.model_dump_json(indent=1).encode())
+        elif episode.spec != spec:
+            differs = [k for k in type(spec).model_fields if getattr(spec, k) != getattr(episode.spec, k)]
+            episode.close()
+            raise UsageError(
+                f"{folder} holds an episode with another {', '.join(differs)}: choose another folder with -o, "
+                "or repeat the command that made it."
+            )
+        for name in ("steps.jsonl", "calls.jsonl"):
+            _drop_torn(folder / name)
+        (folder / "attempts" / "files").mkdir(parents=True, exist_ok=True)
+        return episode
+
+    @classmethod
+    def read(cls, folder: Path) -> "Episode":
+        """The episode in `folder`, for reading; raises UsageError when there is none."""
+        if not (folder / "spec.json").exists():
+            raise UsageError(f"There is no episode in {folder} (no spec.json); 'mlgym show' lists what there is.")
+        return cls(folder)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def spec(self) -> EpisodeSpec:
+        """What decides the episode."""
+        return EpisodeSpec.model_validate_json((self.folder / "spec.json").read_bytes())
+
+    @property
+    def result(self) -> Result | None:
+        """The end of the episode, None while there is none."""
+        path = self.folder / "result.json"
+        return Result.model_validate_json(path.read_bytes()) if path.exists() else None
+
+    def steps(self) -> list[Step]:
+        """The recorded steps in order."""
+        return [Step.model_validate_json(line) for line in lines(self.folder / "steps.jsonl")]
+
+    def replies(self) -> list[Reply]:
+        """The recorded answers of the model in order."""
+        calls = [json.loads(line) for line in lines(self.folder / "calls.jsonl")]
+        return [Reply.model_validate_json(json.dumps(call["reply"])) for call in calls]
+
+    def add_step(self, step: Step) -> None:
+        """Append a step."""
+        self._append("steps.jsonl", step.model_dump_json())
+
+    def add_call(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], reply: Reply) -> None:
+        """Append a model call with only the messages that are new since the call before; `keep` says how many stay."""
+        keep = 0
+        for old, new in zip(self._sent, messages, strict=False):
+            if old != new:
+                break
+            keep += 1
+        self._sent = list(messages)
+        record = {
+            "keep": keep,
+            "messages": [m.model_dump(mode="json") for m in messages[keep:]],
+            "tools": [tool["function"]["name"] for tool in tools],
+            "reply": reply.model_dump(mode="json"),
+        }
+        self._append("calls.jsonl", json.dumps(record))
+
+    def attempts(self) -> list[Attempt]:
+        """The recorded attempts in order."""
+        paths = sorted((self.folder / "attempts").glob("[0-9]*.json"))
+        return [Attempt.model_validate_json(path.read_bytes()) for path in paths]
+
+    def add_attempt(self, attempt: Attempt, folders: Iterable[Path] = ()) -> None:
+        """Write an attempt, its files (taken from the `folders` where they lie frozen) first."""
+        wanted = {**attempt.code, **attempt.files}
+        for name, digest in wanted.items():
+            target = self._file(digest)
+            source = next((f / name for f in folders if (f / name).exists()), None)
+            if source and not target.exists():
+                part = target.with_name(f"{digest}.part{os.getpid()}")
+                shutil.copyfile(source, part)
+                part.replace(target)
+        write_whole(self.folder / "attempts" / f"{attempt.n:04d}.json", attempt.model_dump_json(indent=1).encode())
+
+    def checkout(self, files: dict[str, str], into: Path) -> Path:
+        """Lay the files of an attempt into the fresh folder `into`; raises FileNotFoundError for a file let go."""
+        for name, digest in files.items():
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._file(digest), into / name)
+        return into
+
+    def prune(self, keep: Iterable[Attempt], limit: int = EPISODE_BYTES) -> None:
+        """Let go of the oldest attempts' files until the episode's files fit `limit` bytes; those of `keep` stay."""
+        kept = {digest for attempt in keep for digest in {**attempt.files, **attempt.code}.values()}
+        total = sum(p.stat().st_size for p in (self.folder / "attempts" / "files").iterdir())
+        for attempt in self.attempts():
+            for digest in {**attempt.files, **attempt.code}.values():
+                path = self._file(digest)
+                if total > limit and digest not in kept and path.exists():
+                    total -= path.stat().st_size
+                    path.unlink()
+
+    def finish(self, result: Result) -> None:
+        """Write the result: the last thing an episode does."""
+        write_whole(self.folder / "result.json", result.model_dump_json(indent=1).encode())
+
+    def _file(self, digest: str) -> Path:
+        return self.folder / "attempts" / "files" / digest
+
+    def _append(self, name: str, line: str) -> None:
+        with (self.folder / name).open("a") as out:
+            out.write(line + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+
+
+def _drop_torn(path: Path) -> None:
+    """Cut a last line without its newline, which a kill left behind."""
+    if path.exists():
+        data = path.read_bytes()
+        if not data.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)

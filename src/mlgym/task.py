@@ -1,0 +1,217 @@
+"""A task is a folder: `task.toml`, a hidden `task.py`, the visible `workspace/` and perhaps a hidden `solution/`.
+
+The hidden module is never imported here; it runs in the grader's environment only.
+"""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from mlgym.errors import TaskError, UsageError
+from mlgym.records import Limits, Record, Source, Split, merged
+
+SHIPPED = Path(__file__).parent / "tasks"
+
+
+def _pinned(pin: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?==[\w.!+]+(\s*;.+)?", pin):
+        raise ValueError("must be a pinned package such as numpy==2.4.6")
+    return pin
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or path.startswith(("/", "~")) or "\\" in path:
+        raise ValueError("must be a path inside the workspace")
+    return path
+
+
+Pin = Annotated[str, AfterValidator(_pinned)]
+Inside = Annotated[str, AfterValidator(_inside)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Submission(Record):
+    """The files that are graded: paths or globs in the workspace; `max_mb` is of all together, in 10^6 bytes."""
+
+    paths: tuple[Inside, ...] = Field(min_length=1)
+    max_mb: Positive = 200
+    max_files: int = Field(default=1000, ge=1)
+
+
+class Baseline(Record):
+    """The starter: `files` make it up; `command`, run in the workspace, makes its submission (empty: it lies there)."""
+
+    command: str = ""
+    files: tuple[Inside, ...] = ()
+
+
+class TaskLimits(Record):
+    """Bounds: steps; command seconds in all (`seconds`) and for each command; seconds of a grading; MB of memory."""
+
+    steps: int = Field(default=50, ge=1)
+    seconds: Positive | None = None
+    command_s: Positive = 1800
+    grade_s: Positive = 60
+    memory_mb: int = Field(default=8192, ge=64)
+
+
+class Anchors(Record):
+    """The fixed scores that make progress: measured baseline and its noise (one standard deviation) for each split.
+
+    `best` is the best test score known; `published` are figures of others, and `source` says where all these are from.
+    """
+
+    scale: Literal["identity", "log"] = "identity"
+    baseline: dict[Split, float]
+    noise: dict[Split, float] = Field(default_factory=dict)
+    best: float | None = None
+    published: dict[str, float] = Field(default_factory=dict)
+    source: str = ""
+
+
+class Task(Record):
+    """A task as its `task.toml` gives it; `settings` go to `prepare` and `grade`, `folder` holds the rest."""
+
+    name: str
+    folder: Path
+    variant: str = ""
+    version: int = Field(ge=1)
+    title: str = Field(min_length=1)
+    kind: str = Field(min_length=1)
+    canary: str = Field(min_length=20)
+    metric: str = Field(min_length=1)
+    direction: Literal["maximize", "minimize"]
+    instruction: str = Field(min_length=1)
+    packages: tuple[Pin, ...]
+    grader_packages: tuple[Pin, ...]
+    submission: Submission
+    baseline: Baseline = Baseline()
+    limits: TaskLimits = TaskLimits()
+    anchors: Anchors | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
+
+    @property
+    def workspace(self) -> Path:
+        """The folder of the files that the agent finds."""
+        return self.folder / "workspace"
+
+    @property
+    def code(self) -> Path:
+        """The hidden module."""
+        return self.folder / "task.py"
+
+    @property
+    def episode_limits(self) -> Limits:
+        """The bounds of an episode that the task asks for."""
+        return Limits(steps=self.limits.steps, seconds=self.limits.seconds, command_s=self.limits.command_s)
+
+    @property
+    def solution(self) -> Path | None:
+        """The folder of the hidden better solution, if the task has one."""
+        folder = self.folder / "solution"
+        return folder if folder.is_dir() else None
+
+
+def load_task(task: str | Path) -> Task:
+    """The task of that name or in that folder; `NAME-VARIANT` is the folder NAME with its table [variant.VARIANT].
+
+    Raises UsageError for an unknown name and TaskError, with file and key, for a folder that is wrong.
+    """
+    folder, variant = _found(str(task))
+    data = _read(folder / "task.toml")
+    variants = data.pop("variant", {})
+    if not isinstance(variants, dict):
+        raise TaskError(f"{folder / 'task.toml'}: variant must hold tables such as [variant.mini].")
+    if variant and variant not in variants:
+        known = f"it has {', '.join(sorted(variants))}" if variants else "it has none"
+        raise UsageError(f"The task '{folder.name}' has no variant '{variant}'; {known}.")
+    override = variants.get(variant, {})
+    return _checked(folder, variant, merged(data, override))
+
+
+def list_tasks() -> list[Task]:
+    """The shipped tasks and their variants, by name."""
+    return [load_task(name) for name in _names()]
+
+
+def _names() -> list[str]:
+    folders = [path.parent for path in SHIPPED.glob("*/task.toml")]
+    return sorted(
+        name for folder in folders for name in (folder.name, *(f"{folder.name}-{v}" for v in _variants(folder)))
+    )
+
+
+def _variants(folder: Path) -> Iterable[str]:
+    variants = _read(folder / "task.toml").get("variant", {})
+    return variants if isinstance(variants, dict) else ()
+
+
+def _found(task: str) -> tuple[Path, str]:
+    """The folder and the variant that a name or path means; a shipped name comes before a folder of that name here."""
+    here = Path(task).expanduser()
+    places = [here] if here.name != task else [SHIPPED / task, here]
+    for place in places:
+        if (place / "task.toml").is_file():
+            return place.resolve(), ""
+        base, _, variant = place.name.rpartition("-")
+        while base:  # a variant's name may hold hyphens too
+            if (place.with_name(base) / "task.toml").is_file():
+                return place.with_name(base).resolve(), variant
+            base, _, more = base.rpartition("-")
+            variant = f"{more}-{variant}"
+    if here.is_dir():
+        raise TaskError(f"{here} is not a task: it has no task.toml.")
+    close = difflib.get_close_matches(task, _names(), n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise UsageError(f"There is no task '{task}'; {hint}`mlgym tasks` lists them, and a folder may be given too.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise TaskError(f"{path}: {error}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path} cannot be read: {error}.") from error
+
+
+def _checked(folder: Path, variant: str, data: dict[str, Any]) -> Task:
+    file = folder / "task.toml"
+    for key in ("name", "folder", "variant"):
+        if key in data:
+            raise TaskError(f"{file}: unknown key '{key}'; the folder gives the name.")
+    name = f"{folder.name}-{variant}" if variant else folder.name
+    given = {"name": name, "variant": variant, "folder": str(folder)}
+    data = {"grader_packages": data.get("packages", []), **data, **given}
+    try:
+        task = Task.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        raise TaskError(f"{file}: {_sentence(error)}.") from error
+    if not task.code.is_file():
+        raise TaskError(f"{folder} has no task.py, the hidden module with prepare() and grade().")
+    if not task.workspace.is_dir():
+        raise TaskError(f"{folder} has no folder workspace, which holds what the agent finds.")
+    for number, path in enumerate(task.baseline.files):
+        if not (task.workspace / path).is_file():
+            raise TaskError(f"{file}: baseline.files[{number}]: there is no file {path} in {task.workspace}.")
+    return task
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong, with its key."""
+    first = error.errors()[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}'"
+    if first["type"] == "missing":
+        return f"the key '{key}' is missing"
+    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{key}: {wanted[:1].lower()}{wanted[1:]}, but is {repr(first['input'])[:60]}"

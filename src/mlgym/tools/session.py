@@ -1,0 +1,37 @@
+"""What a tool is given: the session of one episode; and how a tool fails."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mlgym.records import Attempt, Limits, Scores
+from mlgym.sandbox.shell import Shell
+
+Tool = Callable[..., str]
+Failure = Literal["error", "timeout", "format"]
+
+
+@dataclass
+class Session:
+    """The tools' view of an episode.
+
+    `grade` makes an attempt of a kind ("validate" or "submit"); `baseline` are the starter's scores on the split that
+    `validate` shows. `state` is what the tools remember between calls, JSON values only; `ended` is set by `submit`;
+    `attempt` is the one that the last call made.
+    """
+
+    shell: Shell
+    limits: Limits
+    grade: Callable[[Literal["validate", "submit"]], Attempt]
+    baseline: Scores
+    state: dict[str, Any] = field(default_factory=dict)
+    ended: bool = False
+    attempt: Attempt | None = None
+
+
+class ToolError(Exception):
+    """A tool could not do what it was asked; the text is for the agent, `status` that of the observation."""
+
+    def __init__(self, text: str, status: Failure = "error") -> None:
+        super().__init__(text)
+        self.status: Failure = status

@@ -1,0 +1,35 @@
+"""The shell as a tool."""
+
+from mlgym.sandbox.shell import Ran
+from mlgym.tools.session import Session, ToolError
+
+
+def bash(session: Session, command: str, timeout: float | None = None) -> str:
+    """Run a command, or a script of many lines, in your persistent bash shell and get what it printed. The directory,
+    variables, functions and background jobs are kept from call to call. There is no terminal and no standard input.
+
+    command: what bash is to run
+    timeout: seconds after which the command is stopped; by default, and at most, the limit of the task
+    """
+    if timeout is not None and timeout <= 0:
+        raise ToolError("`bash` needs a timeout above 0 seconds.", "format")
+    limit = session.limits.command_s
+    ran = session.shell.run(command, limit if timeout is None else min(timeout, limit))
+    return _told(ran)
+
+
+def _told(ran: Ran) -> str:
+    """What the command printed and, unless it just went well, how it ended; raises ToolError where it did not."""
+    if ran.status == "timeout":
+        note = f"(Stopped after {ran.seconds:.3g} seconds. The shell is as before, and what was printed is kept.)"
+        raise ToolError(_with(ran.output, note), "timeout")
+    if ran.status == "restarted":
+        note = f"(The shell ended and was started anew in {ran.cwd}; its variables and functions are gone.)"
+        raise ToolError(_with(ran.output, note))
+    if ran.code:
+        raise ToolError(_with(ran.output, f"(Exit code {ran.code}.)"))
+    return ran.output
+
+
+def _with(output: str, note: str) -> str:
+    return f"{output}\n{note}" if output and not output.endswith("\n") else output + note

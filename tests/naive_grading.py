@@ -1,0 +1,79 @@
+"""Grading without defences, as evaluators commonly do it: one process, the submission first on its path, the last
+line printed is the verdict. The hostile tests run here too, so that no defence seems to work because nothing attacks.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlgym.grading.prepare import KINDS
+
+MAIN = """
+import importlib, json, sys, types
+from pathlib import Path
+code, kinds, private, submission = map(Path, sys.argv[1:5])
+for name in ("frames", "player_main"):
+    module = sys.modules["mlgym.grading." + name] = types.ModuleType(name)
+    exec((kinds.parent / (name + ".py")).read_text(), module.__dict__)
+Array, each = sys.modules["mlgym.grading.frames"].Array, module.each
+sys.path.insert(0, str(kinds.parent))
+sys.path.insert(0, str(code.parent))
+sys.path.insert(0, str(submission))
+
+class Player:
+    def __init__(self, module):
+        self.module = importlib.import_module(module)
+    def each(self, function, item, width=0):
+        return each(getattr(self.module, function), Array(item.dtype.str, item.shape, item.tobytes()), width)
+
+class Submission:
+    folder = submission
+    def path(self, name):
+        return submission / name
+    def player(self, module, seed):
+        import random
+        random.seed(seed)
+        return Player(module)
+
+task = importlib.import_module("task")
+try:
+    scores = task.grade(Submission(), private, settings={}, split="validation", seed=0)
+except Exception as error:
+    print(json.dumps({"valid": False, "why": str(error), "scores": None}))
+else:
+    print(json.dumps({"valid": True, "why": "", "scores": scores}))
+"""
+
+
+def grade(code: Path, private: Path, submission: Path, timeout: float = 60, shell: bool = False) -> dict[str, Any]:
+    """The last line that the naive evaluator prints; raises TimeoutExpired when it hangs, ValueError without a line."""
+    argv = [sys.executable, "-c", MAIN, str(code), str(KINDS), str(private), str(submission)]
+    if shell:  # with the evaluator's caller as the parent process of the submission
+        argv = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *argv]
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=timeout, env=env, cwd=submission
+    )
+    lines = [line for line in ran.stdout.decode(errors="replace").splitlines() if line.strip()]
+    if ran.returncode < 0 or not lines:
+        raise ValueError(f"no verdict, code {ran.returncode}")
+    verdict: dict[str, Any] = json.loads(lines[-1])
+    return verdict
+
+
+def grade_workspace(workspace: Path, answers: Path) -> float:
+    """A table's r2 as a trusting evaluator finds it: from a score file, else from the submission, links followed."""
+    for name in ("score.json", "verdict.json"):
+        if (workspace / name).exists():
+            return float(json.loads((workspace / name).read_text())["scores"]["score"])
+    with (workspace / "submission.csv").open(newline="") as file:
+        predicted = {row["Id"]: float(row["SalePrice"]) for row in csv.DictReader(file)}
+    with answers.open(newline="") as file:
+        truth = {row["Id"]: float(row["SalePrice"]) for row in csv.DictReader(file)}
+    mean = sum(truth.values()) / len(truth)
+    errors = sum((value - predicted[key]) ** 2 for key, value in truth.items())
+    return 1 - errors / sum((value - mean) ** 2 for value in truth.values())

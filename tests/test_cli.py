@@ -1,0 +1,141 @@
+"""The command line as a user calls it: verbs, one-sentence errors, a model behind a local server."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlgym.store import Episode, episodes
+from tests.servers import OpenAIServer
+
+ROOT = Path(__file__).parent.parent
+GUESS = str(ROOT / "examples" / "guess")
+BLOTTO = "def row_strategy(history):\n    return [20, 20, 20, 20, 20, 20]\n"
+
+
+def mlgym(*args: object, cwd: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "mlgym", *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", **env},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_help_names_every_verb() -> None:
+    out = mlgym("--help").stdout
+    assert all(verb in out for verb in ("tasks", "run", "prepare", "check", "grade", "show", "doctor", "demo"))
+
+
+def test_tasks_lists_the_four() -> None:
+    listed = {row["name"] for row in json.loads(mlgym("tasks", "--json").stdout)}
+    assert listed >= {"house-price", "battle-of-sexes", "prisoners-dilemma", "blotto"}
+    assert "battle-of-sexes" in mlgym("tasks").stdout
+
+
+def test_a_run_is_shown_stored_and_read_again(tmp_path: Path, backend: str) -> None:
+    args = ("run", GUESS, "-a", "oracle", "--sandbox", backend)
+    ran = mlgym(*args, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    for part in ("step 1", "oracle", "submitted", "isolation", "+GUESS = 42", "mlgym show"):
+        assert part in ran.stdout
+    again = mlgym(*args, "-q", cwd=tmp_path)
+    assert again.returncode == 0 and "step 1" not in again.stdout
+    assert "validate" in mlgym("show", cwd=tmp_path).stdout
+    assert "+GUESS = 42" in mlgym("show", "last", "--diff", cwd=tmp_path).stdout
+    assert mlgym("show", "last", "--files", "out", cwd=tmp_path).returncode == 0
+    assert "42" in (tmp_path / "out" / "guess.py").read_text()
+
+
+def test_several_seeds_at_once(tmp_path: Path, backend: str) -> None:
+    ran = mlgym("run", GUESS, "-a", "tuner?trials=3", "-k", 3, "-n", 2, "-o", "r", "--sandbox", backend, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert len(list(episodes(tmp_path / "r"))) == 3
+
+
+def test_grade_a_folder(tmp_path: Path, backend: str) -> None:
+    (tmp_path / "guess.txt").write_text("41")
+    graded = mlgym("grade", GUESS, tmp_path, "--sandbox", backend)
+    assert graded.returncode == 0 and '"closeness": 0.5' in graded.stdout
+    (tmp_path / "guess.txt").write_text("many")
+    graded = mlgym("grade", GUESS, tmp_path, "--sandbox", backend)
+    assert graded.returncode == 1 and "number" in graded.stdout
+
+
+def test_check_passes_and_fails_where_it_should(tmp_path: Path, backend: str) -> None:
+    good = mlgym("check", GUESS, "--sandbox", backend)
+    assert good.returncode == 0, good.stdout + good.stderr
+    bad = tmp_path / "guess"
+    subprocess.run(["cp", "-r", GUESS, bad], check=True)
+    toml = bad / "task.toml"
+    toml.write_text(toml.read_text().replace("0.03333333333333333", "0.5"))
+    wrong = mlgym("check", bad, "--sandbox", backend)
+    assert wrong.returncode != 0 and "FAIL guess: baseline validation" in wrong.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["run", "blotta"], "blotto"),
+        (["run", "/nowhere"], "/nowhere"),
+        (["run", "blotto", "-a", "nobody"], "react"),
+        (["run", "blotto", "-a", "react"], "model"),
+        (["run", "blotto", "-m", "openai/x"], "OPENAI_API_KEY"),
+        (["run", "blotto", "-m", "nobody/x"], "nobody"),
+        (["run", "blotto", "-M", "temperature"], "key=value"),
+        (["run", "blotto", "--feedback", "train"], "validation"),
+        (["run", "blotto", "--sandbox", "chroot"], "bubblewrap"),
+        (["run", "blotto", "--tools", "new"], "classic"),
+        (["show", "nothing"], "nothing"),
+        (["show"], "run"),
+        (["runn"], "runn"),
+        (["run"], "TASK"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_a_code(args: list[str], said: str, tmp_path: Path) -> None:
+    ran = mlgym(*args, cwd=tmp_path, OPENAI_API_KEY="")
+    assert ran.returncode not in (0, 1), ran.stdout + ran.stderr
+    assert said.lower() in ran.stderr.lower()
+    assert len(ran.stderr.strip().splitlines()) == 1 and "Traceback" not in ran.stderr + ran.stdout
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    assert "Traceback" in mlgym("run", "blotta", "--debug", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("refuse", ["", "vllm"])
+def test_a_model_drives_blotto_by_tools_and_by_text(tmp_path: Path, backend: str, refuse: str) -> None:
+    native = [
+        {"text": "Look.", "calls": [("bash", {"command": "cat strategy.py"})]},
+        {"text": "Write.", "calls": [("create", {"path": "strategy.py", "content": BLOTTO}), ("validate", {})]},
+        {"text": "Done.", "calls": [("submit", {})]},
+    ]
+    text = [
+        "Look.\n```\ncat strategy.py\n```",
+        f"Write.\n```\ncat > strategy.py <<'E'\n{BLOTTO}E\n```",
+        "Measure.\n```\nvalidate\n```",
+        "Done.\n```\nsubmit\n```",
+    ]
+    with OpenAIServer(text if refuse else native, refuse_tools=refuse) as server:
+        args = ("run", "blotto", "-m", "openai/x", "--base-url", server.url, "-M", "temperature=0.2", "-o", "r")
+        ran = mlgym(*args, "--sandbox", backend, cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr + ran.stdout
+        assert all(request["body"]["temperature"] == 0.2 for request in server.requests)
+        assert not any("max_tokens" in request["body"] for request in server.requests)
+    [folder] = episodes(tmp_path / "r")
+    store = Episode.read(folder)
+    result = store.result
+    assert result and result.ended == "submitted" and result.final and result.final["score"] > -0.248
+    assert [step.action.tool for step in store.steps()][-2:] == ["validate", "submit"] or refuse
+    assert result.cost.calls == len(store.replies()) and result.cost.tokens_in > 0
+    assert "tokens" in ran.stdout or "dollar" in ran.stdout
+
+
+def test_offline_makes_no_connection_and_says_what_to_do(tmp_path: Path) -> None:
+    ran = mlgym("prepare", "house-price", MLGYM_OFFLINE="1", MLGYM_CACHE=str(tmp_path))
+    assert ran.returncode == 1 and "mlgym prepare" in ran.stderr and "Traceback" not in ran.stderr

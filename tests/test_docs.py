@@ -1,0 +1,106 @@
+"""The documents tell the truth: their commands and their Python run, their links lead somewhere.
+
+A block marked `console` is run line by line, those that begin with `$`, all of one document in one folder; a block
+marked `python` is run too, or written to FILE where it is marked `python file=FILE`. Other blocks are only read.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:^|`|\$ )(mlgym(?: [^`\n]+)?)(?:`|$)", re.MULTILINE)
+DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def steps(text: str) -> list[tuple[str, str]]:
+    """What is to be done to follow a document: ("run", command), ("python", code) or (file name, content)."""
+    found = []
+    for language, file, body in BLOCK.findall(text):
+        if language == "console":
+            found += [("run", line.removeprefix("$ ")) for line in body.splitlines() if line.startswith("$ ")]
+        elif language == "python":
+            found.append((file or "python", body))
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder as a reader has it: the examples, and an `mlgym` on PATH that is this one."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "mlgym"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mlgym "$@"\n')
+    program.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.network
+@pytest.mark.timeout(600)
+@DOCUMENT
+def test_a_reader_can_follow_it(document: Path, place: Path) -> None:
+    env = {**os.environ, "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(place)}
+    for kind, body in steps(document.read_text()):
+        if kind not in ("run", "python"):
+            (place / kind).write_text(body)
+            continue
+        command = ["bash", "-c", body] if kind == "run" else [sys.executable, "-W", "error", "-c", body]
+        ran = subprocess.run(command, cwd=place, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert ran.returncode == 0, f"{body}\n{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}"
+
+
+def known() -> dict[str, set[str]]:
+    """Each verb of the command line with its options."""
+    import typer
+
+    from mlgym.cli import app
+
+    group = typer.main.get_command(app)
+    verbs = group.commands.items()  # type: ignore[attr-defined]
+    return {
+        name: {o for p in verb.params for o in [*p.opts, *p.secondary_opts]} | {"--help", "-h"} for name, verb in verbs
+    }
+
+
+@DOCUMENT
+def test_verbs_and_options_exist(document: Path) -> None:
+    verbs = known()
+    for line in COMMAND.findall(document.read_text()):
+        words = line.split("#")[0].split()[1:]
+        named = [word for word in words if re.fullmatch(r"[a-z]+", word)][:1]
+        options = {word.partition("=")[0] for word in words if re.match(r"--?[A-Za-z]", word)}
+        if named:
+            assert named[0] in verbs, f"{line}: no verb {named[0]}"
+            assert options <= verbs[named[0]], f"{line}: no option {options - verbs[named[0]]}"
+
+
+@DOCUMENT
+def test_links_and_paths_lead_somewhere(document: Path) -> None:
+    text = document.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if not link.startswith("http")]
+    paths = re.findall(r"`((?:src|docs|examples|tests|benchmarks)/[\w./-]+)`", text)
+    gone = [link for link in links if not (document.parent / link).exists()]
+    gone += [path for path in paths if not (ROOT / path).exists()]
+    assert not gone
+
+
+def test_what_is_followed() -> None:
+    text = "```console\n$ a\nsaid by a\n$ b\n```\n```sh\nnever\n```\n```python file=x.py\n1\n```\n```python\n2\n```\n"
+    assert steps(text) == [("run", "a"), ("run", "b"), ("x.py", "1\n"), ("python", "2\n")]
+    assert COMMAND.findall("`mlgym run x -a tuner`, `mlgym` or\nmlgym show\n$ mlgym tasks") == [
+        "mlgym run x -a tuner",
+        "mlgym",
+        "mlgym show",
+        "mlgym tasks",
+    ]
+
+
+def test_every_document_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert [path.name for path in sorted((ROOT / "docs").glob("*.md")) if f"({path.name})" not in index] == ["index.md"]

@@ -1,0 +1,136 @@
+"""Episodes: how they end, what is stored, going on after a stop."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlgym.episode import run_episode
+from mlgym.errors import UsageError
+from mlgym.records import Action, Brief, EpisodeSpec, Limits, Observation, Step
+from mlgym.store import Episode
+
+GUESS = str(Path(__file__).parent.parent / "examples" / "guess")
+
+
+def spec(backend: str, agent: str, **kw: object) -> EpisodeSpec:
+    return EpisodeSpec.model_validate(
+        {"task": GUESS, "agent": agent, "sandbox": backend, "limits": Limits(steps=12), **kw}
+    )
+
+
+def write(value: int) -> Action:
+    return Action(tool="bash", args={"command": f"echo {value} > guess.txt; date +%N"})
+
+
+def climber(brief: Brief, model: object, *, until: int = 40, fail: str = ""):  # type: ignore[no-untyped-def]
+    """Guesses 20, 30, 40 …, validating each."""
+    for value in range(20, until + 1, 10):
+        yield write(value)
+        seen: Observation = yield Action(tool="validate")
+        assert seen.validation is not None
+    if fail:
+        raise ValueError(fail)
+    yield Action(tool="submit")
+
+
+def quitter(brief: Brief, model: object):  # type: ignore[no-untyped-def]
+    """Gives up after one step."""
+    yield write(41)
+
+
+def wrong(brief: Brief, model: object):  # type: ignore[no-untyped-def]
+    """Removes its submission after a good attempt."""
+    yield write(41)
+    yield Action(tool="validate")
+    yield Action(tool="bash", args={"command": "rm guess.txt"})
+    yield Action(tool="submit")
+
+
+HERE = "tests.test_episode" if __name__.startswith("tests.") else "test_episode"
+
+
+def test_a_submitted_episode_has_every_attempt_on_both_splits(tmp_path: Path, backend: str) -> None:
+    result = run_episode(spec(backend, f"{HERE}:climber"), tmp_path)
+    assert (result.ended, result.boundary, result.steps, result.scored) == ("submitted", "", 7, True)
+    assert [a.kind for a in result.attempts] == ["validate"] * 3 + ["submit"]
+    assert all(a.test and a.validation for a in result.attempts)
+    assert result.final == result.best == result.selected == {"closeness": pytest.approx(1 / 3)}
+    assert result.isolation == ("none" if backend == "local" else "full")
+    store = Episode.read(tmp_path)
+    assert [s.attempt for s in store.steps()] == [None, 0, None, 1, None, 2, 3]
+    assert sum(s.reward or 0 for s in store.steps()) == pytest.approx(result.progress)
+    shown = [line for line in (tmp_path / "steps.jsonl").read_text().splitlines() if '"test":' in line]
+    assert not shown, "no step may show a test score"
+
+
+@pytest.mark.parametrize(
+    ("agent", "ended", "boundary", "final"),
+    [
+        ("quitter", "gave_up", "", 1 / 2),
+        ("wrong", "submitted", "", 1 / 2),
+        ("climber?fail=oops", "error", "agent", 1 / 3),
+        ("climber?until=900", "steps", "", 1 / 29),
+    ],
+)
+def test_however_it_ends_its_state_is_graded(
+    tmp_path: Path, backend: str, agent: str, ended: str, boundary: str, final: float
+) -> None:
+    result = run_episode(spec(backend, f"{HERE}:{agent}"), tmp_path)
+    assert (result.ended, result.boundary) == (ended, boundary)
+    assert result.final and result.final["closeness"] == pytest.approx(final, rel=0.02)
+    assert sum(s.reward or 0 for s in Episode.read(tmp_path).steps()) == pytest.approx(result.progress)
+    assert result.attempts[-1].fallback == (agent == "wrong")
+
+
+def test_oracle_and_nop(tmp_path: Path, backend: str) -> None:
+    best = run_episode(spec(backend, "oracle"), tmp_path / "o")
+    assert best.oracle and best.progress == pytest.approx(1)
+    nothing = run_episode(spec(backend, "nop"), tmp_path / "n")
+    assert not nothing.oracle and nothing.progress == pytest.approx(0)
+
+
+def test_a_done_episode_is_read_and_an_interrupted_one_goes_on(tmp_path: Path, backend: str) -> None:
+    whole = run_episode(spec(backend, f"{HERE}:climber"), tmp_path / "whole")
+    steps = (tmp_path / "whole/steps.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(len(steps) + 1):
+        folder = tmp_path / str(cut)
+        store = Episode.open(folder, spec(backend, f"{HERE}:climber"))
+        (folder / "steps.jsonl").write_bytes(b"".join(steps[:cut]) + b'{"n": torn')
+        for attempt in whole.attempts:
+            if any(json.loads(line)["attempt"] == attempt.n for line in steps[:cut]):
+                store.add_attempt(attempt, [_laid(store, tmp_path / "whole", attempt.files, folder / "laid")])
+        store.close()
+        again = run_episode(spec(backend, f"{HERE}:climber"), folder)
+        assert (again.final, again.steps, again.ended) == (whole.final, whole.steps, whole.ended)
+        assert [a.test for a in again.attempts] == [a.test for a in whole.attempts]
+        assert len(Episode.read(folder).steps()) == len(steps)
+        assert any("differed" in note for note in again.notes) == (cut > 0), "date +%N differs when played back"
+    assert run_episode(spec(backend, f"{HERE}:climber"), tmp_path / "whole") == whole
+
+
+def _laid(store: Episode, whole: Path, files: dict[str, str], into: Path) -> Path:
+    into.mkdir(exist_ok=True)
+    return Episode.read(whole).checkout(files, into)
+
+
+def test_replay_repeats_a_recorded_episode(tmp_path: Path, backend: str) -> None:
+    first = run_episode(spec(backend, f"{HERE}:climber"), tmp_path / "a")
+    again = run_episode(spec(backend, f"replay?episode={tmp_path / 'a'}"), tmp_path / "b")
+    assert (again.ended, again.final, again.steps) == (first.ended, first.final, first.steps)
+
+
+def test_replay_without_an_episode_is_a_sentence(tmp_path: Path, backend: str) -> None:
+    with pytest.raises(UsageError, match="replay"):
+        run_episode(spec(backend, "replay"), tmp_path)
+
+
+def test_a_task_of_another_version_is_refused(tmp_path: Path, backend: str) -> None:
+    with pytest.raises(UsageError, match="version"):
+        run_episode(spec(backend, "nop", version=9), tmp_path)
+
+
+def test_steps_are_told_as_they_happen(tmp_path: Path, backend: str) -> None:
+    seen: list[Step] = []
+    run_episode(spec(backend, "nop"), tmp_path, on_step=lambda step, attempt: seen.append(step))
+    assert [step.action.tool for step in seen] == ["submit"]
