@@ -87,7 +87,7 @@ def shell_rows(backend: str) -> list[Row]:
     return rows
 
 
-def memory_row(backend: str, n: int = 20) -> Row:
+def memory_rows(backend: str, n: int = 20) -> list[Row]:
     """Memory of an idle sandbox, from the machine's free memory."""
 
     def available() -> float:
@@ -103,7 +103,7 @@ def memory_row(backend: str, n: int = 20) -> Row:
         used = (before - available()) / n
         for shell in shells:
             shell.stop()
-    return ("idle sandbox", f"{used:.1f} MB", "20 MB", f"mean of {n}")
+    return [("idle sandbox", f"{used:.1f} MB", "20 MB", f"mean of {n}")]
 
 
 def env_rows(backend: str) -> list[Row]:
@@ -158,7 +158,7 @@ def baseline_files(name: str, backend: str, into: Path) -> Path:
     return into
 
 
-def start_rows() -> list[Row]:
+def start_rows(_: str) -> list[Row]:
     """The command line's start, the import, the size of the installation."""
     python = median_ms(lambda: subprocess.run([sys.executable, "-c", ""], check=True), 10)
     run = [sys.executable, "-m", "mlgym", "--help"]
@@ -197,13 +197,12 @@ def main() -> None:
     parser.add_argument("--sandbox", default="auto")
     args = parser.parse_args()
     backend = choose(args.sandbox).name
-    rows = [*shell_rows(backend), memory_row(backend), *env_rows(backend), *grading_rows(backend), *start_rows()]
-    lines = [
-        "| what | measured | budget | beside it |",
-        "|---|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
+    lines = ["| what | measured | budget | beside it |", "|---|---|---|---|"]
     print("\n".join(lines))
+    for part in (shell_rows, memory_rows, env_rows, grading_rows, start_rows):
+        for row in part(backend):
+            lines.append(f"| {' | '.join(row)} |")
+            print(lines[-1], flush=True)
     if args.write:
         commit = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True

@@ -104,3 +104,14 @@ def test_what_is_followed() -> None:
 def test_every_document_is_in_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     assert [path.name for path in sorted((ROOT / "docs").glob("*.md")) if f"({path.name})" not in index] == ["index.md"]
+
+
+def test_every_test_of_the_threat_model_exists() -> None:
+    from mlgym.sandbox.examiner import cases
+
+    text = (ROOT / "docs" / "threat-model.md").read_text()
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", text)
+    assert named and not [at for at in named if f"def {at[1]}(" not in (ROOT / at[0]).read_text()]
+    shipped = {case.name for case in cases()}
+    examined = re.findall(r"`examiner: ([^`]+)`", text)
+    assert examined and not set(examined) - shipped

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,10 @@ def let_loose(forgery: Forgery, root: Path, submission: str) -> Iterator[Path]:
     workspace = root / "home" / "workspace"
     for path, text in forgery.files.items():
         (workspace / path).write_text(text)
-    (root / "tmp").mkdir()
-    env = {**os.environ, "ROOT": str(root), "SUBMISSION": submission}
+    for name in ("tmp", "bin"):
+        (root / name).mkdir()
+    (root / "bin" / "python").symlink_to(sys.executable)
+    env = {"PATH": f"{root / 'bin'}:{os.environ['PATH']}", "ROOT": str(root), "SUBMISSION": submission}
     subprocess.run(["bash", "-c", forgery.command], cwd=workspace, env=env, timeout=60, check=False)
     try:
         yield workspace
@@ -87,7 +90,7 @@ def game() -> Prepared:
     return prepare(load_task("battle-of-sexes"))
 
 
-@pytest.mark.parametrize("name", names("game")[-4:] + ["shadowed modules", "patched evaluator"])
+@pytest.mark.parametrize("name", [*names("game")[-4:], "shadowed modules", "patched evaluator"])
 def test_a_forgery_of_a_game_pays_without_its_defence(root, game, name):
     workspace, code = root / "home" / "workspace", root / "private" / "task.py"
     code.write_bytes(game.task.code.read_bytes())
@@ -181,9 +184,7 @@ def test_a_file_that_grows_while_it_is_packed_is_bounded(shell, tmp_path):
 
 
 def test_the_honest_files_arrive_whole(shell, tmp_path):
-    shell.run(
-        "mkdir -p a/b; head -c 300000 /dev/urandom > a/b/weights.bin; echo 'x = 1' > a/code.py; sha256sum a/b/*", 10
-    )
+    shell.run("mkdir -p a/b; head -c 300000 /dev/urandom > a/b/weights.bin; echo 'x = 1' > a/code.py", 10)
     found = collect(shell, ["a"], tmp_path / "frozen", MAX_BYTES, MAX_FILES)
     assert sorted(found) == ["a/b/weights.bin", "a/code.py"]
     assert found["a/b/weights.bin"] in shell.run("sha256sum a/b/weights.bin", 10).output

@@ -21,7 +21,7 @@ def safe(text: str) -> str:
 
 def number(value: float | None) -> str:
     """A score in four significant digits, a dash for none."""
-    return "–" if value is None else f"{value:.4g}"
+    return "–" if value is None else f"{value:#.4g}"
 
 
 def ends(text: str, lines: int = 3, width: int = 160) -> str:
@@ -70,7 +70,7 @@ def results(rows: Iterable[tuple[EpisodeSpec, Result]], metric: dict[str, str]) 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     several = len({(spec.agent, spec.model, spec.seed) for spec, _ in rows}) > len({spec.agent for spec, _ in rows})
     table.add_column("task")
-    for name in ("seed",) * several + ("baseline\nval. / test", "best attempt\nval. / test", "final\ntest"):
+    for name in ("seed",) * several + ("baseline\nval./test", "best attempt\nval./test", "final\ntest"):
         table.add_column(name, justify="right")
     for name in ("progress", "sec."):
         table.add_column(name, justify="right")
@@ -93,7 +93,7 @@ def results(rows: Iterable[tuple[EpisodeSpec, Result]], metric: dict[str, str]) 
 
 
 def _pair(validation: Scores | None, test: Scores | None, key: str) -> str:
-    return f"{number(score(validation, key))} / {number(score(test, key))}"
+    return f"{number(score(validation, key))}/{number(score(test, key))}"
 
 
 def score(scores: Scores | None, metric: str) -> float | None:

@@ -49,7 +49,9 @@ class Bind:
 
 @dataclass(frozen=True)
 class SandboxLimits:
-    """Bounds of one sandbox: MB of data per process, processes, MB per file, open files, bytes of output kept and in all."""
+    """Bounds of one sandbox: MB of data of a process, processes, MB of a file, open files, bytes of a command's output
+    that come back, and bytes at which it is stopped. `local` does not bound the number of processes.
+    """
 
     memory_mb: int = 8192
     processes: int = 512

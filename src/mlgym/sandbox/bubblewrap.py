@@ -1,7 +1,9 @@
 """The backend `bubblewrap`: Linux namespaces, an allow-list of places, a seccomp filter and limits."""
 
 import os
+import platform
 import random
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -40,9 +42,13 @@ class Bubblewrap:
             from mlgym.sandbox.probe import working
 
             type(self).program = working().program
+        if not seccomp.program():
+            raise SandboxError(f"No filter of system calls is known for {platform.machine()}: choose another sandbox.")
         if os.geteuid() == 0:
             self.uid = free_uid()
             give(self.spec.folder, self.uid)
+            for bind in self.spec.binds:
+                readable(bind.source)
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """The command line; bwrap's options are handed over by a descriptor."""
@@ -81,9 +87,7 @@ class Bubblewrap:
             yield from ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
         else:
             yield from ("--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns")
-        if filtering := seccomp.program():
-            yield from ("--seccomp", str(self.hand(filtering)))
-        yield "--clearenv"
+        yield from ("--seccomp", str(self.hand(seccomp.program())), "--clearenv")
         for key, value in variables(self.spec, HOME, ENVIRONMENT).items():
             yield from ("--setenv", key, value)
         yield from self.mounts()
@@ -95,8 +99,8 @@ class Bubblewrap:
         if self.spec.python:
             sources[ENVIRONMENT] = str(self.spec.python)
         sources |= {bind.target: str(bind.source) for bind in self.spec.binds}
-        users = f"root:x:0:0::/root:/bin/sh\nagent:x:{self.uid}:{self.uid}::{HOME}:/bin/bash\nnobody:x:65534:65534::/:/bin/sh\n"
-        groups = f"root:x:0:\nagent:x:{self.uid}:\nnogroup:x:65534:\n"
+        users = f"root:x:0:0::/root:/bin/sh\nagent:x:{self.uid}:{self.uid}::{HOME}:/bin/bash\n"
+        groups = f"root:x:0:\nagent:x:{self.uid}:\n"
         texts = {
             "/etc/passwd": users,
             "/etc/group": groups,
@@ -123,6 +127,17 @@ class Bubblewrap:
         for target in sorted(sources.keys() - set(early)):
             yield from ("--ro-bind", sources[target], target)
         yield from ("--remount-ro", "/dev", "--remount-ro", "/")
+
+
+def readable(path: Path) -> None:
+    """Raise SandboxError for what root can show but the sandbox's own user could not read."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise SandboxError(f"{path} cannot be shown in a sandbox: {error.strerror}.") from error
+    needed = 0o005 if stat.S_ISDIR(mode) else 0o004
+    if mode & needed != needed:
+        raise SandboxError(f"{path} cannot be shown in a sandbox: make it readable with `chmod -R o+rX {path}`.")
 
 
 def free_uid() -> int:

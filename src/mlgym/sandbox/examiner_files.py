@@ -152,7 +152,7 @@ def descriptors(place: Place) -> None:
     with (place.folder / "canary").open("w") as canary:
         os.set_inheritable(canary.fileno(), True)
         with place.shell() as shell:
-            code = "import os; print([os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if int(n) > 2])"
+            code = "import os; f = '/proc/self/fd/'; print([os.readlink(f + n) for n in os.listdir(f) if int(n) > 2])"
             shell.write("f.py", code.encode())
             for text in (says(shell, f"{shell.sandbox.interpreter} -I f.py").output, python(shell, code)):
                 must("canary" not in text and "pipe" not in text and "memfd" not in text, f"descriptors: {text}")
@@ -164,7 +164,7 @@ def nothing_left(place: Place) -> None:
     with place.shell() as shell:
         says(
             shell,
-            f"setsid nohup sleep {mark}.1 >/dev/null 2>&1 & (trap '' TERM HUP INT; sleep {mark}.2 &) ; sleep {mark}.3 &",
+            f"setsid nohup sleep {mark}.1 >/dev/null & (trap '' TERM HUP INT; sleep {mark}.2 &) ; sleep {mark}.3 &",
         )
         says(shell, f"(setsid setsid sh -c 'sleep {mark}.4 & exec setsid sleep {mark}.5' &); sleep 0.3")
         must(len(alive(mark)) >= 5, "the test's own processes do not run")

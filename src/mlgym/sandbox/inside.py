@@ -1,7 +1,7 @@
 """The program inside a sandbox: pid 1 there. It keeps one bash and does what the host asks for over one pipe pair.
 
-Standard library only; `shell.py` sends it in, after `inside_files.py` and `inside_shell.py`, into one namespace. It is
-not dumpable and deaf to SIGINT and SIGTERM: what runs beside it can neither end it nor open its pipes.
+Standard library only; `shell.py` sends it in, after the other `inside_….py`, into one namespace. It is not dumpable
+and deaf to SIGINT and SIGTERM: what runs beside it can neither end it nor open its pipes.
 
 Frames: two lengths (4 bytes each, big-endian), a header, raw bytes. Headers to here are marshalled, from here JSON (of
 which only the encoder is cheap to import); an answer carries its request's ticket.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mlgym.sandbox.inside_files import Refused, list_folder, pack, read_file, unpack, write_file
-    from mlgym.sandbox.inside_shell import Ended, Driver
+    from mlgym.sandbox.inside_shell import Driver, Ended
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 SIGHUP = 1

@@ -110,9 +110,8 @@ def matches(folder: int, parts: list[str], below: str = "", depth: int = 0) -> I
         elif kind == stat.S_IFREG and not rest and part != "**":
             yield folder, name, path
         elif not rest or name == part:
-            raise Refused(
-                f"'{path}' is {'a link' if kind == stat.S_IFLNK else 'a special file'}; only regular files can be submitted"
-            )
+            what = "a link" if kind == stat.S_IFLNK else "a special file"
+            raise Refused(f"'{path}' is {what}; only regular files can be submitted")
 
 
 def named(folder: int, part: str) -> list[str]:
@@ -128,47 +127,50 @@ def named(folder: int, part: str) -> list[str]:
 
 def pack(root: str, patterns: list[str], most: int, count: int, send: Callable[[bytes], object]) -> None:
     """Send a tar of the files that the patterns name, in parts; at most `count` files of `most` bytes together."""
+    done: set[str] = set()
+    left = most
+    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for pattern in patterns:
+            parts = [part for part in pattern.split("/") if part not in ("", ".")]
+            if pattern.startswith("/") or ".." in parts:
+                raise Refused(f"'{pattern}' does not stay in the workspace")
+            found = False
+            for folder, name, path in matches(top, parts):
+                found = True
+                if path not in done:
+                    done.add(path)
+                    if len(done) > count:
+                        raise Refused(f"there are more than {count} files")
+                    left -= pack_file(folder, name, path, left, send)
+            if not found:
+                raise Refused(f"'{pattern}' is missing")
+    except OSError as error:
+        raise Refused(f"'{error.filename}' cannot be read: {error.strerror}") from error
+    finally:
+        os.close(top)
+    send(bytes(1024))
+
+
+def pack_file(folder: int, name: str, path: str, most: int, send: Callable[[bytes], object]) -> int:
+    """Send one file of at most `most` bytes as a tar's member; returns its size."""
     import tarfile
 
-    class Out:
-        """What tarfile writes to."""
-
-        def write(self, data: bytes) -> int:
-            """Hand on a part."""
-            send(bytes(data))
-            return len(data)
-
-    done: set[str] = set()
-    total = 0
-    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    tar = tarfile.open(fileobj=Out(), mode="w|", bufsize=1 << 20, format=tarfile.GNU_FORMAT)
-    for pattern in patterns:
-        parts = [part for part in pattern.split("/") if part not in ("", ".")]
-        if pattern.startswith("/") or ".." in parts:
-            raise Refused(f"'{pattern}' does not stay in the workspace")
-        found = False
-        for folder, name, path in matches(top, parts):
-            found = True
-            if path in done:
-                continue
-            done.add(path)
-            with open(opened(name, os.O_RDONLY | os.O_NOFOLLOW, at=folder), "rb", 0) as file:
-                size = os.fstat(file.fileno()).st_size
-                total += size
-                if total > most:
-                    raise Refused(f"'{path}' makes the submission larger than {most} bytes")
-                if len(done) > count:
-                    raise Refused(f"it has more than {count} files")
-                member = tarfile.TarInfo(path)
-                member.size = size
-                try:
-                    tar.addfile(member, file)
-                except OSError as error:
-                    raise Refused(f"'{path}' changed while it was read") from error
-        if not found:
-            raise Refused(f"'{pattern}' is missing")
-    tar.close()
-    os.close(top)
+    with open(opened(name, os.O_RDONLY | os.O_NOFOLLOW, at=folder), "rb", 0) as file:
+        member = tarfile.TarInfo(path)
+        member.size = size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise Refused(f"with '{path}' there are more bytes than allowed")
+        part = member.tobuf(tarfile.GNU_FORMAT)
+        while size:
+            data = file.read(min(size, 1 << 20))
+            if not data:
+                raise Refused(f"'{path}' was changed while it was read")
+            send(part + data)
+            part = b""
+            size -= len(data)
+        send(part + bytes(-member.size % 512))
+    return member.size
 
 
 def unpack(data: bytes, into: str) -> None:

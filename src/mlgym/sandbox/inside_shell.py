@@ -1,14 +1,14 @@
 """The bash of a sandbox and what it starts, for `inside.py`, which runs in the same namespace.
 
 A command's text is laid into a memfd that bash reads afresh; its output comes by a fifo of its own, so that what a job
-of an earlier command prints is never mixed in; its end is told on a third pipe, with a ticket, by a line that bash reads
-after the command. That line is sent twice, because SIGINT makes an interactive bash drop the rest of the line it is in;
-and bash is interactive because only then does SIGINT end `while :; do :; done` and keep the shell.
+of an earlier command prints is never mixed in; its end is told on a third pipe, with a ticket, by what bash reads after
+the command. That is sent twice, because SIGINT makes an interactive bash drop the rest of the line it is in; and bash
+is interactive because only then does SIGINT end `while :; do :; done` and keep the shell.
 """
 
 from __future__ import annotations
 
-import _signal  # the module `signal` costs 4 ms, for its enums
+import _signal  # type: ignore[import-not-found] # the module `signal` costs 4 ms, for its enums
 import os
 import select
 import time
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     Moment = tuple[set[int], int]
     Answer = tuple[dict[str, Any], bytes]
 
+    from mlgym.sandbox.inside_output import PIPE, Output
+
 GRACE = 1.0  # seconds from SIGINT to SIGKILL
-PIPE = 65536  # bytes that a pipe holds
 STORED = 32  # outputs kept in files
 START = b"unset HISTFILE MAILCHECK;set +o history;PS1= PS2=\n"
-NOISE = b"] tcsetattr: Inappropriate ioctl for device\n"  # of a bash without a terminal, when a child was killed
 LINE = (
     "\nIFS= read -rd '' __command </proc/self/fd/8||:;{status}"
     'eval "$__command" </dev/null >>{fifo} 2>&1 8<&- 9>&-;printf "\\n{ticket} %d\\n" $? >&9\n'
@@ -35,72 +35,6 @@ LINE = (
 
 class Ended(Exception):
     """The host is gone: leave nothing behind."""
-
-
-class Output:
-    """What one command prints: all of it counted, both ends in memory, the whole in a file once it is long."""
-
-    def __init__(self, fd: int, path: str, kept: int, most: int) -> None:
-        self.fd, self.path, self.half, self.most = fd, path, kept // 2, most
-        self.head, self.tail, self.total = bytearray(), bytearray(), 0
-        self.file: int | None = None
-        self.over = self.ended = False
-        self.noise = b""
-
-    def pump(self) -> int:
-        """Take what the pipe holds now, at most one pipeful; returns the number of bytes."""
-        try:
-            data = os.read(self.fd, PIPE)
-        except BlockingIOError:
-            return 0
-        self.total += len(data)
-        if not data or (self.total > self.most and self.over):
-            self.close()
-            return 0
-        if self.total > self.most:
-            return len(data)
-        free = self.half - len(self.head)
-        self.head += data[:free]
-        self.tail += data[free:]
-        if self.file is not None:
-            self.store(data)
-        elif len(self.tail) > self.half:
-            self.store(bytes(self.head + self.tail))
-        if len(self.tail) > 2 * self.half + PIPE:
-            del self.tail[: -self.half]
-        return len(data)
-
-    def store(self, data: bytes) -> None:
-        """Append to the file of the whole, as far as the disk allows."""
-        try:
-            if self.file is None:
-                self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            os.write(self.file, data)
-        except OSError:
-            pass
-
-    def result(self) -> Answer:
-        """The bytes kept, and where they were cut: after `head` bytes, `cut` are left out."""
-        head, tail = bytes(self.head), bytes(self.tail[-self.half :])
-        cut = self.total - len(head) - len(tail)
-        if not cut:
-            return {"head": 0, "cut": 0, "whole": ""}, self.clean(head + tail)
-        head, tail = self.clean(head), self.clean(tail)
-        return {"head": len(head), "cut": cut, "whole": self.path}, head + tail
-
-    def clean(self, text: bytes) -> bytes:
-        """The text without the shell's own complaints about its missing terminal."""
-        if not self.noise or NOISE not in text:
-            return text
-        lines = text.splitlines(keepends=True)
-        return b"".join(line for line in lines if not (line.startswith(self.noise) and line.endswith(NOISE)))
-
-    def close(self) -> None:
-        """Stop reading; who still writes gets SIGPIPE."""
-        self.ended = True
-        os.close(self.fd)
-        if self.file is not None:
-            os.close(self.file)
 
 
 def stat_of(pid: int) -> tuple[int, int] | None:
@@ -243,7 +177,7 @@ class Driver:
     def wait(self, seconds: float | None) -> bool:
         """Sleep until something happens, and see to it; True when the host has written or is gone."""
         asked = False
-        for fd, _ in self.poll.poll(None if seconds is None else max(0.0, seconds) * 1000 + 1):
+        for fd, _ in self.poll.poll(None if seconds is None else min(max(0.0, seconds) * 1000 + 1, 1e9)):
             if fd == self.awake:
                 self.reap()
             elif fd == self.told:

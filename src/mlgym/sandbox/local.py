@@ -33,7 +33,7 @@ class Local:
         self.outputs = ""
 
     def start(self) -> None:
-        """Make the folder for temporary files and outputs, and copy what belongs into the workspace; raises SandboxError.
+        """Make the folder for temporary files and outputs, copy what belongs into the workspace; raises SandboxError.
 
         A copy, since nothing would keep the agent from changing the source through a link.
         """

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/local/bin", "/usr/local/lib")
+SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/libexec", "/usr/include", "/usr/local/bin", "/usr/local/lib")
 LIBRARIES = ("lib", "lib32", "lib64", "libx32")
 SHARED = (
     "zoneinfo",
@@ -24,6 +24,7 @@ SHARED = (
 )
 CONFIGURED = ("alternatives", "ld.so.cache", "ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "localtime", "mime.types")
 HIDDEN = ("R", "node_modules", "google-cloud-sdk", "postgresql")
+PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class Places(NamedTuple):
@@ -36,7 +37,7 @@ class Places(NamedTuple):
 
 def base() -> Path:
     """The base Python's program, all links followed: the same version as this one, with no packages."""
-    return Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
+    return base_link().resolve()
 
 
 @cache
@@ -59,8 +60,25 @@ def places() -> Places:
     for prefix in {Path(sys.base_prefix), base().parent.parent}:
         parts = [prefix / name for name in ("bin", "include", *LIBRARIES)]
         shown += [str(each) for each in parts if each.is_dir() and not within(each, shown)]
-    hidden = {str(folder) for path in shown for folder in packages(Path(path))}
-    return Places(tuple(shown), tuple(links), tuple(sorted(hidden)))
+    links += [(str(path), str(path.readlink())) for path in chain(base_link()) if not within(path, shown)]
+    hidden = {folder for path in shown for folder in packages(Path(path)) if within(folder, shown)}
+    if within(PACKAGE, shown) and not within(PACKAGE, [str(folder) for folder in hidden]):
+        hidden.add(PACKAGE)
+    return Places(tuple(shown), tuple(links), tuple(sorted(map(str, hidden))))
+
+
+def base_link() -> Path:
+    """The base Python's program as environments name it, which may be a link."""
+    return Path(getattr(sys, "_base_executable", "") or sys.executable)
+
+
+def chain(path: Path) -> Iterator[Path]:
+    """The links from a path to the file that it means, the path first."""
+    for _ in range(40):
+        if not path.is_symlink():
+            return
+        yield path
+        path = Path(os.path.normpath(path.parent / path.readlink()))
 
 
 def within(path: Path, shown: list[str]) -> bool:
@@ -77,4 +95,4 @@ def packages(folder: Path) -> Iterator[Path]:
         for python in folder.glob("python*"):
             for name in ("site-packages", "dist-packages"):
                 if (python / name).is_dir():
-                    yield Path(os.path.realpath(python / name))
+                    yield (python / name).resolve()

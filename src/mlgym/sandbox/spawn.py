@@ -65,7 +65,7 @@ def _serve(jobs: "queue.SimpleQueue[Job]") -> None:
         make, answer = jobs.get()
         try:
             answer.set_result(make())
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             answer.set_exception(error)
         del answer
 

@@ -45,7 +45,7 @@ def read_tar(
     source = io.BytesIO(data) if isinstance(data, bytes) else data
     top = os.open(into, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if os.listdir(top):
+        if os.listdir(top):  # noqa: PTH208
             raise SubmissionRefused("the folder to write it into is not empty")
         os.fchmod(top, 0o755)
         return _write(top, source, max_bytes, max_files, max_depth)
@@ -83,14 +83,14 @@ def _folders(top: int, names: list[str], made: set[str]) -> None:
         path = "/".join(names[:depth])
         if path not in made:
             os.mkdir(path, 0o700, dir_fd=top)
-            os.chmod(path, 0o755, dir_fd=top)  # noqa: PTH101 - whatever the umask
+            os.chmod(path, 0o755, dir_fd=top)  # whatever the umask
             made.add(path)
 
 
 def _file(top: int, path: str, source: IO[bytes], size: int) -> str:
     digest = hashlib.sha256()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with open(os.open(path, flags, 0o600, dir_fd=top), "wb") as file:
+    with open(os.open(path, flags, 0o600, dir_fd=top), "wb") as file:  # noqa: PTH123
         left = size
         while left:
             part = exactly(source, min(left, 1 << 20))
@@ -131,7 +131,7 @@ def members(source: IO[bytes]) -> Iterator[Member]:
             continue
         path = long or decoded(ustar(head))
         if kind not in (*FILE, FOLDER):
-            raise SubmissionRefused(f"{ascii(path[:80])} is {KINDS.get(kind, 'neither a file nor a folder')}")
+            raise SubmissionRefused(f"{path[:80]!a} is {KINDS.get(kind, 'neither a file nor a folder')}")
         if kind == FOLDER and size:
             raise SubmissionRefused("the archive is damaged")
         yield Member(path, kind == FOLDER, size)
@@ -148,7 +148,7 @@ def extended(data: bytes) -> str:
     """The path in a POSIX extended header, empty where it has none; one that changes more than times is refused."""
     path = ""
     while data:
-        length, _, rest = data.partition(b" ")
+        length, _, _ = data.partition(b" ")
         if not length.isdigit() or len(length) > 5 or not len(length) < int(length) <= len(data):
             raise SubmissionRefused("the archive is damaged")
         record, data = data[len(length) + 1 : int(length) - 1], data[int(length) :]
@@ -173,7 +173,7 @@ def decoded(name: bytes) -> str:
     try:
         return name.decode()
     except UnicodeDecodeError:
-        raise SubmissionRefused(f"the name {ascii(name[:80])} is not UTF-8") from None
+        raise SubmissionRefused(f"the name {name[:80]!a} is not UTF-8") from None
 
 
 def exactly(source: IO[bytes], size: int) -> bytes:

@@ -1,0 +1,50 @@
+"""What an agent can see of mlgym and of its task from inside: nothing that is hidden."""
+
+from pathlib import Path
+
+import pytest
+
+import mlgym
+from mlgym.cache import cache_dir
+from mlgym.env import ResearchEnv
+from mlgym.records import Action
+
+pytestmark = pytest.mark.network
+SECRET = "mlgym-test-secret-7c1d"
+
+
+def test_nothing_hidden_is_inside(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend == "local":
+        pytest.skip("local isolates nothing")
+    monkeypatch.setenv("SOME_API_KEY", SECRET)
+    env = ResearchEnv("house-price", sandbox=backend)
+    env.reset(seed=0)
+    assert env.prepared is not None
+    shell = env.session.shell
+    hidden = [env.prepared.private, env.task.code, env.task.folder, cache_dir(), Path(mlgym.__file__).parent]
+    for place in hidden:
+        ran = shell.run(f"ls -la '{place}'", 10)
+        assert ran.code != 0, f"{place} is inside"
+    answer = (env.prepared.private / "answers.csv").read_text().splitlines()[5]
+    code = (env.task.code).read_text().splitlines()[0]
+    for needle in (answer, code, "grader_main", SECRET):
+        shell.write("/tmp/needle", needle.encode())
+        places = "/home /opt /tmp /var /etc /run /srv /mnt /media /root /dev/shm"
+        found = shell.exec(["sh", "-c", f"grep -rFls -f /tmp/needle {places} | grep -v '^/tmp/needle$'"]).output
+        assert not found.strip(), f"{needle!r} is in {found}"
+    environment = shell.run("env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'", 10).output
+    assert SECRET not in environment and str(cache_dir()) not in environment
+    imported = env.step(Action(tool="bash", args={"command": "python -c 'import mlgym'"}))[0]
+    assert "ModuleNotFoundError" in imported
+    changed = shell.run("echo x >> data/train.csv", 10)
+    assert changed.code != 0, "the public data can be changed"
+    env.close()
+
+
+def test_the_data_is_there_and_as_the_brief_says(backend: str) -> None:
+    env = ResearchEnv("house-price", sandbox=backend)
+    env.reset(seed=0)
+    listed = env.step("ls data; wc -l < data/test.csv; python -c 'import sklearn; print(sklearn.__version__)'")[0]
+    assert "train.csv" in listed and "439" in listed
+    assert any(package.removeprefix("scikit-learn==") in listed for package in env.task.packages if "scikit" in package)
+    env.close()
