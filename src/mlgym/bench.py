@@ -1,13 +1,13 @@
 """A grid of episodes in one folder: what is done is read, what is missing is run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mlgym.episode import Say, run_episode
-from mlgym.launchers import Launcher, in_process
 from mlgym.records import Attempt, EpisodeSpec, Result, Step
 from mlgym.store import episode_folder
 
+Launcher = Callable[[Callable[[EpisodeSpec], Result], Iterable[EpisodeSpec]], Iterator[tuple[EpisodeSpec, Result]]]
 OnStep = Callable[[EpisodeSpec, Step, Attempt | None], None]
 
 
@@ -15,7 +15,7 @@ def run_grid(
     specs: list[EpisodeSpec],
     run: Path,
     *,
-    launcher: Launcher = in_process,
+    launcher: Launcher,
     on_step: OnStep = lambda *_: None,
     say: Callable[[EpisodeSpec, str], None] = lambda *_: None,
 ) -> Iterator[tuple[EpisodeSpec, Result]]:

@@ -13,7 +13,7 @@ import typer
 from mlgym.errors import MlgymError, UsageError
 
 if TYPE_CHECKING:
-    from mlgym.records import Attempt, EpisodeSpec, Result, Split, Step
+    from mlgym.records import Split
 
 app = typer.Typer(
     help="An environment and a benchmark for agents that do machine-learning research.",
@@ -98,6 +98,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run an agent on a task; the same command again goes on where it was stopped."""
+    from mlgym import live
     from mlgym.models import default_limits
     from mlgym.records import EpisodeSpec
     from mlgym.store import method, slug
@@ -129,12 +130,13 @@ def run(
         for seed in range(seeds)
     ]
     target = output or Path("runs") / slug(f"{loaded.name}-{method(specs[0])}")
-    _run(specs, target, concurrent, "none" if quiet else "steps")
+    live.run(specs, target, concurrent, "none" if quiet else "steps")
 
 
 @app.command()
 def demo(output: Output = None, seeds: Seeds = 1, sandbox: SandboxName = "auto", debug: Debug = False) -> None:
     """Run the agent `tuner` (no language model) on battle-of-sexes and house-price and print the table."""
+    from mlgym import live
     from mlgym.records import EpisodeSpec
     from mlgym.task import load_task
 
@@ -151,7 +153,7 @@ def demo(output: Output = None, seeds: Seeds = 1, sandbox: SandboxName = "auto",
         for seed in range(seeds)
     ]
     with tempfile.TemporaryDirectory(prefix="mlgym-demo-") as fresh:
-        _run(specs, output or Path(fresh), 2, "attempts", stored=output is not None)
+        live.run(specs, output or Path(fresh), 2, "attempts", stored=output is not None)
 
 
 def _sampling(items: list[str]) -> dict[str, Any]:
@@ -171,75 +173,6 @@ def _split(name: str) -> "Split":
     if name not in splits:
         raise UsageError(f"--feedback is validation or test, not '{name}'.")
     return splits[name]
-
-
-def _run(specs: "list[EpisodeSpec]", target: Path, concurrent: int, detail: str, stored: bool = True) -> None:
-    """Run a grid with its live display, then print the table and what to type next.
-
-    `detail` is steps (each with its action and observation), attempts (a line each) or none.
-    """
-    from rich.console import Console
-
-    from mlgym.bench import run_grid
-    from mlgym.grading.prepare import prepare
-    from mlgym.launchers import in_process, threads
-    from mlgym.records import better
-    from mlgym.report import console as show
-    from mlgym.store import episode_folder
-    from mlgym.task import load_task
-
-    out = Console(highlight=False)
-    loaded = {spec.task: load_task(spec.task) for spec in specs}
-    for task in loaded.values():
-        prepare(task, say=lambda line: out.print(line, markup=False))
-    best: dict[str, float | None] = {}
-
-    def on_step(spec: "EpisodeSpec", step: "Step", attempt: "Attempt | None") -> None:
-        task, key = loaded[spec.task], spec.model_dump_json()
-        value = attempt.validation[task.metric] if attempt and attempt.valid and attempt.validation else None
-        old = best.get(key)
-        if value is not None and (old is None or better(value, old, task.direction)):
-            best[key] = value
-        if detail == "steps":
-            out.print(show.live(spec, step, best.get(key), len(specs) > 1), end="")
-        elif detail == "attempts" and value is not None:
-            name = f"{task.name} seed {spec.seed}"
-            out.print(f"{name}: step {step.n}, {task.metric} {show.number(value)}, best {show.number(best[key])}")
-
-    def say(spec: "EpisodeSpec", note: str) -> None:
-        out.print(f"{loaded[spec.task].name} seed {spec.seed}: {note}", style="yellow", markup=False)
-
-    launcher = threads(concurrent) if concurrent > 1 and len(specs) > 1 else in_process
-    done: dict[str, Result] = {}
-    for spec, result in run_grid(specs, target, launcher=launcher, on_step=on_step, say=say):
-        done[spec.model_dump_json()] = result
-        line = f"{loaded[spec.task].name} {spec.agent} seed {spec.seed}: {result.ended} after {result.steps} steps"
-        out.print(f"{line}{'; ' + result.why if result.why else ''}", markup=False)
-    rows = [(spec, done[spec.model_dump_json()]) for spec in specs]
-    out.print()
-    out.print(show.results(rows, {name: task.metric for name, task in loaded.items()}))
-    if not stored:
-        out.print("\nNext: mlgym run blotto -a tuner, or with a language model: mlgym run blotto -m PROVIDER/NAME")
-        return
-    if len(rows) == 1 and detail == "steps":
-        _difference(episode_folder(target, specs[0]), rows[0][1])
-    out.print(f"\nStored in {target}. Next: mlgym show {target}, mlgym show {target} --diff", markup=False)
-
-
-def _difference(folder: Path, result: "Result") -> None:
-    """The best attempt of the episode in `folder` against the starter."""
-    from rich.console import Console
-    from rich.syntax import Syntax
-
-    from mlgym.report import console as show
-    from mlgym.store import Episode
-    from mlgym.task import load_task
-
-    attempt, store = show.chosen_attempt(result), Episode.read(folder)
-    text = show.difference(load_task(store.spec.task).workspace, store, attempt) if attempt else ""
-    if text:
-        Console().print("\nThe best attempt against the starter:")
-        Console().print(Syntax(text, "diff", theme="ansi_dark", background_color="default"))
 
 
 @app.command()
@@ -294,6 +227,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show an episode: its steps, attempts and result."""
+    from mlgym.report import show as text
     from mlgym.store import episodes
 
     found = list(episodes(_last() if episode == "last" else Path(episode)))
@@ -302,54 +236,12 @@ def show(
     if files and len(found) > 1:
         raise UsageError(f"{episode} holds {len(found)} episodes; --files takes one of their folders.")
     for folder in found:
-        if diff or files:
-            _show_best(folder, files)
+        if files:
+            text.files(folder, files)
+        elif diff:
+            text.difference(folder)
         else:
-            _show_steps(folder, len(found) == 1)
-
-
-def _show_best(folder: Path, into: Path | None) -> None:
-    """The best attempt: its difference from the starter, or its files."""
-    from mlgym.report.console import chosen_attempt
-    from mlgym.store import Episode
-
-    store = Episode.read(folder)
-    result = store.result
-    if result is None:
-        raise UsageError(f"The episode in {folder} has not ended; the command that began it goes on with it.")
-    attempt = chosen_attempt(result)
-    if attempt is None:
-        raise UsageError(f"The episode in {folder} has no valid attempt.")
-    if into is None:
-        _difference(folder, result)
-        return
-    if into.exists():
-        raise UsageError(f"{into} is there already; --files makes a new folder.")
-    into.mkdir(parents=True)
-    store.checkout({**attempt.code, **attempt.files}, into)
-    print(f"The files of attempt {attempt.n} lie in {into}.")
-
-
-def _show_steps(folder: Path, steps_too: bool) -> None:
-    """The steps of an episode, and how it ended."""
-    from rich.console import Console
-
-    from mlgym.report import console as text
-    from mlgym.store import Episode
-    from mlgym.task import load_task
-
-    out = Console(highlight=False)
-    store = Episode.read(folder)
-    spec, result, steps = store.spec, store.result, store.steps()
-    out.print(str(folder), style="bold", markup=False)
-    for step in steps if steps_too else ():
-        out.print(text.live(spec, step, None, False), end="")
-    if result is None:
-        out.print(f"{len(steps)} steps so far, not ended: the command that began it goes on with it.")
-        return
-    out.print(text.results([(spec, result)], {spec.task: load_task(spec.task).metric}))
-    for note in filter(None, (result.why, *result.notes)):
-        out.print(note, style="yellow", markup=False)
+            text.episode(folder, steps_too=len(found) == 1)
 
 
 def _last() -> Path:
@@ -375,7 +267,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     load_dotenv(Path(".env"))
     try:
-        code = app(standalone_mode=False)  # the code of a typer.Exit
+        code = app(prog_name="mlgym", standalone_mode=False)  # the code of a typer.Exit
     except MlgymError as error:
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:

@@ -8,20 +8,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from mlgym.records import EpisodeSpec, Result
 
-Run = Callable[[EpisodeSpec], Result]
-Launcher = Callable[[Run, Iterable[EpisodeSpec]], Iterator[tuple[EpisodeSpec, Result]]]
+Launched = Iterator[tuple[EpisodeSpec, Result]]
 
 
-def in_process(run: Run, specs: Iterable[EpisodeSpec]) -> Iterator[tuple[EpisodeSpec, Result]]:
+def in_process(run: Callable[[EpisodeSpec], Result], specs: Iterable[EpisodeSpec]) -> Launched:
     """One after another, in order."""
     for spec in specs:
         yield spec, run(spec)
 
 
-def threads(n: int) -> Launcher:
+def threads(n: int) -> Callable[[Callable[[EpisodeSpec], Result], Iterable[EpisodeSpec]], Launched]:
     """At most `n` at once, yielded as they end; the first exception stops what has not begun and is raised."""
 
-    def launch(run: Run, specs: Iterable[EpisodeSpec]) -> Iterator[tuple[EpisodeSpec, Result]]:
+    def launch(run: Callable[[EpisodeSpec], Result], specs: Iterable[EpisodeSpec]) -> Launched:
         pool = ThreadPoolExecutor(n)
         try:
             futures = {pool.submit(run, spec): spec for spec in specs}

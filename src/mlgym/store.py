@@ -159,7 +159,7 @@ class Episode:
         """Write an attempt, its files (taken from the `folders` where they lie frozen) first."""
         wanted = {**attempt.code, **attempt.files}
         for name, digest in wanted.items():
-            target = self._file(digest)
+            target = self.file(digest)
             source = next((f / name for f in folders if (f / name).exists()), None)
             if source and not target.exists():
                 part = target.with_name(f"{digest}.part{os.getpid()}")
@@ -171,7 +171,7 @@ class Episode:
         """Lay the files of an attempt into the fresh folder `into`; raises FileNotFoundError for a file let go."""
         for name, digest in files.items():
             (into / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._file(digest), into / name)
+            shutil.copyfile(self.file(digest), into / name)
         return into
 
     def prune(self, keep: Iterable[Attempt], limit: int = EPISODE_BYTES) -> None:
@@ -180,7 +180,7 @@ class Episode:
         total = sum(p.stat().st_size for p in (self.folder / "attempts" / "files").iterdir())
         for attempt in self.attempts():
             for digest in {**attempt.files, **attempt.code}.values():
-                path = self._file(digest)
+                path = self.file(digest)
                 if total > limit and digest not in kept and path.exists():
                     total -= path.stat().st_size
                     path.unlink()
@@ -189,7 +189,8 @@ class Episode:
         """Write the result: the last thing an episode does."""
         write_whole(self.folder / "result.json", result.model_dump_json(indent=1).encode())
 
-    def _file(self, digest: str) -> Path:
+    def file(self, digest: str) -> Path:
+        """Where a stored file of that sha256 lies (or lay, before it was let go)."""
         return self.folder / "attempts" / "files" / digest
 
     def _append(self, name: str, line: str) -> None:

@@ -1,6 +1,5 @@
-"""Episodes as text in a terminal: a step while it happens, a table at the end, one episode in full."""
+"""Parts of an episode as text in a terminal: a step, the table of results; what agents printed made harmless."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from mlgym.records import Attempt, EpisodeSpec, Result, Scores, Step
-from mlgym.store import Episode
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -99,20 +97,6 @@ def _pair(validation: Scores | None, test: Scores | None, key: str) -> str:
 def score(scores: Scores | None, metric: str) -> float | None:
     """The metric's value among scores, None without scores."""
     return None if scores is None else scores.get(metric)
-
-
-def difference(starter: Path, store: Episode, attempt: Attempt) -> str:
-    """The unified difference between the starter's workspace and the sources stored with an attempt."""
-    out: list[str] = []
-    for name, digest in sorted({**attempt.code, **attempt.files}.items()):
-        old = starter / name
-        new = store.folder / "attempts" / "files" / digest
-        if not new.exists() or new.stat().st_size > 200_000 or (not old.exists() and name not in attempt.code):
-            continue
-        before = old.read_text(errors="replace").splitlines() if old.exists() else []
-        after = safe(new.read_text(errors="replace")).splitlines()
-        out += difflib.unified_diff(before, after, f"starter/{name}", f"attempt {attempt.n}/{name}", lineterm="")
-    return "\n".join(out)
 
 
 def chosen_attempt(result: Result) -> Attempt | None:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import mlgym
+from mlgym.sandbox import Shell
 from mlgym.sandbox.examiner import Case, Place, Skipped, must, python, says
 from mlgym.sandbox.examiner_files import refused
 from mlgym.sandbox.examiner_shell import forks
@@ -73,9 +74,15 @@ def sandboxes_apart(place: Place) -> None:
 
 def host_files(place: Place) -> None:
     """Files of the host are not there, by any path."""
-    canary = place.folder / f"canary-{secrets.token_hex(6)}.txt"
-    canary.write_text(SECRET)
-    with tempfile.NamedTemporaryFile("w", dir=Path.home()) as home, place.shell() as shell:
+    with (
+        tempfile.TemporaryDirectory() as public,
+        tempfile.NamedTemporaryFile("w", dir=Path.home()) as home,
+        place.shell() as shell,
+    ):
+        canary = Path(public, f"canary-{secrets.token_hex(6)}.txt")
+        canary.write_text(SECRET)
+        for path, mode in ((Path(public), 0o755), (canary, 0o644), (Path(home.name), 0o644)):
+            path.chmod(mode)  # what is not there needs no mode to hide it
         home.write(SECRET)
         home.flush()
         places = [str(canary), home.name, "/etc/shadow", "/etc/ssh", "/var/lib", "/var/log", "/sys", "/boot", "/mnt"]
@@ -141,16 +148,17 @@ def read_only(place: Place) -> None:
             "/proc",
             *hidden,
         } - free:
-            ran = shell.run(f"mkdir {folder}/x || chmod 777 {folder} && mkdir {folder}/x", 5)
+            ran = shell.run(f"mkdir {folder}/x || {{ chmod 777 {folder} && mkdir {folder}/x; }}", 5)
             must(ran.code != 0, f"{folder} can be written")
         for folder in free:
             size = says(shell, f"echo x >{folder}/y && rm {folder}/y; stat -fc '%b %S' {folder}", code=0).output.split()
             must(0 < int(size[0]) * int(size[1]) <= 4 << 30, f"{folder} is not bounded")
-        says(
-            shell,
-            "for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/sys/vm/drop_caches; do echo 1 >$f; done",
-            code=1,
-        )
+        unwritable(shell, "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches")
+
+
+def unwritable(shell: Shell, *files: str) -> None:
+    """None of the kernel's files can be written."""
+    says(shell, f"for f in {' '.join(files)}; do {{ echo 1 >$f; }} 2>/dev/null && echo $f; done; true", "")
 
 
 def network(place: Place) -> None:
@@ -290,7 +298,7 @@ def driver(place: Place) -> None:
     with place.shell() as shell:
         for name in ("KILL", "STOP", "TERM", "INT", "HUP", "SEGV", "USR1", "ALRM", "PIPE", "QUIT"):
             says(shell, f"kill -{name} 1; true", code=0)
-        says(shell, "for f in /proc/1/oom_score_adj /proc/1/coredump_filter /proc/1/comm; do echo 1 >$f; done", code=1)
+        unwritable(shell, "/proc/1/oom_score_adj", "/proc/1/coredump_filter", "/proc/1/comm")
         says(shell, "cat /proc/self/oom_score_adj", "1000\n")
         says(shell, "hostname; pwd", "sandbox\n/home/agent/workspace\n")
 

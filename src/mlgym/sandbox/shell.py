@@ -22,7 +22,7 @@ from mlgym.sandbox.tar import SubmissionRefused
 if TYPE_CHECKING:
     from mlgym.sandbox import Sandbox
 
-SLACK = 20.0  # seconds that an answer may take beside what was asked for
+START, SLACK = 30.0, 20.0  # seconds that a start may take, and an answer beside what was asked for
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
 PROGRAM = ("inside_files.py", "inside_output.py", "inside_shell.py", "inside.py")
 BOOT = """import os,marshal
@@ -101,7 +101,7 @@ class Shell:
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     assert pipe
                     os.set_blocking(pipe.fileno(), False)
-                self.cwd = self._call("", config, prefix=program())[0]["cwd"]
+                self.cwd = self._call("", config, timeout=START, prefix=program())[0]["cwd"]
             except BaseException:
                 self.stop()
                 raise
@@ -239,7 +239,7 @@ class Shell:
         del self._buffer[: 8 + head + body]
         try:
             return dict(json.loads(header)), data
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             self.stop()
             raise SandboxError("The sandbox answered with nonsense; it was stopped.") from error
 

@@ -1,0 +1,80 @@
+"""A run on the terminal while it happens: steps as they come, the table at the end, and what to type next."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from mlgym.bench import run_grid
+from mlgym.grading.prepare import prepare
+from mlgym.launchers import in_process, threads
+from mlgym.records import Attempt, EpisodeSpec, Result, Step, better
+from mlgym.report import console as show
+from mlgym.report.show import difference
+from mlgym.store import episode_folder
+from mlgym.task import load_task
+
+
+class _Display:
+    """What has been shown: the best validation score of each episode, and the results of those that ended."""
+
+    def __init__(self, specs: list[EpisodeSpec], detail: str) -> None:
+        self.out = Console(highlight=False)
+        self.tasks = {spec.task: load_task(spec.task) for spec in specs}
+        self.metrics = {name: task.metric for name, task in self.tasks.items()}
+        self.detail = detail
+        self.several = len(specs) > 1
+        self.best: dict[tuple[str, int], float] = {}
+
+    def step(self, spec: EpisodeSpec, step: Step, attempt: Attempt | None) -> None:
+        """A step, where steps are shown, or a valid attempt."""
+        task, key = self.tasks[spec.task], (spec.task, spec.seed)
+        value = attempt.validation[task.metric] if attempt and attempt.valid and attempt.validation else None
+        if value is not None and (key not in self.best or better(value, self.best[key], task.direction)):
+            self.best[key] = value
+        if self.detail == "steps":
+            self.out.print(show.live(spec, step, self.best.get(key), self.several), end="")
+        elif self.detail == "attempts" and value is not None:
+            seen = f"{task.metric} {show.number(value)}, best {show.number(self.best[key])}"
+            self.out.print(f"{task.name} seed {spec.seed}: step {step.n}, {seen}", markup=False)
+
+    def say(self, spec: EpisodeSpec, note: str) -> None:
+        """A note about an episode."""
+        self.out.print(
+            f"{self.tasks[spec.task].name} seed {spec.seed}: {show.safe(note)}", style="yellow", markup=False
+        )
+
+
+def run(specs: list[EpisodeSpec], target: Path, concurrent: int, detail: str, stored: bool = True) -> None:
+    """Run a grid of one method in the folder `target`, at most `concurrent` episodes at once.
+
+    `detail` is steps (each with its action and observation), attempts (a line each) or none (a line an episode).
+    """
+    display = _Display(specs, detail)
+    out = display.out
+    for task in display.tasks.values():
+        prepare(task, say=lambda line: out.print(line, markup=False))
+    launcher = threads(concurrent) if concurrent > 1 and display.several else in_process
+    done: list[tuple[EpisodeSpec, Result]] = []
+    for spec, result in run_grid(specs, target, launcher=launcher, on_step=display.step, say=display.say):
+        done.append((spec, result))
+        out.print(_line(spec, result, display.metrics[spec.task]), markup=False)
+    if detail == "none":
+        return
+    out.print()
+    out.print(show.results(sorted(done, key=lambda row: specs.index(row[0])), display.metrics))
+    if not stored:
+        out.print("\nNext: mlgym run blotto -a tuner, or with a language model: mlgym run blotto -m PROVIDER/NAME")
+        return
+    if not display.several and show.chosen_attempt(done[0][1]):
+        difference(episode_folder(target, specs[0]))
+    out.print(f"\nStored in {target}. Next: mlgym show {target}, mlgym show {target} --diff", markup=False)
+
+
+def _line(spec: EpisodeSpec, result: Result, metric: str) -> str:
+    """An episode's end in a line."""
+    who = " ".join(filter(None, (Path(spec.task).name, spec.agent, spec.model)))
+    scores = (
+        f"best {show.number(show.score(result.best, metric))}, final {show.number(show.score(result.final, metric))}"
+    )
+    why = f"; {show.safe(result.why)}" if result.why else ""
+    return f"{who} seed {spec.seed}: {result.ended} after {result.steps} steps, {metric} on test: {scores}{why}"
