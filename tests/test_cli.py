@@ -139,3 +139,13 @@ def test_a_model_drives_blotto_by_tools_and_by_text(tmp_path: Path, backend: str
 def test_offline_makes_no_connection_and_says_what_to_do(tmp_path: Path) -> None:
     ran = mlgym("prepare", "house-price", MLGYM_OFFLINE="1", MLGYM_CACHE=str(tmp_path))
     assert ran.returncode == 1 and "mlgym prepare" in ran.stderr and "Traceback" not in ran.stderr
+
+
+@pytest.mark.root
+@pytest.mark.network
+def test_a_prepared_task_needs_no_network(tmp_path: Path) -> None:
+    assert mlgym("prepare", "battle-of-sexes").returncode == 0
+    alone = ["unshare", "--net", sys.executable, "-m", "mlgym", "run", "battle-of-sexes", "-a", "nop", "-o", "r"]
+    env = {**os.environ, "MLGYM_OFFLINE": "1"}
+    ran = subprocess.run(alone, env=env, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert ran.returncode == 0 and "submitted" in ran.stdout, ran.stderr

@@ -184,12 +184,14 @@ def test_anthropic_results_of_parallel_calls_go_back_together(ask: Ask) -> None:
     assert [block["tool_use_id"] for block in sent[2]["content"][:2]] == ["c1", "c2"]
 
 
-def test_anthropic_thinking_is_sent_back_with_its_calls() -> None:
+def test_anthropic_thinking_is_sent_back_with_its_calls_even_from_a_record() -> None:
     thought = {"type": "thinking", "thinking": "hm", "signature": "abc"}
     with AnthropicServer(lambda body: {"blocks": [thought], "calls": [("bash", {"command": "ls"})]}) as server:
         model = models.load("anthropic/x", base_url=server.url)
-        reply = model(ASK, [TOOL])
-        said = Message(role="assistant", content=reply.text, calls=reply.calls)
+        reply = Reply.model_validate_json(model(ASK, [TOOL]).model_dump_json())
+        model.close()
+        model = models.load("anthropic/x", base_url=server.url)  # as an episode that goes on has it
+        said = Message(role="assistant", content=reply.text, calls=reply.calls, extra=reply.extra)
         model([*ASK, said, Message(role="tool", content="out", id=reply.calls[0].id)], [TOOL])
         model.close()
     assert server.requests[1]["body"]["messages"][1]["content"][0] == thought

@@ -136,6 +136,6 @@ def test_the_workspace_belongs_to_the_sandbox_and_links_are_not_followed(tmp_pat
 
 def test_as_a_program(tmp_path: Path) -> None:
     code = "from mlgym.sandbox import examiner; examiner.cases = lambda: (); raise SystemExit(examiner.main(['local']))"
-    environment = {**os.environ, "PYTHONPATH": str(Path(mlgym.__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(mlgym.__file__).parent.parent), *sys.path])}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert (ran.returncode, ran.stdout) == (0, "local: 0 cases, 0 failed, 0 skipped\n"), ran.stderr

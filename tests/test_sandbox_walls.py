@@ -142,6 +142,8 @@ def test_a_killed_bwrap_takes_all_with_it(monkeypatch: pytest.MonkeyPatch, tmp_p
         process = launch(sandbox, ["/bin/sh", "-c", f"setsid sleep {mark} & echo up; exec sleep {mark}.5"])
         assert process.stdout and process.stdin
         assert process.stdout.read(3) == b"up\n"
+        while len(alive(mark)) < 2:
+            time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         end = time.monotonic() + 2

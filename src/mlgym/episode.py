@@ -18,6 +18,7 @@ from mlgym.models.metered import Metered
 from mlgym.names import split
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Scores, Step, better
 from mlgym.sandbox import choose
+from mlgym.sandbox.local import Local
 from mlgym.store import Episode
 from mlgym.task import Task, load_task
 from mlgym.wrappers import Limited, Progress
@@ -45,13 +46,18 @@ def run_episode(
 def backend_for(spec: EpisodeSpec, say: Say) -> str:
     """The backend's name; where nothing isolates, shipped agents without a model go on in `local`, said in a line."""
     try:
-        return choose(spec.sandbox).name
+        backend = choose(spec.sandbox)
     except SandboxError as error:
         shipped = split(spec.agent)[0] in agents.NICKNAMES and not spec.model
-        if spec.sandbox != "auto" or not shipped:
+        if spec.sandbox != "auto":
             raise
-        say(f"No isolation on this machine ({error}); the agent is shipped code, so it runs without (local).")
+        if not shipped:
+            raise SandboxError(f"{error} Or ask for no isolation by name, with --sandbox local.") from error
+        say(f"No isolation on this machine, but the agent is shipped code, so it runs without (local): {error}")
         return "local"
+    if backend.isolation == "none":
+        say(Local.warning)
+    return backend.name
 
 
 class _Drive:

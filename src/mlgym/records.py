@@ -169,19 +169,27 @@ class ToolCall(Record):
 
 
 class Message(Record):
-    """One message of a conversation; `id` is the tool call that a `tool` message answers."""
+    """One message of a conversation; `id` is the tool call that a `tool` message answers.
+
+    `extra` are blocks of the provider, such as signed thinking, that must go back to it as they came.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
     calls: tuple[ToolCall, ...] = ()
     id: str = ""
+    extra: tuple[dict[str, Any], ...] = ()
 
 
 class Reply(Record):
-    """A model's answer. `money` in dollars, None where the price is unknown; `stop` is the provider's stop reason."""
+    """A model's answer. `money` in dollars, None where the price is unknown; `stop` is the provider's stop reason.
+
+    `extra` goes into the message that repeats the reply to the model.
+    """
 
     text: str
     calls: tuple[ToolCall, ...] = ()
+    extra: tuple[dict[str, Any], ...] = ()
     tokens_in: int = 0
     tokens_out: int = 0
     money: float | None = 0.0

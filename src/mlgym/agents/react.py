@@ -104,7 +104,7 @@ def _opening(brief: Brief, native: bool) -> list[Message]:
 def _said(reply: Reply) -> Message:
     """The reply as a message; an empty one is kept as such, since roles must alternate for some servers."""
     text = reply.text or ("" if reply.calls else "(an empty reply)")
-    return Message(role="assistant", content=text, calls=reply.calls)
+    return Message(role="assistant", content=text, calls=reply.calls, extra=reply.extra)
 
 
 def _arguments(call: ToolCall, brief: Brief) -> tuple[dict[str, Any], str]:

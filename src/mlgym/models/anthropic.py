@@ -18,8 +18,8 @@ class AnthropicModel:
     """A model at Anthropic's address or one like it.
 
     The API demands `max_tokens`: 16,000 unless the sampling says otherwise. Every other sampling setting goes into the
-    request as it stands. Thinking that came with tool calls is sent back with them, as the API wants it, as long as
-    this object lives. Raises UsageError at once where a key is missing, ModelError when called.
+    request as it stands. Thinking that came with tool calls is sent back with them, as the API wants it. Raises
+    UsageError at once where a key is missing, ModelError when called.
     """
 
     def __init__(self, place: Endpoint, sampling: Mapping[str, Any]) -> None:
@@ -29,7 +29,6 @@ class AnthropicModel:
         self.place = place
         self._sampling = {**sampling}
         self._max_tokens = self._sampling.pop("max_tokens", MAX_TOKENS)
-        self._thoughts: dict[str, list[dict[str, Any]]] = {}
         self._errors = (anthropic.AnthropicError, ValueError)
         direct = anthropic.DefaultHttpxClient(trust_env=False) if place.local else None
         self._client = anthropic.Anthropic(
@@ -69,10 +68,7 @@ class AnthropicModel:
             for block in answer.content
             if block.type == "tool_use"
         )
-        if calls:
-            self._thoughts[calls[0].id] = [
-                block.to_dict() for block in answer.content if block.type in ("thinking", "redacted_thinking")
-            ]
+        thoughts = [block.to_dict() for block in answer.content if block.type in ("thinking", "redacted_thinking")]
         fresh, written, read, tokens_out = (
             getattr(answer.usage, f"{kind}_tokens", 0) or 0
             for kind in ("input", "cache_creation_input", "cache_read_input", "output")
@@ -83,6 +79,7 @@ class AnthropicModel:
         return Reply(
             text="".join(block.text for block in answer.content if block.type == "text"),
             calls=calls,
+            extra=tuple(thoughts) if calls else (),
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             money=money,
@@ -105,14 +102,13 @@ class AnthropicModel:
     def _blocks(self, message: Message) -> list[dict[str, Any]]:
         if message.role == "tool":
             return [{"type": "tool_result", "tool_use_id": message.id, "content": message.content}]
-        thoughts = self._thoughts.get(message.calls[0].id, []) if message.calls else []
         text = message.content.rstrip()  # the API refuses empty text, and blanks at the end of its own turn
         said = [{"type": "text", "text": text}] if text else []
         used = [
             {"type": "tool_use", "id": call.id, "name": call.name, "input": _object(call.arguments)}
             for call in message.calls
         ]
-        return [*thoughts, *said, *used]
+        return [*message.extra, *said, *used]
 
 
 def _tool(function: Mapping[str, Any]) -> dict[str, Any]:

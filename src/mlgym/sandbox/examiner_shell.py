@@ -287,6 +287,7 @@ SHELL = (
     hang("hang: signals ignored", "sh -c 'trap \"\" INT TERM HUP; echo in; sleep 300'", "in\n"),
     hang("hang: a handler that goes on", "bash -c 'trap \"echo no\" INT TERM; while :; do sleep 300; done'"),
     hang("hang: signals ignored by the shell itself", "(trap '' INT; sleep 300); while sleep 300; do :; done"),
+    hang("hang: the shell stops itself", "kill -STOP $$; sleep 300"),
     hang("hang: a pipeline", "sleep 300 | sleep 301 | cat", ""),
     steps("a timeout keeps what was printed", ("echo part; sleep 300", "part\n", TIMEOUT), ("echo alive", "alive\n")),
     Case("a timeout spares older jobs only", spared),

@@ -81,8 +81,8 @@ def host_files(place: Place) -> None:
     ):
         canary = Path(public, f"canary-{secrets.token_hex(6)}.txt")
         canary.write_text(SECRET)
-        for path, mode in ((Path(public), 0o755), (canary, 0o644), (Path(home.name), 0o644)):
-            path.chmod(mode)  # what is not there needs no mode to hide it
+        for shown, mode in ((Path(public), 0o755), (canary, 0o644), (Path(home.name), 0o644)):
+            shown.chmod(mode)  # what is not there needs no mode to hide it
         home.write(SECRET)
         home.flush()
         places = [str(canary), home.name, "/etc/shadow", "/etc/ssh", "/var/lib", "/var/log", "/sys", "/boot", "/mnt"]
@@ -154,6 +154,18 @@ def read_only(place: Place) -> None:
             size = says(shell, f"echo x >{folder}/y && rm {folder}/y; stat -fc '%b %S' {folder}", code=0).output.split()
             must(0 < int(size[0]) * int(size[1]) <= 4 << 30, f"{folder} is not bounded")
         unwritable(shell, "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches")
+
+
+def full(place: Place) -> None:
+    """A home that is full or spoilt stops no command, and can be made free again."""
+    with place.shell() as shell:
+        says(shell, "head -c 4G /dev/zero >~/fill 2>/dev/null; stat -fc %f ~", "0\n")
+        says(shell, "yes | head -c 300000 | tail -c 2; echo alive", "y\nalive\n")
+        ran = says(shell, "yes | head -c 300000; echo alive", cut=True)
+        must(ran.output.endswith("y\nalive\n"), "the end of a long output is missing")
+        says(shell, "rm ~/fill; rm -rf ~/.output; ln -s /etc ~/.output", "")
+        says(shell, "echo alive; rm ~/.output", "alive\n")
+        says(shell, "echo alive", "alive\n")
 
 
 def unwritable(shell: Shell, *files: str) -> None:
@@ -320,6 +332,7 @@ WALLS = (
     Case("walls: no packages, no mlgym, no shared data", packages, full=True),
     Case("walls: the table of mounts is neutral", mounts, full=True),
     Case("walls: the rest is read-only, and bounded", read_only, full=True),
+    Case("walls: a full home", full, full=True),
     Case("walls: no network", network, full=True),
     Case("walls: no odd sockets", sockets, full=True),
     Case("walls: calls refused", calls, full=True),

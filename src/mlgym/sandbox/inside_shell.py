@@ -57,6 +57,11 @@ def now() -> Moment:
     return pids(), int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")) + 1
 
 
+def quote(path: str) -> str:
+    """The path as one word of the shell."""
+    return "'" + path.replace("'", "'\\''") + "'"
+
+
 def signalled(pid: int, number: int) -> None:
     """Send a signal to a process that may be gone."""
     try:
@@ -225,9 +230,7 @@ class Driver:
         """One command in the shell."""
         if self.codes[self.bash] is not None:
             self.spawn_bash()
-        os.makedirs(self.folder, exist_ok=True)
-        fifo = f"{self.folder}/{self.n + 1}.fifo"
-        os.mkfifo(fifo, 0o600)
+        fifo = self.fifo()
         output = self.output(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         ticket = os.urandom(8).hex()
         status = f"case $- in *e*);;*)(exit {self.status});;esac;" if self.status else ""
@@ -235,7 +238,7 @@ class Driver:
         os.pwrite(self.text, command, 0)
         shell, since, sign = self.bash, now(), f"\n{ticket} ".encode()
         try:
-            os.write(self.feed, LINE.format(status=status, fifo=fifo, ticket=ticket).encode())
+            os.write(self.feed, LINE.format(status=status, fifo=quote(fifo), ticket=ticket).encode())
         except OSError:
             pass  # the shell has just been killed; its end is told below
 
@@ -260,6 +263,18 @@ class Driver:
             self.cwd = os.readlink(f"/proc/{shell}/cwd").removesuffix(" (deleted)")
         self.lines = b""
         return answer | {"verdict": verdict, "restarted": restarted, "code": code, "cwd": self.cwd}, body
+
+    def fifo(self) -> str:
+        """A new fifo, in another place where the usual one is full or spoilt."""
+        for folder in (self.folder, "/tmp", "/dev/shm", self.workspace):
+            path = f"{folder}/{os.urandom(8).hex()}"
+            try:
+                os.makedirs(folder, exist_ok=True)
+                os.mkfifo(path, 0o600)
+                return path
+            except OSError as error:
+                failure = error
+        raise failure
 
     def exec(self, argv: list[str], stdin: bytes, seconds: float, cwd: str) -> Answer:
         """One program beside the shell."""
@@ -317,6 +332,7 @@ class Driver:
             except OSError:
                 continue
             signalled(pid, _signal.SIGINT)
+            signalled(pid, _signal.SIGCONT)
             if pid == shell:
                 os.close(fd)
                 continue

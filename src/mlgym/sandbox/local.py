@@ -1,5 +1,6 @@
 """The backend `local`: no isolation at all, for who asks for it by name."""
 
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from typing import ClassVar
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, variables
+from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, scratch, variables
 
 # The number of processes is not limited: it would count all that this user runs.
 PRELUDE = 'ulimit -c 0 -d "$1" -f "$2" -n "$3";cd "$4";shift 4;exec "$@"'
@@ -31,6 +32,7 @@ class Local:
         self.home = str(spec.folder.resolve().parent)
         self.interpreter = str(Path(sys.executable).resolve())
         self.outputs = ""
+        self._folders = contextlib.ExitStack()
 
     def start(self) -> None:
         """Make the folder for temporary files and outputs, copy what belongs into the workspace; raises SandboxError.
@@ -38,10 +40,10 @@ class Local:
         A copy, since nothing would keep the agent from changing the source through a link.
         """
         try:
-            self.outputs = tempfile.mkdtemp(prefix="sandbox-")
+            self.outputs = str(self._folders.enter_context(scratch(Path(tempfile.gettempdir()))))
             for bind in self.spec.binds:
                 if bind.target.startswith(f"{WORKSPACE}/"):
-                    shutil.copytree(bind.source, self.spec.folder / bind.target.removeprefix(f"{WORKSPACE}/"))
+                    copy(bind.source, self.spec.folder / bind.target.removeprefix(f"{WORKSPACE}/"))
         except OSError as error:
             raise SandboxError(f"No temporary folder or no copy of the data can be made: {error}.") from error
 
@@ -56,8 +58,8 @@ class Local:
 
     def stop(self) -> None:
         """Take the temporary folder away."""
-        if self.outputs:
-            shutil.rmtree(self.outputs, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what is left is swept later
+            self._folders.close()
 
     def inside(self, path: str) -> str:
         """The host's path of what other backends show at `path`."""
@@ -70,3 +72,12 @@ class Local:
             if path == place or path.startswith(place + "/"):
                 return places[place] + path[len(place) :]
         return path
+
+
+def copy(source: Path, target: Path) -> None:
+    """A file or folder copied; what was there is replaced, file by file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target)

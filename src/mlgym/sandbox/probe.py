@@ -74,10 +74,10 @@ def probe(name: str) -> Probe:
 
 def attempt(backend: "type[Sandbox]") -> str:
     """Start a sandbox and run a command in it; what went wrong, empty when nothing did."""
-    from mlgym.sandbox import SandboxSpec, Shell
+    from mlgym.sandbox import SandboxSpec, Shell, scratch
 
-    with tempfile.TemporaryDirectory(prefix="s-") as folder:
-        workspace = Path(folder, "workspace")
+    with scratch(Path(tempfile.gettempdir())) as folder:
+        workspace = folder / "workspace"
         workspace.mkdir()
         try:
             with Shell(backend(SandboxSpec(workspace))) as shell:

@@ -91,11 +91,12 @@ class Shell:
     def start(self) -> None:
         """Start the sandbox and its shell; raises SandboxError with what the sandbox's program said."""
         with self._lock:
-            self.sandbox.start()
-            limits = self.sandbox.spec.limits
-            config: dict[str, Any] = {"output_kept": limits.output_kept, "output_max": limits.output_max}
-            config |= {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
             try:
+                self.sandbox.start()
+                limits = self.sandbox.spec.limits
+                config: dict[str, Any] = {"output_kept": limits.output_kept, "output_max": limits.output_max}
+                config |= {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
+                self._buffer.clear()
                 argv = [self.sandbox.interpreter, "-I", "-S", "-c", BOOT]
                 process = self._process = self._launched(argv)
                 for pipe in (process.stdin, process.stdout, process.stderr):
@@ -163,7 +164,10 @@ class Shell:
     def _ran(self, ask: dict[str, Any], body: bytes) -> Ran:
         started = time.monotonic()
         most = self.sandbox.spec.limits.output_kept + 1024
-        header, output = self._call(ask["op"], ask, body, most=most, timeout=ask["timeout"] + SLACK)
+        try:
+            header, output = self._call(ask["op"], ask, body, most=most, timeout=ask["timeout"] + SLACK)
+        except OSError as error:
+            raise SandboxError(f"The sandbox can run nothing more: {error}.") from error
         seconds = time.monotonic() - started
         self.cwd = str(header["cwd"])
         stopped = header["verdict"] == "timeout"
@@ -273,7 +277,11 @@ class Shell:
         """The error for a sandbox that has ended by itself."""
         process = self._alive()
         assert process.stderr
-        code = process.wait(10)
+        try:
+            code = process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
         said = (process.stderr.read() or b"").decode(errors="replace").strip()
         self.stop()
         return SandboxError(f"The sandbox has ended by itself (code {code}){': ' + said if said else ''}.")
