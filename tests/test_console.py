@@ -38,18 +38,18 @@ def test_the_table_fits_80_columns_and_says_what_matters() -> None:
     attempt = Attempt(n=0, step=1, kind="submit", valid=True, validation={"score": 0.12345}, test={"score": -0.2})
     result = Result(
         ended="submitted",
+        metric="score",
         attempts=(attempt,),
         final={"score": -0.2},
         selected={"score": -0.2},
         baseline={"validation": {"score": -0.25}, "test": {"score": -0.24}},
         progress=0.08,
     )
-    text = printed(console.results([(SPEC, result), (SPEC.model_copy(update={"task": "battle-of-sexes"}), result)], {
-        "blotto": "score", "battle-of-sexes": "score"}))  # fmt: skip
+    text = printed(console.results([(SPEC, result), (SPEC.changed(task="battle-of-sexes"), result)]))  # fmt: skip
     for part in ("battle-of-sexes", "-0.2500/-0.2400", "0.1235/-0.2000", "0.080", "full"):
         assert part in text
     assert "…" not in text
 
 
 def test_an_episode_without_scores_is_shown_with_dashes() -> None:
-    assert "–" in printed(console.results([(SPEC, Result(ended="error", boundary="model"))], {"blotto": "score"}))
+    assert "–" in printed(console.results([(SPEC, Result(ended="error", boundary="model"))]))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlgym import models
-from mlgym.errors import ModelError, ToolsRefused
+from mlgym.errors import BudgetError, ModelError, ToolsRefused
 from mlgym.records import Message, Reply, ToolCall
 from tests.servers import TOOLS_REFUSED, AnthropicServer, OpenAIServer, Server
 
@@ -127,7 +127,8 @@ def test_refused_tools_are_recognised(ask: Ask, kind: Any) -> None:
     ],
 )
 def test_failures_are_one_sentence(ask: Ask, item: Any, words: str) -> None:
-    with OpenAIServer(lambda body: item) as server, pytest.raises(ModelError, match=words) as failed:
+    too_long = BudgetError if "too long" in words else ModelError
+    with OpenAIServer(lambda body: item) as server, pytest.raises(too_long, match=words) as failed:
         ask("openai/x", server, tools=[TOOL])
     assert not isinstance(failed.value, ToolsRefused)
     assert "\n" not in str(failed.value) and str(failed.value).endswith(".") and ".." not in str(failed.value)
@@ -213,5 +214,8 @@ def test_anthropic_counts_cached_tokens_too(ask: Ask) -> None:
     ],
 )
 def test_anthropic_failures_are_one_sentence(ask: Ask, item: Any, words: str) -> None:
-    with AnthropicServer(lambda body: item) as server, pytest.raises(ModelError, match=words):
+    with (
+        AnthropicServer(lambda body: item) as server,
+        pytest.raises((BudgetError if "too long" in words else ModelError), match=words),
+    ):
         ask("anthropic/x", server, tools=[TOOL])

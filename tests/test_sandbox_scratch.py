@@ -75,3 +75,11 @@ def test_hostile_content_goes(tmp_path: Path) -> None:
 
 def test_removing_what_is_not_there(tmp_path: Path) -> None:
     remove(tmp_path / "none")
+
+
+def test_a_folder_that_locks_its_owner_out(tmp_path: Path) -> None:
+    with scratch(tmp_path) as folder:
+        (folder / "inner").mkdir(0o000)
+        folder.chmod(0)
+    assert list(tmp_path.iterdir()) == []
+    remove(tmp_path / "none")

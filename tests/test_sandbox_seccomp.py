@@ -41,6 +41,14 @@ def test_what_is_allowed_and_what_is_not(name: str) -> None:
     assert ask(machine.clone, 0x003D0F00) == ask(machine.clone, 17) == "allow"
     assert {ask(machine.clone, 17 | 1 << bit) for bit in (17, 25, 26, 27, 28, 29, 30)} == {"EPERM"}
     assert [ask(machine.ioctl, 0, command) for command in (0x5401, 0x5412, 0x541C)] == ["allow", "EPERM", "EPERM"]
+    assert [ask(machine.prlimit, pid) for pid in (0, 1, 7, 1 << 32, (1 << 32) + 1, (1 << 64) - 1)] == [
+        "allow",
+        *["EPERM"] * 5,
+    ]
+    for call in machine.scheduling:
+        assert [ask(call, pid) for pid in (0, 1, 7, (1 << 32) + 1)] == ["allow", "EPERM", "allow", "EPERM"]
+    assert [ask(machine.setpriority, 0, pid) for pid in (0, 1, 7)] == ["allow", "EPERM", "allow"]
+    assert [ask(machine.setpriority, kind, 0) for kind in (1, 2)] == ["EPERM"] * 2
     others = set(range(450)) - {*machine.calls, 435, machine.socket, machine.socketpair}
     assert {ask(number) for number in others} == {"allow"}
 

@@ -33,9 +33,32 @@ def test_steps_survive_and_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_episode_is_refused(tmp_path: Path) -> None:
-    Episode.open(tmp_path, SPEC).close()
+    store = Episode.open(tmp_path, SPEC.changed(tools="moden"))  # a mistake that came to nothing
+    store.close()
+    store = Episode.open(tmp_path, SPEC)
+    store.add_step(step(1))
+    store.close()
     with pytest.raises(UsageError, match="seed"):
-        Episode.open(tmp_path, SPEC.model_copy(update={"seed": 1}))
+        Episode.open(tmp_path, SPEC.changed(seed=1))
+
+
+def test_an_unscored_result_is_put_aside_with_the_steps_that_failed(tmp_path: Path) -> None:
+    store = Episode.open(tmp_path, SPEC)
+    store.add_step(step(1))
+    store.add_attempt(Attempt(n=0, step=1, kind="validate", valid=True))
+    store.add_step(step(2).changed(reward=None))
+    store.add_attempt(Attempt(n=1, step=2, kind="end", valid=True))
+    store.finish(Result(ended="error", boundary="model", scored=False))
+    store.close()
+    again = Episode.open(tmp_path, SPEC)
+    assert (again.result, again.steps(), [a.n for a in again.attempts()]) == (None, [step(1)], [0])
+    again.close()
+
+
+def test_a_broken_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text("{")
+    with pytest.raises(UsageError, match=r"spec\.json"):
+        Episode.read(tmp_path).spec  # noqa: B018
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
@@ -107,5 +130,5 @@ def test_result_and_places(tmp_path: Path) -> None:
 
 def test_slugs_are_safe_and_distinct() -> None:
     assert slug("a/b") != slug("a b") and "/" not in slug("../x")
-    assert method(SPEC) != method(SPEC.model_copy(update={"agent": "tuner?trials=4"}))
+    assert method(SPEC) != method(SPEC.changed(agent="tuner?trials=4"))
     assert slug("tuner") == "tuner"

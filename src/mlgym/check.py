@@ -19,7 +19,7 @@ NEEDLES = 20
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of a check: what was looked at, whether it holds, and what was seen."""
 
     what: str
@@ -27,7 +27,7 @@ class Finding:
     seen: str
 
 
-def check_task(name: str | Path, backend: str = "auto", say: Say = SAY) -> list[Finding]:
+def check_task(name: str | Path, backend: str = "auto", say: Say = SAY) -> list[Check]:
     """Prepare a task, run its baseline in a sandbox, grade it and try to cheat; the findings in order."""
     task = load_task(name)
     env = ResearchEnv(task, sandbox=backend)
@@ -40,37 +40,37 @@ def check_task(name: str | Path, backend: str = "auto", say: Say = SAY) -> list[
         say(f"{task.name}: trying the shipped forgeries")
         assert env.prepared is not None
         for outcome in run_forgeries(env.prepared, env.backend.name):
-            findings.append(Finding(f"forgery {outcome.name}", not outcome.scored, outcome.why))
+            findings.append(Check(f"forgery {outcome.name}", not outcome.scored, outcome.why))
     finally:
         env.close()
     return findings
 
 
-def _baseline(env: ResearchEnv, task: Task, say: Say) -> Iterator[Finding]:
+def _baseline(env: ResearchEnv, task: Task, say: Say) -> Iterator[Check]:
     if task.baseline.command:
         say(f"{task.name}: running the baseline ({task.baseline.command})")
         info = env.step(Action(tool="bash", args={"command": task.baseline.command}))[4]
         status = info["observation"]["status"]
-        yield Finding("baseline runs", status == "ok", "" if status == "ok" else info["observation"]["text"][-500:])
+        yield Check("baseline runs", status == "ok", "" if status == "ok" else info["observation"]["text"][-500:])
     attempt = env.finish("submitted")
-    yield Finding("baseline is valid", attempt.valid, attempt.why)
+    yield Check("baseline is valid", attempt.valid, attempt.why)
     splits: tuple[Split, ...] = ("validation", "test")
     if task.anchors is None:
-        yield Finding("anchors", False, "task.toml has no [anchors]: write down the baseline's measured scores")
+        yield Check("anchors", False, "task.toml has no [anchors]: write down the baseline's measured scores")
         return
     for split in splits:
         scores = getattr(attempt, split) or {}
         value = scores.get(task.metric, math.nan)
         recorded, noise = task.anchors.baseline[split], task.anchors.noise.get(split, 0.0)
         within = abs(value - recorded) <= max(4 * noise, 1e-6 * max(1.0, abs(recorded)))
-        yield Finding(f"baseline {split}", within, f"{value:.5g} (recorded {recorded:.5g}, noise {noise:.2g})")
+        yield Check(f"baseline {split}", within, f"{value:.5g} (recorded {recorded:.5g}, noise {noise:.2g})")
 
 
-def _answers(env: ResearchEnv) -> Finding:
+def _answers(env: ResearchEnv) -> Check:
     """Whether lines of the private files stand in anything that the agent can read."""
     assert env.prepared is not None
     if env.backend.isolation == "none":
-        return Finding("answers cannot be found", True, "not looked for: this sandbox isolates nothing")
+        return Check("answers cannot be found", True, "not looked for: this sandbox isolates nothing")
     visible = b"\n".join(path.read_bytes() for path in _files(env.prepared.public, env.task.workspace))
     needles: list[str] = []
     for path in _files(env.prepared.private):
@@ -78,7 +78,7 @@ def _answers(env: ResearchEnv) -> Finding:
         fresh = (line for line in lines if len(line) >= 8 and line not in visible and line.isascii())
         needles += [line.decode() for _, line in zip(range(NEEDLES), fresh, strict=False)]
     if not needles:
-        return Finding("answers cannot be found", True, "the task has no private text to look for")
+        return Check("answers cannot be found", True, "the task has no private text to look for")
     env.session.shell.write("/tmp/needles", "\n".join(needles).encode())
     places = "/home /opt /tmp /var /etc /srv /mnt /media /run /root /dev/shm"
     ran = env.session.shell.exec(
@@ -86,7 +86,7 @@ def _answers(env: ResearchEnv) -> Finding:
     )
     hits = [line for line in ran.output.splitlines() if line.strip()]
     env.session.shell.exec(["rm", "-f", "/tmp/needles"])
-    return Finding(
+    return Check(
         "answers cannot be found", not hits, f"found in {hits[0]}" if hits else f"{len(needles)} lines looked for"
     )
 

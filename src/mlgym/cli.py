@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,16 +26,28 @@ app = typer.Typer(
 TaskName = Annotated[str, typer.Argument(help="A task's name (see 'mlgym tasks') or a task folder's path.")]
 TaskNames = Annotated[list[str] | None, typer.Argument(help="Names or folders; all shipped tasks when left out.")]
 SandboxName = Annotated[str, typer.Option("--sandbox", help="auto, bubblewrap or local (no isolation).")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("mlgym-env"))
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")]
+
+
 @app.callback()
-def options(debug: Debug = False) -> None:
+def options(debug: Debug = False, version: Version = False) -> None:
     """An environment and a benchmark for agents that do machine-learning research."""
 
 
 @app.command()
-def tasks(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def tasks(as_json: AsJson = False, debug: Debug = False) -> None:
     """List the tasks: metric, baseline and best known score."""
     from rich.console import Console
     from rich.table import Table
@@ -112,10 +125,9 @@ def run(
         if sentence and not quiet:
             print(sentence)
     settings = _sampling(sampling or [])
-    folder = str(Path(task).resolve()) if Path(task).is_dir() else task
     specs = [
         EpisodeSpec(
-            task=folder,
+            task=loaded.reference,
             version=loaded.version,
             agent=agent or ("react" if model else "tuner"),
             model=model,
@@ -130,7 +142,7 @@ def run(
         for seed in range(seeds)
     ]
     target = output or Path("runs") / slug(f"{loaded.name}-{method(specs[0])}")
-    live.run(specs, target, concurrent, "none" if quiet else "steps")
+    _end(live.run(specs, target, concurrent, "none" if quiet else "steps"))
 
 
 @app.command()
@@ -153,7 +165,13 @@ def demo(output: Output = None, seeds: Seeds = 1, sandbox: SandboxName = "auto",
         for seed in range(seeds)
     ]
     with tempfile.TemporaryDirectory(prefix="mlgym-demo-") as fresh:
-        live.run(specs, output or Path(fresh), 2, "attempts", stored=output is not None)
+        _end(live.run(specs, output or Path(fresh), 2, "attempts", stored=output is not None))
+
+
+def _end(broken: int) -> None:
+    """Exit with 1 when episodes broke: at the agent, the model, the sandbox or the grader."""
+    if broken:
+        raise typer.Exit(1)
 
 
 def _sampling(items: list[str]) -> dict[str, Any]:
@@ -245,14 +263,14 @@ def show(
 
 
 def _last() -> Path:
-    found = sorted(Path("runs").glob("*/*/*/*/spec.json"), key=lambda path: path.stat().st_mtime)
+    found = sorted(Path("runs").glob("*/*/*/*/steps.jsonl"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError("There is no run in ./runs yet; 'mlgym run TASK' makes one.")
     return found[-1].parent
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
     """Say what works on this machine, and what to do about the rest."""
     from mlgym import doctor as machine
 
@@ -262,24 +280,24 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
 
 def main() -> None:
     """The entry point: reads `.env`, maps every failure to one sentence and an exit code."""
-    from dotenv import load_dotenv
-
     debug = "--debug" in sys.argv
-    load_dotenv(Path(".env"))
     try:
-        code = app(prog_name="mlgym", standalone_mode=False)  # the code of a typer.Exit
+        from dotenv import load_dotenv
+
+        load_dotenv(Path(".env"))
+        code = app(prog_name="mlgym", standalone_mode=False)  # the code of a typer.Exit, 130 after an interrupt
     except MlgymError as error:
         _fail(str(error), error.exit_code, debug)
-    except KeyboardInterrupt:
-        _fail("Interrupted; the same command goes on.", 130, debug)
     except Exception as error:
         _unexpected(error, debug)
     else:
-        sys.exit(code or 0)
+        if code == 130:
+            _fail("Interrupted; the same command goes on.", 130, debug)
+        _leave(code or 0)
 
 
 def _unexpected(error: Exception, debug: bool) -> None:
-    """Click's own usage errors in a sentence; anything else with its traceback in a log file."""
+    """Typer's own usage errors in a sentence; anything else with its traceback in a log file."""
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         _fail(str(error.format_message()), int(error.exit_code), debug)
     with tempfile.NamedTemporaryFile("w", prefix="mlgym-error-", suffix=".log", delete=False) as log:
@@ -291,7 +309,13 @@ def _fail(sentence: str, code: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     print(sentence, file=sys.stderr)
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """Exit, at once where episodes still run in threads: their sandboxes end with this process, and they can go on."""
     sys.stdout.flush()
-    if code == 130:
-        os._exit(code)  # worker threads may still wait for their sandboxes, which end with this process
+    sys.stderr.flush()
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        os._exit(code)
     sys.exit(code)

@@ -16,19 +16,20 @@ import gymnasium
 from gymnasium.envs.registration import WrapperSpec
 
 from mlgym import tools as toolbox
+from mlgym.attempts import Attempts, Checkout
 from mlgym.cache import cache_dir
 from mlgym.errors import GradingError, SandboxError, UsageError
-from mlgym.grading import Grader, Verdict, collect
+from mlgym.grading import Grader
 from mlgym.grading.prepare import Prepared, prepare
 from mlgym.metrics import progress
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
 from mlgym.sandbox.shell import Shell
-from mlgym.sandbox.tar import SubmissionRefused, write_tar
+from mlgym.sandbox.tar import write_tar
 from mlgym.task import Anchors, Task, list_tasks, load_task
 
-CODE_BYTES = 1_000_000
 END = "end"
+BEFORE_RESET = "The environment has no episode yet: call reset() first."
 
 
 class AnyText(gymnasium.spaces.Text):
@@ -78,92 +79,104 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self.backend = choose(sandbox)
         self.action_space = AnyText()
         self.observation_space = AnyText()
-        self.attempts: list[Attempt] = []
-        self.frozen: dict[int, Path] = {}
         self.command_s = 0.0
-        self.grader_s = 0.0
         self.recorded: dict[int, Attempt] = {}
+        self.checkout: Checkout | None = None
         self.replayed: Step | None = None
         self.prepared: Prepared | None = None
         self._grader: Grader | None = None
         self._steps = 0
         self._text = ""
-        self._final: Attempt | None = None
         self._open = contextlib.ExitStack()
         self._session: toolbox.Session | None = None
+        self._attempts: Attempts | None = None
+
+    @property
+    def attempts(self) -> Attempts:
+        """The attempts of the episode; raises UsageError before `reset`."""
+        if self._attempts is None:
+            raise UsageError(BEFORE_RESET)
+        return self._attempts
 
     @property
     def session(self) -> toolbox.Session:
         """The open session; raises UsageError before `reset`."""
         if self._session is None:
-            raise UsageError("The environment has no episode yet: call reset() first.")
+            raise UsageError(BEFORE_RESET)
         return self._session
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start a fresh sandbox with the task's workspace; the observation is the brief as text."""
         super().reset(seed=seed)
         self._stop_episode()
-        if self.prepared is None:
+        if self.prepared is None or self._grader is None:
             self.prepared = prepare(self.task)
             self._grader = Grader(self.prepared, self.backend.name)
-        self.attempts, self.frozen, self._final, self._steps = [], {}, None, 0
-        self.command_s = self.grader_s = 0.0
-        self.scratch = self._open.enter_context(scratch(cache_dir() / "scratch"))
-        shell = self._open_shell(self.prepared)
-        self._session = toolbox.Session(shell, self.limits, self._grade, self.baseline(self.feedback), {})
+        self._steps, self.command_s = 0, 0.0
+        place = self._open.enter_context(scratch(cache_dir() / "scratch"))
+        shell = self._open_shell(self.prepared, place)
+        self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
+        self._session = toolbox.Session(
+            shell, self.limits, self._tried, self.baseline(self.feedback), feedback=self.feedback
+        )
         self.brief = self._brief(seed or 0)
         self._text = render_brief(self.brief)
         return self._text, {"scored": True}
 
     def step(self, action: str | Action) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Run one tool call; a fault of the sandbox or the grader truncates the episode, unscored."""
-        session = self.session
+        """Run one tool call. A lost sandbox ends the episode, graded by its last valid attempt; a fault of the grader
+        leaves it unscored. Raises UsageError before `reset` and after the end.
+        """
+        session, attempts = self.session, self.attempts
+        if attempts.final is not None:
+            raise UsageError("The episode has ended: call reset() for another.")
         self._steps += 1
-        graded, grader_before, began = len(self.attempts), self.grader_s, time.perf_counter()
+        made, grader_before, began = len(attempts.made), attempts.grader_s, time.perf_counter()
         info: dict[str, Any] = {"scored": True}
-        truncated = False
+        ended = ""
         action = self._action(action)
         try:
             if action.tool == END:
-                reason = str(action.args.get("reason", "gave_up"))
-                info.update(self.end(reason))
-                session.ended, truncated = reason == "gave_up", reason != "gave_up"
-                observation = Observation(text=f"The episode ended: {reason}.", status="end", tool=END)
+                ended = str(action.args.get("reason", "gave_up"))
+                observation = Observation(text=f"The episode ended: {ended}.", status="end", tool=END)
             else:
                 observation = toolbox.call(session, action, self.tools)
-        except (SandboxError, GradingError) as error:
+                if self.classic and not session.ended:
+                    observation = self._with_footer(observation)
+        except SandboxError as error:
+            ended = "error"
+            observation = Observation(text=f"The sandbox is gone: {error}", status="error", tool=action.tool)
+            info.update(boundary=error.boundary, why=str(error))
+        except GradingError as error:
             observation = Observation(text=str(error), status="error", tool=action.tool)
             info.update(_fault(error))
-            truncated = True
-        self.command_s = time.perf_counter() - began - (self.grader_s - grader_before)
+        if ended:
+            info.update(self.end(ended))
+        self.command_s = time.perf_counter() - began - (attempts.grader_s - grader_before)
         if self.replayed is not None:
-            self.command_s, self.replayed = self.replayed.command_s, None
-        if self.classic and not session.ended and not truncated:
-            left = None if self.limits.steps is None else self.limits.steps - self._steps
-            trailer = toolbox.footer(session, self._steps, left)
-            observation = observation.model_copy(update={"text": f"{observation.text}\n{trailer}"})
+            self.command_s = self.replayed.command_s
         info["observation"] = observation.model_dump()
-        if len(self.attempts) > graded:
-            info["attempt"] = self.attempts[-1].model_dump()
-        if session.ended and self._final is not None:
-            info["final"] = self._final.model_dump()
+        if len(attempts.made) > made:
+            info["attempt"] = _told(attempts.made[-1])
+        if attempts.final is not None:
+            info["final"] = _told(attempts.final)
         self._text = observation.text
-        return observation.text, 0.0, session.ended, truncated, info
+        terminated = info["scored"] and (session.ended or ended == "gave_up")
+        return observation.text, 0.0, terminated, not terminated and bool(ended or not info["scored"]), info
 
     def end(self, reason: str) -> dict[str, Any]:
-        """`finish`, as what `info` says of it; a fault of sandbox or grader leaves the episode unscored."""
+        """`finish`, as what `info` says of it; a fault of the grader leaves the episode unscored."""
         try:
-            final = self.finish(reason).model_dump()
-        except (GradingError, SandboxError) as error:
+            final = _told(self.finish(reason))
+        except GradingError as error:
             return {"ended": reason, **_fault(error)}
         return {"ended": reason, "attempt": final, "final": final}
 
     def finish(self, reason: str) -> Attempt:
         """Grade the state as it stands, once; later calls return the same attempt. `reason` says how it ended."""
-        if self._final is None:
-            self._grade("end", reason)
-        assert self._final is not None
-        return self._final
+        if self.attempts.final is not None:
+            return self.attempts.final
+        return self.attempts.make("end", self._steps, reason=reason, replaying=self.replayed is not None)
 
     def render(self) -> str | None:
         """The last observation, with render_mode "ansi"."""
@@ -199,23 +212,24 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             scale=anchors.scale,
         )
 
-    def score_on_test(self, attempt: Attempt, files: Path) -> Attempt:
-        """`attempt` with its test scores, graded from a folder of its files; raises GradingError."""
-        if not attempt.valid or attempt.test is not None:
-            return attempt
-        verdict = self._verdict(files, "test")
-        return attempt.model_copy(update={"test": verdict.scores})
-
     def _action(self, action: str | Action) -> Action:
         if isinstance(action, str):
             return toolbox.parse(action, self.tools)
         if not action.tool:
             parsed = toolbox.parse(str(action.args.get("text", "")), self.tools)
-            return parsed.model_copy(update={"thought": action.thought, "id": action.id, "call": action.call})
+            return parsed.changed(thought=action.thought, id=action.id, call=action.call)
         return action
 
-    def _open_shell(self, prepared: Prepared) -> Shell:
-        folder = self.scratch / "workspace"
+    def _tried(self, kind: Literal["validate", "submit"]) -> Attempt:
+        return self.attempts.make(kind, self._steps, replaying=self.replayed is not None)
+
+    def _with_footer(self, observation: Observation) -> Observation:
+        left = None if self.limits.steps is None else self.limits.steps - self._steps
+        trailer = toolbox.footer(self.session, self._steps, left)
+        return observation.changed(text=f"{observation.text}\n{trailer}")
+
+    def _open_shell(self, prepared: Prepared, place: Path) -> Shell:
+        folder = place / "workspace"
         folder.mkdir()
         limits = SandboxLimits(memory_mb=self.task.limits.memory_mb)
         data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
@@ -224,71 +238,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         shell.unpack(write_tar(self.task.workspace), shell.workspace)
         return shell
 
-    def _verdict(self, files: Path, split: Split) -> Verdict:
-        assert self._grader is not None
-        began = time.perf_counter()
-        try:
-            return self._grader.grade(files, split)
-        finally:
-            self.grader_s += time.perf_counter() - began
-
-    def _grade(self, kind: Literal["validate", "submit", "end"], reason: str = "") -> Attempt:
-        """Freeze the submission and grade it: `validate` on the feedback split, the end on both."""
-        number = len(self.attempts)
-        files, code, why = self._freeze(number)
-        attempt = self.recorded.get(number)
-        if attempt is None:
-            attempt = Attempt(n=number, step=self._steps, kind=kind, files=files, code=code, why=why or reason)
-            if not why:
-                attempt = self._graded(attempt, self.frozen[number])
-            if kind != "validate" and not attempt.valid:
-                attempt = self._fallback(attempt)
-        self.attempts.append(attempt)
-        if kind != "validate":
-            self._final = attempt
-        return attempt
-
-    def _graded(self, attempt: Attempt, folder: Path) -> Attempt:
-        verdict = self._verdict(folder, self.feedback)
-        if not verdict.valid:
-            return attempt.model_copy(update={"why": verdict.why})
-        attempt = attempt.model_copy(update={"valid": True, "validation": verdict.scores})
-        if self.feedback == "test":
-            return attempt.model_copy(update={"test": verdict.scores})
-        return attempt if attempt.kind == "validate" else self.score_on_test(attempt, folder)
-
-    def _fallback(self, attempt: Attempt) -> Attempt:
-        """The last valid attempt standing in for an invalid end."""
-        valid = [a for a in self.attempts if a.valid]
-        if not valid:
-            return attempt
-        last = valid[-1]
-        number = attempt.n
-        self.frozen[number] = self.frozen[last.n]
-        attempt = attempt.model_copy(update={**_graded_fields(last), "fallback": True})
-        return self.score_on_test(attempt, self.frozen[number])
-
-    def _freeze(self, number: int) -> tuple[dict[str, str], dict[str, str], str]:
-        """The submission's files in a fresh folder, the sources beside it, and why there is none."""
-        folder = self.scratch / f"attempt-{number}"
-        code: dict[str, str] = {}
-        with contextlib.suppress(SubmissionRefused):
-            code = collect(self.session.shell, ["*.py", *self.task.baseline.files], folder / "code", CODE_BYTES, 100)
-        try:
-            files = collect(
-                self.session.shell,
-                self.task.submission.paths,
-                folder / "files",
-                int(self.task.submission.max_mb * 1_000_000),
-                self.task.submission.max_files,
-            )
-        except SubmissionRefused as error:
-            return {}, code, str(error)
-        self.frozen[number] = folder / "files"
-        return files, code, ""
-
     def _stop_episode(self) -> None:
-        self._session = None
+        self._session = self._attempts = None
         self._open.close()
 
     def _brief(self, seed: int) -> Brief:
@@ -308,14 +259,16 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             },
             seed=seed,
             machine=self._machine(),
+            feedback=self.feedback,
         )
 
     def _machine(self) -> dict[str, Any]:
+        confined = self.backend.isolation == "full"
         return {
             "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory_mb": self.task.limits.memory_mb,
-            "gpu": "none",
-            "network": "none",
+            "gpu": "none" if confined else "as on the host",
+            "network": "none" if confined else "as on the host",
             "python": platform.python_version(),
             "packages": list(self.task.packages),
             "workspace": self.session.shell.workspace,
@@ -323,13 +276,13 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         }
 
 
-def _fault(error: GradingError | SandboxError) -> dict[str, Any]:
+def _fault(error: GradingError) -> dict[str, Any]:
     return {"scored": False, "boundary": error.boundary, "why": str(error)}
 
 
-def _graded_fields(attempt: Attempt) -> dict[str, Any]:
-    keys = ("files", "code", "valid", "validation", "test")
-    return {key: getattr(attempt, key) for key in keys}
+def _told(attempt: Attempt) -> dict[str, Any]:
+    """An attempt as `info` has it: without the hashes of its files."""
+    return attempt.model_dump(exclude={"files", "code"})
 
 
 def render_brief(brief: Brief) -> str:
@@ -346,13 +299,13 @@ def render_brief(brief: Brief) -> str:
             "",
             brief.instruction,
             "",
-            f"Baseline: {brief.baseline['scores']} ({brief.metric}, {brief.direction}).",
+            f"Baseline: {brief.baseline['scores'] or 'not measured'} ({brief.metric}, {brief.direction}).",
             f"Limits: {', '.join(filter(None, limits))}. Each tool call is a step.",
             f"Machine: {machine['processors']} processors, {machine['memory_mb']} MB a process, GPU {machine['gpu']}, "
             f"network {machine['network']}, Python {machine['python']}, "
             f"packages: {', '.join(machine['packages']) or 'none'}. Workspace: {machine['workspace']}.",
-            "`validate` grades the submission on validation data and shows its score; `submit` grades it on test data "
-            "that you never see, and ends the episode. What stands in the workspace when a limit is reached counts.",
+            f"`validate` grades the submission on the {brief.feedback} data and shows its score; `submit` grades it on "
+            "the test data and ends the episode. What stands in the workspace when a limit is reached counts.",
         ]
     )
 

@@ -6,23 +6,26 @@ replies of the model, recorded attempts are not graded again.
 """
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from mlgym import agents, models
+from mlgym import agents, models, outcome
+from mlgym.cache import cache_dir
 from mlgym.env import END, ResearchEnv
 from mlgym.errors import BudgetError, MlgymError, ModelError, SandboxError, UsageError
 from mlgym.models.metered import Metered
 from mlgym.names import split
-from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Scores, Step, better
-from mlgym.sandbox import choose
+from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Split, Step
+from mlgym.sandbox import choose, scratch
 from mlgym.sandbox.local import Local
 from mlgym.store import Episode
 from mlgym.task import Task, load_task
 from mlgym.wrappers import Limited, Progress
 
+GAVE_UP = Action(tool=END, args={"reason": "gave_up"})
+SPLITS: tuple[Split, ...] = ("validation", "test")
+UNSCORED = ("model", "grader")  # a fault of these is the infrastructure's; a lost sandbox may be the agent's own doing
 OnStep = Callable[[Step, Attempt | None], None]
 Say = Callable[[str], None]
 
@@ -32,8 +35,9 @@ def run_episode(
 ) -> Result:
     """Run the episode of `spec` in `folder`, or go on with it, or return its result if it is done.
 
-    `on_step` is called after each step that is not a playback, `say` with one-line notes. Raises UsageError for what
-    the user must mend; any other failure is a result that names the boundary it crossed.
+    `on_step` is called after each step that is not a playback, `say` with one-line notes. An unscored result, which a
+    fault of the provider or the grader left, is gone on with too. Raises UsageError for what the user must mend, and
+    SandboxError where no sandbox starts; any other failure is a result that names the boundary it crossed.
     """
     store = Episode.open(folder, spec)
     with contextlib.closing(store):
@@ -84,7 +88,7 @@ class _Drive:
             self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
         self.agent = _agent(spec, task)
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
-        self.research.recorded = dict(self.kept)
+        self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
         self.boundary = self.why = ""
 
@@ -100,25 +104,30 @@ class _Drive:
             self.model.close()
 
     def run(self) -> Result:
-        """Drive the agent to the end of the episode, then write the result."""
+        """Drive the agent to the end of the episode, then write the result.
+
+        Raises SandboxError where no sandbox starts, or none that carries the recorded steps: nothing is written then,
+        and the same command tries again.
+        """
         recorded = self.store.steps()
         if recorded:
             self._say(f"Playing back {len(recorded)} recorded steps.")
-        info: dict[str, Any] = {"scored": False}
-        try:
-            self.env.reset(seed=self.spec.seed)
-            flow = self.agent(self.research.brief, self.model)
-            observation: Observation | None = None
-            ended = False
-            while not ended:
-                old = recorded[len(self.steps)] if len(self.steps) < len(recorded) else None
-                action, model_s = self._next(flow, observation, old)
-                observation, ended, info = self._step(action, model_s, old)
-            with contextlib.suppress(Exception):
-                flow.close()
-        except SandboxError as error:
-            self.boundary, self.why = error.boundary, str(error)
-        return self._result(info)
+        self.env.reset(seed=self.spec.seed)
+        flow = self.agent(self.research.brief, self.model)
+        observation: Observation | None = None
+        ended, info = False, dict[str, Any]()
+        while not ended:
+            old = recorded[len(self.steps)] if len(self.steps) < len(recorded) else None
+            action, model_s = self._next(flow, observation, old)
+            observation, ended, info = self._step(action, model_s, old)
+        with contextlib.suppress(Exception):
+            flow.close()
+        if self.model:
+            self.model.drain()
+        self.boundary, self.why = self.boundary or info.get("boundary", ""), self.why or info.get("why", "")
+        ended_how = info.get("ended") or ("submitted" if "final" in info else "error")
+        scored = info["scored"] and self.boundary not in UNSCORED
+        return self._finish(ended_how, scored)
 
     def _next(
         self, flow: Generator[Action, Observation, None], observation: Observation | None, old: Step | None
@@ -130,16 +139,18 @@ class _Drive:
         before = self.model.cost.model_s if self.model else 0.0
         try:
             action = next(flow) if observation is None else flow.send(observation)
+            if action.tool == END:
+                action = GAVE_UP
         except StopIteration:
-            action = Action(tool=END, args={"reason": "gave_up"})
+            action = GAVE_UP
         except UsageError:
             raise
         except BudgetError as error:
             action = self._failed(error.limit, error.boundary, error)
         except ModelError as error:
             action = self._failed("error", error.boundary, error)
-        except Exception as error:  # a bad episode is a result: whatever the agent's code raises is its own
-            action = self._failed("error", getattr(error, "boundary", "") or "agent", error)
+        except (Exception, SystemExit) as error:  # a bad episode is a result: what the agent's code raises is its own
+            action = self._failed("error", "agent", error)
         seconds = (self.model.cost.model_s if self.model else 0.0) - before
         if old is None:
             return action, seconds
@@ -149,88 +160,82 @@ class _Drive:
             )
         return old.action, old.model_s
 
-    def _failed(self, reason: str, boundary: str, error: Exception) -> Action:
+    def _failed(self, reason: str, boundary: str, error: BaseException) -> Action:
         self.boundary = boundary
         self.why = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
         return Action(tool=END, args={"reason": reason, "boundary": boundary, "why": self.why})
 
     def _step(self, action: Action, model_s: float, old: Step | None) -> tuple[Observation, bool, dict[str, Any]]:
         inner = self.research
-        grader_before = inner.grader_s
+        grader_before = inner.attempts.grader_s
         inner.replayed = old
         _, reward, terminated, truncated, info = self.env.step(action)
+        over = terminated or truncated
+        if old is not None and info.get("boundary") == "sandbox" and old.observation.status != "error":
+            raise SandboxError(f"{info['why']} It carried the recorded steps the first time; the same command goes on.")
         self._keep_attempts()
-        observation = Observation.model_validate(info["observation"]).model_copy(
-            update={"seconds_left": self.limited.seconds_left, "money_left": self._money_left(), "id": action.id}
+        observation = Observation.model_validate(info["observation"]).changed(
+            seconds_left=self.limited.seconds_left,
+            money_left=self.model.money_left if self.model else None,
+            id=action.id,
         )
         if old is not None:
             if observation.text != old.observation.text:
                 self.say(f"Step {old.n}: played back, its observation differed from the recorded one, which was kept.")
             self.steps.append(old)
-            return old.observation, terminated or truncated, info
+            return old.observation, over, info
         step = Step(
             n=len(self.steps) + 1,
             action=action,
             observation=observation,
-            reward=float(reward) if info["scored"] else None,
+            reward=float(reward) if info["scored"] and self.boundary not in UNSCORED else None,
             command_s=inner.command_s,
             model_s=model_s,
-            grader_s=inner.grader_s - grader_before,
+            grader_s=inner.attempts.grader_s - grader_before,
             attempt=info["attempt"]["n"] if "attempt" in info else None,
         )
         self.store.add_step(step)
         self.steps.append(step)
-        self.on_step(step, inner.attempts[-1] if "attempt" in info else None)
-        return observation, terminated or truncated, info
-
-    def _money_left(self) -> float | None:
-        return self.model.money_left if self.model else None
+        self.on_step(step, self.kept[step.attempt] if step.attempt is not None else None)
+        return observation, over, info
 
     def _keep_attempts(self) -> None:
         """Store the attempts that are new, with their files."""
-        for attempt in self.research.attempts:
-            if attempt.n in self.kept:
+        for attempt in self.research.attempts.made:
+            if self.kept.get(attempt.n) == attempt:
                 continue
-            files = self.research.frozen.get(attempt.n)
-            folders = [f for f in (files, files and files.with_name("code")) if f]
-            self.store.add_attempt(attempt, folders)
+            files = self.research.attempts.frozen.get(attempt.n)
+            self.store.add_attempt(attempt, [files, files.with_name("code")] if files else [])
             self.kept[attempt.n] = attempt
-            self.store.prune(filter(None, (attempt, self._selected())))
+            self.store.prune(filter(None, (attempt, outcome.selected(self.kept.values(), self.research.task))))
 
-    def _result(self, info: dict[str, Any]) -> Result:
-        """Grade the earlier attempts on test, off the agent's clock, and write the result."""
-        if not info.get("scored", True) and not self.boundary:
-            self.boundary, self.why = info.get("boundary", ""), info.get("why", "")
-        self._score_earlier()
-        attempts = tuple(self.kept[n] for n in sorted(self.kept))
-        final = next((a for a in reversed(attempts) if a.kind != "validate"), None)
-        selected, best = self._selected(), self._best()
-        scored = final is not None and self.boundary not in ("model", "sandbox", "grader")
-        model = self.model.cost if self.model else Cost()
+    def _finish(self, ended: str, scored: bool) -> Result:
+        """Grade the earlier attempts on both splits, off the agent's clock, and write the result."""
+        try:
+            self._score_earlier()
+        except MlgymError as error:
+            self.boundary, self.why, scored = error.boundary, str(error), False
+        research = self.research
         agent_steps = [step for step in self.steps if step.action.tool != END]
-        result = Result(
-            ended=_ended(info, self.steps),
+        result = outcome.result(
+            self.kept.values(),
+            research.task,
+            progress=lambda scores: research.progress(scores, "test") if scored else None,
+            ended=ended,
             boundary=self.boundary,
             why=self.why,
-            attempts=attempts,
-            final=final.test if final else None,
-            selected=selected.test if selected else None,
-            best=best.test if best else None,
-            baseline={s: self.research.baseline(s) for s in ("validation", "test")},
-            progress=self.research.progress(final.test if final else None, "test") if scored else None,
+            baseline={name: research.baseline(name) for name in SPLITS},
             scored=scored,
             steps=len(agent_steps),
-            cost=model.model_copy(
-                update={
-                    "command_s": sum(step.command_s for step in self.steps),
-                    "grader_s": sum(step.grader_s for step in self.steps),
-                }
+            cost=(self.model.cost if self.model else Cost()).changed(
+                command_s=sum(step.command_s for step in self.steps),
+                grader_s=sum(step.grader_s for step in self.steps),
             ),
-            isolation=self.research.backend.isolation,
-            backend=self.research.backend.name,
+            isolation=research.backend.isolation,
+            backend=research.backend.name,
             feedback=self.spec.feedback,
             oracle=split(self.spec.agent)[0] == "oracle",
-            data=self.research.prepared.data if self.research.prepared else "",
+            data=research.prepared.data if research.prepared else "",
             notes=tuple(self.notes),
         )
         self.store.finish(result)
@@ -238,44 +243,16 @@ class _Drive:
 
     def _score_earlier(self) -> None:
         for n, attempt in sorted(self.kept.items()):
-            if not attempt.valid or attempt.test is not None:
+            if not attempt.valid or (attempt.test is not None and attempt.validation is not None):
                 continue
-            with tempfile.TemporaryDirectory(dir=self.research.scratch) as folder:
+            with scratch(cache_dir() / "scratch") as folder:
                 try:
-                    files = self.store.checkout(attempt.files, Path(folder))
-                    self.kept[n] = self.research.score_on_test(attempt, files)
+                    files = self.store.checkout(attempt.files, folder)
                 except FileNotFoundError:
                     self.notes.append(f"Attempt {n}: its files were let go for space, so it has no test score.")
-                except MlgymError as error:
-                    self.boundary, self.why = self.boundary or error.boundary, self.why or str(error)
-                    return
+                    continue
+                self.kept[n] = self.research.attempts.complete(attempt, files)
             self.store.add_attempt(self.kept[n])
-
-    def _pick(self, score: Callable[[Attempt], Scores | None]) -> Attempt | None:
-        task, chosen = self.research.task, None
-        for attempt in self.kept.values():
-            scores = score(attempt)
-            if scores is None or attempt.fallback:
-                continue
-            best = chosen and score(chosen)
-            if best is None or better(scores[task.metric], best[task.metric], task.direction):
-                chosen = attempt
-        return chosen
-
-    def _selected(self) -> Attempt | None:
-        return self._pick(lambda attempt: attempt.validation if attempt.valid else None)
-
-    def _best(self) -> Attempt | None:
-        return self._pick(lambda attempt: attempt.test if attempt.valid else None)
-
-
-def _ended(info: dict[str, Any], steps: list[Step]) -> str:
-    """How the episode ended, in a word."""
-    if "ended" in info:
-        return str(info["ended"])
-    if not info.get("scored", True):
-        return "error"
-    return "submitted" if (steps and steps[-1].action.tool == "submit") or "final" in info else "error"
 
 
 def _agent(spec: EpisodeSpec, task: Task) -> Callable[..., Generator[Action, Observation, None]]:
@@ -285,10 +262,10 @@ def _agent(spec: EpisodeSpec, task: Task) -> Callable[..., Generator[Action, Obs
         return agents.load(spec.agent, files=_solution(task))
     if name == "replay":
         folder = options.get("episode")
-        if not folder:
-            raise UsageError("The agent replay needs a recorded episode: replay?episode=FOLDER.")
-        actions = [step.action for step in Episode.read(Path(folder)).steps() if step.action.tool != END]
-        return agents.load("replay", actions=actions)
+        if not folder or len(options) > 1:
+            raise UsageError("The agent replay needs a recorded episode and nothing else: replay?episode=FOLDER.")
+        actions = [step.action for step in Episode.read(Path(str(folder))).steps() if step.action.tool != END]
+        return agents.load(name, actions=actions)
     return agents.load(spec.agent)
 
 

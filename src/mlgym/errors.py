@@ -4,10 +4,9 @@
     ├── UsageError          what the user gave is wrong: a name, a file, a flag (exit code 2)
     │   └── TaskError       a task folder is wrong: says the file and the key
     ├── SourceError         data or packages cannot be had (offline, checksum, registry)
-    ├── AgentError          boundary "agent": the agent's own code failed
     ├── ModelError          boundary "model": the provider failed or answered nonsense
     │   └── ToolsRefused    the server takes no native tool calls (agents fall back to text)
-    ├── BudgetError         boundary "budget": steps, money, tokens or seconds are used up
+    ├── BudgetError         boundary "budget": money, tokens or the model's context are used up
     ├── SandboxError        boundary "sandbox": it did not start, or died
     └── GradingError        boundary "grader": the grader itself failed (a bad submission is not an error)
 
@@ -36,12 +35,6 @@ class SourceError(MlgymError):
     """Data or packages could not be had."""
 
 
-class AgentError(MlgymError):
-    """The agent's own code failed."""
-
-    boundary = "agent"
-
-
 class ModelError(MlgymError):
     """The model's provider failed, or its answer cannot be used."""
 
@@ -53,7 +46,7 @@ class ToolsRefused(ModelError):
 
 
 class BudgetError(MlgymError):
-    """A limit of the episode is used up; `limit` names it: money, tokens or time."""
+    """A limit of the episode is used up; `limit` names it: money, tokens or context."""
 
     boundary = "budget"
 

@@ -20,7 +20,6 @@ class _Display:
     def __init__(self, specs: list[EpisodeSpec], detail: str) -> None:
         self.out = Console(highlight=False)
         self.tasks = {spec.task: load_task(spec.task) for spec in specs}
-        self.metrics = {name: task.metric for name, task in self.tasks.items()}
         self.detail = detail
         self.several = len(specs) > 1
         self.best: dict[tuple[str, int], float] = {}
@@ -44,8 +43,8 @@ class _Display:
         )
 
 
-def run(specs: list[EpisodeSpec], target: Path, concurrent: int, detail: str, stored: bool = True) -> None:
-    """Run a grid of one method in the folder `target`, at most `concurrent` episodes at once.
+def run(specs: list[EpisodeSpec], target: Path, concurrent: int, detail: str, stored: bool = True) -> int:
+    """Run a grid of one method in the folder `target`, at most `concurrent` episodes at once; how many broke.
 
     `detail` is steps (each with its action and observation), attempts (a line each) or none (a line an episode).
     """
@@ -57,24 +56,28 @@ def run(specs: list[EpisodeSpec], target: Path, concurrent: int, detail: str, st
     done: list[tuple[EpisodeSpec, Result]] = []
     for spec, result in run_grid(specs, target, launcher=launcher, on_step=display.step, say=display.say):
         done.append((spec, result))
-        out.print(_line(spec, result, display.metrics[spec.task]), markup=False)
+        out.print(_line(spec, result), markup=False, soft_wrap=True)
+    broken = sum(result.boundary not in ("", "budget") for _, result in done)
     if detail == "none":
-        return
+        return broken
     out.print()
-    out.print(show.results(sorted(done, key=lambda row: specs.index(row[0])), display.metrics))
+    out.print(show.results(sorted(done, key=lambda row: specs.index(row[0]))))
     if not stored:
         out.print("\nNext: mlgym run blotto -a tuner, or with a language model: mlgym run blotto -m PROVIDER/NAME")
-        return
+        return broken
     if not display.several and show.chosen_attempt(done[0][1]):
         difference(episode_folder(target, specs[0]))
-    out.print(f"\nStored in {target}. Next: mlgym show {target}, mlgym show {target} --diff", markup=False)
+    out.print(
+        f"\nStored in {target}. Next: mlgym show {target}, mlgym show {target} --diff", markup=False, soft_wrap=True
+    )
+    return broken
 
 
-def _line(spec: EpisodeSpec, result: Result, metric: str) -> str:
+def _line(spec: EpisodeSpec, result: Result) -> str:
     """An episode's end in a line."""
     who = " ".join(filter(None, (Path(spec.task).name, spec.agent, spec.model)))
-    scores = (
-        f"best {show.number(show.score(result.best, metric))}, final {show.number(show.score(result.final, metric))}"
-    )
+    best, final = (show.number(show.score(scores, result.metric)) for scores in (result.best, result.final))
+    ended = f"{result.ended} after {result.steps} steps, {result.metric} on test: best {best}, final {final}"
+    again = "" if result.scored else " (not scored; the same command tries again)"
     why = f"; {show.safe(result.why)}" if result.why else ""
-    return f"{who} seed {spec.seed}: {result.ended} after {result.steps} steps, {metric} on test: {scores}{why}"
+    return f"{who} seed {spec.seed}: {ended}{why}{again}"

@@ -4,14 +4,34 @@ Scores are dictionaries metric -> value, as the task's grader returns them. Seco
 clocks: `command_s` (tools in the sandbox), `model_s` (the provider) and `grader_s` (grading).
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Scores = dict[str, float]
 Split = Literal["validation", "test"]
 Isolation = Literal["full", "partial", "none"]
+DEEPEST = 50
+SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def clean(value: Any, depth: int = 0) -> Any:
+    """`value` with what JSON cannot hold made harmless: lone surrogates in text, and nesting beyond DEEPEST levels."""
+    if isinstance(value, str):
+        return value if value.isascii() else SURROGATES.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict | list | tuple) and depth > DEEPEST:
+        return f"(nested more than {DEEPEST} levels deep)"
+    if isinstance(value, dict):
+        return {clean(key): clean(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(clean(item, depth + 1) for item in value)
+    return value
+
+
+Text = Annotated[str, BeforeValidator(clean)]
+Args = Annotated[dict[str, Any], BeforeValidator(clean)]
 
 
 class Record(BaseModel):
@@ -19,21 +39,25 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", ser_json_inf_nan="constants")
 
+    def changed(self, **fields: Any) -> Self:
+        """A copy with other values in these fields, checked like the first."""
+        return type(self).model_validate({**dict(self), **fields})
+
 
 class Action(Record):
     """One tool call. `call` joins the parallel calls of one reply, `id` is the provider's id of this call."""
 
-    tool: str
-    args: dict[str, Any] = Field(default_factory=dict)
-    thought: str = ""
-    id: str = ""
+    tool: Text
+    args: Args = Field(default_factory=dict)
+    thought: Text = ""
+    id: Text = ""
     call: str = ""
 
 
 class Observation(Record):
-    """What the agent gets back. `validation` holds the scores when the step graded one."""
+    """What the agent gets back. `validation` holds the scores that it was shown, when the step graded a submission."""
 
-    text: str
+    text: Text
     status: Literal["ok", "error", "timeout", "format", "end"] = "ok"
     tool: str = ""
     validation: Scores | None = None
@@ -58,7 +82,7 @@ class Brief(Record):
 
     `baseline` has `scores` (validation scores of the starting workspace), `command` (how to run the baseline; may be
     empty) and `files` (the files that make it up, relative to the workspace). `machine` describes processors, memory,
-    GPU, packages and network.
+    GPU, packages and network. `feedback` is the split that `validate` shows.
     """
 
     task: str
@@ -71,6 +95,7 @@ class Brief(Record):
     baseline: dict[str, Any]
     seed: int
     machine: dict[str, Any]
+    feedback: Split = "validation"
 
 
 class Attempt(Record):
@@ -84,7 +109,7 @@ class Attempt(Record):
     files: dict[str, str] = Field(default_factory=dict)
     code: dict[str, str] = Field(default_factory=dict)
     valid: bool = False
-    why: str = ""
+    why: Text = ""
     validation: Scores | None = None
     test: Scores | None = None
     fallback: bool = False
@@ -116,7 +141,7 @@ class Cost(Record):
 
 
 class Result(Record):
-    """The end of an episode. `ended`: submitted, gave_up, steps, money, tokens, time, stopped or error.
+    """The end of an episode. `ended`: submitted, gave_up, steps, money, tokens, context, time or error.
 
     `boundary` says what failed (agent, model, sandbox, grader, budget), empty when nothing did. `final` are the test
     scores of the final submission, `selected` those of the attempt with the best validation; `baseline` maps split ->
@@ -126,7 +151,8 @@ class Result(Record):
 
     ended: str
     boundary: str = ""
-    why: str = ""
+    why: Text = ""
+    metric: str = ""
     attempts: tuple[Attempt, ...] = ()
     final: Scores | None = None
     selected: Scores | None = None
@@ -163,9 +189,9 @@ class EpisodeSpec(Record):
 class ToolCall(Record):
     """A tool call as a model wrote it; `arguments` is its raw JSON text, possibly malformed."""
 
-    id: str
-    name: str
-    arguments: str
+    id: Text
+    name: Text
+    arguments: Text
 
 
 class Message(Record):
@@ -175,7 +201,7 @@ class Message(Record):
     """
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str
+    content: Text
     calls: tuple[ToolCall, ...] = ()
     id: str = ""
     extra: tuple[dict[str, Any], ...] = ()
@@ -187,9 +213,9 @@ class Reply(Record):
     `extra` goes into the message that repeats the reply to the model.
     """
 
-    text: str
+    text: Text
     calls: tuple[ToolCall, ...] = ()
-    extra: tuple[dict[str, Any], ...] = ()
+    extra: tuple[Args, ...] = ()
     tokens_in: int = 0
     tokens_out: int = 0
     money: float | None = 0.0

@@ -12,13 +12,15 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+from pydantic import ValidationError
 
 from mlgym.errors import UsageError
-from mlgym.records import Attempt, EpisodeSpec, Message, Reply, Result, Step
+from mlgym.records import Attempt, EpisodeSpec, Message, Record, Reply, Result, Step
 
-ATTEMPT_BYTES = 200_000_000
 EPISODE_BYTES = 2_000_000_000
+R = TypeVar("R", bound=Record)
 
 
 def slug(text: str) -> str:
@@ -73,17 +75,25 @@ class Episode:
 
     @classmethod
     def open(cls, folder: Path, spec: EpisodeSpec) -> "Episode":
-        """Make or go on with the folder of `spec`; raises UsageError when it holds another one or is in use."""
-        folder.mkdir(parents=True, exist_ok=True)
-        episode = cls(folder)
-        episode._lock = (folder / "lock").open("w")
+        """Make or go on with the folder of `spec`; an unscored result is put aside, and what failed taken back.
+
+        Raises UsageError when the folder holds steps of another spec, is in use, or cannot be written.
+        """
         try:
-            fcntl.flock(episode._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / "lock").open("w")
+        except OSError as error:
+            raise UsageError(f"The episode's folder {folder} cannot be written: {error.strerror}.") from error
+        episode = cls(folder)
+        episode._lock = lock
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             episode.close()
             raise UsageError(f"Another process is running the episode in {folder}; wait for it or stop it.") from error
         path = folder / "spec.json"
-        if not path.exists():
+        begun = any((folder / name).exists() for name in ("steps.jsonl", "calls.jsonl", "result.json"))
+        if not path.exists() or not begun:
             write_whole(path, spec.model_dump_json(indent=1).encode())
         elif episode.spec != spec:
             differs = [k for k in type(spec).model_fields if getattr(spec, k) != getattr(episode.spec, k)]
@@ -95,13 +105,16 @@ class Episode:
         for name in ("steps.jsonl", "calls.jsonl"):
             _drop_torn(folder / name)
         (folder / "attempts" / "files").mkdir(parents=True, exist_ok=True)
+        result = episode.result
+        if result is not None and not result.scored:
+            episode._reopen()
         return episode
 
     @classmethod
     def read(cls, folder: Path) -> "Episode":
         """The episode in `folder`, for reading; raises UsageError when there is none."""
         if not (folder / "spec.json").exists():
-            raise UsageError(f"There is no episode in {folder} (no spec.json); 'mlgym show' lists what there is.")
+            raise UsageError(f"There is no episode in {folder} (no spec.json).")
         return cls(folder)
 
     def close(self) -> None:
@@ -112,14 +125,14 @@ class Episode:
 
     @property
     def spec(self) -> EpisodeSpec:
-        """What decides the episode."""
-        return EpisodeSpec.model_validate_json((self.folder / "spec.json").read_bytes())
+        """What decides the episode; raises UsageError where it cannot be read."""
+        return _read(EpisodeSpec, self.folder / "spec.json")
 
     @property
     def result(self) -> Result | None:
         """The end of the episode, None while there is none."""
         path = self.folder / "result.json"
-        return Result.model_validate_json(path.read_bytes()) if path.exists() else None
+        return _read(Result, path) if path.exists() else None
 
     def steps(self) -> list[Step]:
         """The recorded steps in order."""
@@ -152,8 +165,7 @@ class Episode:
 
     def attempts(self) -> list[Attempt]:
         """The recorded attempts in order."""
-        paths = sorted((self.folder / "attempts").glob("[0-9]*.json"))
-        return [Attempt.model_validate_json(path.read_bytes()) for path in paths]
+        return [_read(Attempt, path) for path in sorted((self.folder / "attempts").glob("[0-9]*.json"))]
 
     def add_attempt(self, attempt: Attempt, folders: Iterable[Path] = ()) -> None:
         """Write an attempt, its files (taken from the `folders` where they lie frozen) first."""
@@ -193,11 +205,29 @@ class Episode:
         """Where a stored file of that sha256 lies (or lay, before it was let go)."""
         return self.folder / "attempts" / "files" / digest
 
+    def _reopen(self) -> None:
+        """Take back the steps that a fault left unscored at the end, and their attempts, and put the result aside."""
+        steps = self.steps()
+        while steps and steps[-1].reward is None:
+            steps.pop()
+        for attempt in self.attempts():
+            if attempt.step > len(steps):
+                (self.folder / "attempts" / f"{attempt.n:04d}.json").unlink()
+        write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
+        (self.folder / "result.json").rename(self.folder / "result.failed.json")
+
     def _append(self, name: str, line: str) -> None:
         with (self.folder / name).open("a") as out:
             out.write(line + "\n")
             out.flush()
             os.fsync(out.fileno())
+
+
+def _read(kind: type[R], path: Path) -> R:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UsageError(f"{path} cannot be read, so this episode is lost; choose another folder.") from error
 
 
 def _drop_torn(path: Path) -> None:

@@ -41,7 +41,7 @@ class Submission(Record):
     """The files that are graded: paths or globs in the workspace; `max_mb` is of all together, in 10^6 bytes."""
 
     paths: tuple[Inside, ...] = Field(min_length=1)
-    max_mb: Positive = 200
+    max_mb: Annotated[float, Field(gt=0, le=200)] = 200
     max_files: int = Field(default=1000, ge=1)
 
 
@@ -97,6 +97,11 @@ class Task(Record):
     anchors: Anchors | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """What `load_task` finds this very task by, from any folder: a shipped name, or an absolute path."""
+        return self.name if self.folder.parent == SHIPPED else str(self.folder.with_name(self.name))
 
     @property
     def workspace(self) -> Path:

@@ -8,7 +8,7 @@ from mlgym.env import ResearchEnv
 from mlgym.metrics import clip, potential
 from mlgym.records import Action
 
-Step = tuple[str, float, bool, bool, dict[str, Any]]
+Stepped = tuple[str, float, bool, bool, dict[str, Any]]
 
 
 class Limited(gymnasium.Wrapper[str, str | Action, str, str | Action]):
@@ -30,7 +30,7 @@ class Limited(gymnasium.Wrapper[str, str | Action, str, str | Action]):
         self.steps, self.seconds = 0, 0.0
         return super().reset(seed=seed, options=options)
 
-    def step(self, action: str | Action) -> Step:
+    def step(self, action: str | Action) -> Stepped:
         """One step; truncates with a final attempt at a limit."""
         text, reward, terminated, truncated, info = self.env.step(action)
         inner: ResearchEnv = self.unwrapped  # type: ignore[assignment]
@@ -42,7 +42,7 @@ class Limited(gymnasium.Wrapper[str, str | Action, str, str | Action]):
         ended = "steps" if steps_left == 0 else "time" if self.seconds_left == 0 else ""
         if ended and not terminated and not truncated:
             truncated = True
-            info.update(inner.end(ended))
+            info = {**inner.end(ended), **info}  # the attempt of this step stays beside the final one
         return text, reward, terminated, truncated, info
 
     @property
@@ -70,7 +70,7 @@ class Progress(gymnasium.Wrapper[str, str | Action, str, str | Action]):
         self.best = None
         return super().reset(seed=seed, options=options)
 
-    def step(self, action: str | Action) -> Step:
+    def step(self, action: str | Action) -> Stepped:
         """One step, with its reward."""
         text, _, terminated, truncated, info = self.env.step(action)
         inner: ResearchEnv = self.unwrapped  # type: ignore[assignment]
@@ -79,7 +79,7 @@ class Progress(gymnasium.Wrapper[str, str | Action, str, str | Action]):
         before = potential(self.best)
         attempt = info.get("attempt")
         if attempt and attempt["valid"]:
-            value = inner.progress(attempt["validation"], inner.feedback)
+            value = inner.progress(attempt[inner.feedback], inner.feedback)
             if value is not None and (self.best is None or value > self.best):
                 self.best = value
         after = potential(self.best)

@@ -36,7 +36,12 @@ def load(spec: str, **more: Any) -> Agent:
     taken = inspect.signature(agent).parameters
     known = [key for key, parameter in taken.items() if parameter.kind is parameter.KEYWORD_ONLY]
     free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
-    wrong = [key for key in (*options, *more) if key not in known and not free]
+    open_to_all = [key for key in known if key not in more]
+    wrong = [key for key in options if key not in open_to_all and not free]
     if wrong:
-        raise UsageError(f"The agent '{name}' has no option '{wrong[0]}'; it has: {', '.join(known) or 'none'}.")
+        raise UsageError(f"The agent '{name}' has no option '{wrong[0]}'; it has: {', '.join(open_to_all) or 'none'}.")
+    for key, value in options.items():
+        default = taken[key].default if key in taken else None
+        if isinstance(default, bool | int | float | str) and not isinstance(value, type(default)):
+            raise UsageError(f"The option '{key}' of '{name}' is {type(default).__name__}, such as {key}={default}.")
     return partial(agent, **options, **more)

@@ -11,8 +11,8 @@ In your workspace there is a task with a working baseline. Make it score better 
 
 How to work:
 - Look at the files first, then change one thing at a time and measure it.
-- `validate` scores the submission of your workspace on the validation data. Use it often: it shows what helped.
-- The test score, which you never see, is what counts. Prefer changes that should hold on new data.
+- `validate` scores the submission of your workspace and shows the score. Use it often: it shows what helped.
+- The score on the test data is what counts. Prefer changes that should hold on new data.
 - Keep commands short enough for the limits. Save your work as you go: the workspace is graded as it stands when the
   episode ends, however it ends.
 - Before the steps run out, bring the workspace back to the best version you validated, and call `submit`. It ends the
@@ -49,7 +49,7 @@ TASK = """\
 
 {instruction}
 
-Score: {metric}, to be {direction}d. The baseline has {scores} on validation.
+Score: {metric}, to be {direction}d. {scores}
 {baseline}Limits: {limits}.
 Machine: {machine}.
 """
@@ -63,6 +63,7 @@ def system(brief: Brief, native: bool) -> str:
 def task(brief: Brief) -> str:
     """The message that gives the task."""
     files, command = brief.baseline["files"], brief.baseline["command"]
+    known = _pairs(brief.baseline["scores"])
     baseline = f"The baseline is {', '.join(files)}" if files else ""
     baseline += f"; `{command}` makes its submission" if files and command else ""
     return TASK.format(
@@ -70,7 +71,7 @@ def task(brief: Brief) -> str:
         instruction=brief.instruction.strip(),
         metric=brief.metric,
         direction=brief.direction,
-        scores=_pairs(brief.baseline["scores"]),
+        scores=f"The baseline has {known} on {brief.feedback} data." if known else "The baseline was not measured.",
         baseline=f"{baseline}.\n" if baseline else "",
         limits=_limits(brief.limits),
         machine=_pairs(brief.machine),

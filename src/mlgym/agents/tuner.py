@@ -30,7 +30,12 @@ def tuner(brief: Brief, model: Model | None, *, trials: int = 20) -> Flow:
     places = {path: numerals(text) for path, text in files.items()}
     start = [place.value for found in places.values() for place in found]
     best, score = start, brief.baseline["scores"].get(brief.metric, math.nan)
-    written_last, dearest = start, 0.0
+    written_last: Sequence[Number] | None = None  # the numbers of the submission that lies in the workspace
+    dearest = 0.0
+    if math.isnan(score):
+        yield shell(brief, brief.baseline["command"] or "true", "Measure the starter, which has no recorded score.")
+        seen = yield Action(tool="validate")
+        score, written_last = (seen.validation or {}).get(brief.metric, math.nan), start
     rng = random.Random(brief.seed)
     flat = [place for found in places.values() for place in found]
     for trial in range(trials if start else 0):
@@ -48,7 +53,7 @@ def tuner(brief: Brief, model: Model | None, *, trials: int = 20) -> Flow:
         got = (seen.validation or {}).get(brief.metric, math.nan)
         if better(got, score, brief.direction) or (math.isnan(score) and not math.isnan(got)):
             best, score = values, got
-    if written_last != best:
+    if written_last != best and (written_last is not None or brief.baseline["command"]):
         command = write(_changed(files, places, best), brief.baseline["command"])
         yield shell(brief, command, f"Restore the best: {_difference(start, best)}.")
     yield Action(tool="submit", thought=f"Submit the best by validation, {brief.metric} {score:.4g}.")

@@ -63,6 +63,8 @@ class Grader:
                 remove(left)
         if answer["op"] != "verdict":
             raise GradingError(f"The grader of {self._task.name} failed: {answer.get('why')}.")
+        if answer["valid"] and self._task.metric not in answer["scores"]:
+            raise GradingError(f"The grader of {self._task.name} gave no {self._task.metric}.")
         return Verdict(answer["valid"], answer["why"], answer["scores"], time.monotonic() - began)
 
     def close(self) -> None:

@@ -78,7 +78,8 @@ def _key(task: Task, sources: dict[str, str | None]) -> str:
     had = sorted([source.sha256, sources[source.name] is not None] for source in task.sources)
     about = [task.name, task.version, task.settings, had, task.grader_packages]
     text = json.dumps(about, sort_keys=True, default=str).encode()
-    return hashlib.sha256(text + task.code.read_bytes()).hexdigest()[:16]
+    kinds = b"".join(path.read_bytes() for path in sorted(KINDS.glob("*.py")))
+    return hashlib.sha256(text + task.code.read_bytes() + kinds).hexdigest()[:16]
 
 
 def _fill(folder: Path, task: Task, sources: dict[str, str | None], grader_env: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 
-from mlgym.errors import ModelError, ToolsRefused
+from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused
 from mlgym.models.endpoint import Endpoint
 
 # vLLM: '"auto" tool choice requires --enable-auto-tool-choice …'; Ollama: '… does not support tools'; llama.cpp: 'tools
@@ -22,14 +22,20 @@ _TOO_LONG = re.compile(
 _NO_MODEL = re.compile(r"model|not_found_error", re.IGNORECASE)
 
 
-def explain(error: Exception, place: Endpoint, with_tools: bool) -> ModelError:
-    """The error to raise for a client's exception: ToolsRefused if native tools were sent and refused."""
+def explain(error: Exception, place: Endpoint, with_tools: bool) -> MlgymError:
+    """The error to raise for a client's exception: ToolsRefused if native tools were sent and refused.
+
+    A conversation that is too long is a limit reached (BudgetError "context"), not the provider's failure.
+    """
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
         return ModelError(_unreached(error, place))
     said = detail(error)
     if with_tools and status in (400, 404, 405, 422, 500, 501) and _REFUSALS.search(said):
         return ToolsRefused(f"{place.name} takes no native tool calls here ({said}).")
+    if _TOO_LONG.search(said) and status in (400, 413, 422, 500):
+        sentence = f"The conversation is too long for {place.name}; a smaller react?window=N keeps less of it ({said})."
+        return BudgetError(sentence, limit="context")
     return ModelError(f"{_sentence(status, said, place)} ({said}).")
 
 
@@ -58,8 +64,6 @@ def _unreached(error: Exception, place: Endpoint) -> str:
 
 
 def _sentence(status: int, said: str, place: Endpoint) -> str:
-    if _TOO_LONG.search(said) and status in (400, 413, 422, 500):
-        return f"The conversation is too long for {place.name}; a smaller react?window=N keeps less of it"
     if status == 404:
         if _NO_MODEL.search(said):
             return f"There is no model '{place.model}' at {place.url}"

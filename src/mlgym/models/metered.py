@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlgym.errors import BudgetError, ToolsRefused
+from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused
 from mlgym.records import Cost, Limits, Message, Reply
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ class Metered:
             raise ToolsRefused(reply.text)
         return reply
 
+    def drain(self) -> None:
+        """Count the recorded replies that were not asked for again."""
+        while self._replay:
+            self._count(self._replay.popleft())
+
     def close(self) -> None:
         """Close the model's connections, if it has any."""
         close = getattr(self._model, "close", None)
@@ -67,6 +72,10 @@ class Metered:
             reply = self._model(messages, tools)
         except ToolsRefused as error:
             reply = Reply(text=str(error), stop=REFUSED)
+        except MlgymError:
+            raise
+        except Exception as error:
+            raise ModelError(f"The model's client failed ({type(error).__name__}: {error}).") from error
         return reply.model_copy(update={"seconds": time.monotonic() - began})
 
     def _count(self, reply: Reply) -> None:

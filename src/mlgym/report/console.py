@@ -46,7 +46,9 @@ def live(spec: EpisodeSpec, step: Step, best: float | None, several: bool) -> Te
         out.append(f"[{Path(spec.task).name} {spec.agent} seed {spec.seed}] ", "dim")
     clock = step.command_s + step.model_s + step.grader_s
     out.append(f"step {step.n} ", "bold")
-    out.append(f"({clock:.1f} s, best {number(best)}", "dim")
+    out.append(f"({clock:.1f} s", "dim")
+    if best is not None:
+        out.append(f", best {number(best)}", "dim")
     if step.observation.money_left is not None:
         out.append(f", {step.observation.money_left:.3f} dollars left", "dim")
     out.append(")\n", "dim")
@@ -62,19 +64,19 @@ def live(spec: EpisodeSpec, step: Step, best: float | None, several: bool) -> Te
     return out
 
 
-def results(rows: Iterable[tuple[EpisodeSpec, Result]], metric: dict[str, str]) -> Table:
-    """The table at the end of a run, in 80 columns; `metric` names each task's metric."""
+def results(rows: Iterable[tuple[EpisodeSpec, Result]]) -> Table:
+    """The table at the end of a run, in 80 columns."""
     rows = list(rows)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     several = len({(spec.agent, spec.model, spec.seed) for spec, _ in rows}) > len({spec.agent for spec, _ in rows})
     table.add_column("task")
     for name in ("seed",) * several + ("baseline\nval./test", "best attempt\nval./test", "final\ntest"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name in ("progress", "sec."):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("isolation")
     for spec, result in rows:
-        key, cost, base = metric[spec.task], result.cost, result.baseline
+        key, cost, base = result.metric, result.cost, result.baseline
         chosen = chosen_attempt(result)
         marks = [result.data, "oracle" if result.oracle else "", "feedback=test" if result.feedback == "test" else ""]
         table.add_row(

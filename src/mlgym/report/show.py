@@ -26,7 +26,7 @@ def episode(folder: Path, *, steps_too: bool) -> None:
     if result is None:
         out.print(f"{len(steps)} steps so far, not ended: the command that began it goes on with it.")
         return
-    out.print(results([(spec, result)], {spec.task: load_task(spec.task).metric}))
+    out.print(results([(spec, result)]))
     for note in filter(None, (result.why, *result.notes)):
         out.print(safe(note), style="yellow", markup=False)
 
@@ -38,6 +38,9 @@ def difference(folder: Path) -> None:
     out = Console()
     if not text:
         out.print("The best attempt is the starter's own code.")
+        return
+    if not out.is_terminal:
+        print(text)
         return
     out.print("\nThe best attempt against the starter:")
     out.print(Syntax(text, "diff", theme="ansi_dark", background_color="default"))

@@ -226,6 +226,61 @@ def idle_death(place: Place) -> None:
         must(ran.output == "alive\n", f"{ran}")
 
 
+def killer(place: Place) -> None:
+    """Something that kills every shell as soon as it is there costs shells; the sandbox lives on."""
+    code = (
+        "import os, time; end = time.monotonic() + 1.5\n"
+        "while time.monotonic() < end:\n try: os.kill(-1, 9)\n except OSError: pass\n"
+    )
+    with place.shell() as shell:
+        private(shell)
+        shell.write("killer.py", code.encode())
+        started = time.monotonic()
+        shell.run(f"setsid {shell.sandbox.interpreter} -I killer.py & sleep 0.3", 5)
+        for _ in range(5):
+            shell.run("echo alive", 5)
+        time.sleep(max(0.0, started + 2.0 - time.monotonic()))
+        answers(shell)
+
+
+def thief(place: Place) -> None:
+    """A job that reads and writes the pipe on which the shell tells of its commands' ends costs a shell at most."""
+    code = (
+        "import os, sys; fd = os.open(f'/proc/{sys.argv[1]}/fd/9', os.O_RDWR | os.O_NONBLOCK)\n"
+        "while True:\n try: os.write(fd, b'x'); os.read(fd, 65536)\n except BlockingIOError: pass\n"
+    )
+    with place.shell() as shell:
+        shell.write("thief.py", code.encode())
+        shell.run(f"timeout 30 {shell.sandbox.interpreter} -I thief.py $$ & sleep 0.5", 1)
+        time.sleep(0.5)
+        shell.run("echo alive", 1)
+        answers(shell)
+
+
+def stuffed(place: Place) -> None:
+    """A stopped shell whose input is full is replaced."""
+    code = (
+        "import os, sys, signal, time; shell = int(sys.argv[1]); os.kill(shell, signal.SIGSTOP)\n"
+        "fd = os.open(f'/proc/{shell}/fd/0', os.O_RDWR | os.O_NONBLOCK)\n"
+        "for size in (4096, 1):\n"
+        " try:\n  while True: os.write(fd, b'\\n' * size)\n except BlockingIOError: pass\n"
+    )
+    with place.shell() as shell:
+        shell.write("stuff.py", code.encode())
+        says(shell, f"cd /tmp; (sleep 0.2; exec {shell.sandbox.interpreter} -I {shell.workspace}/stuff.py $$) &")
+        time.sleep(0.7)
+        says(shell, "echo lost", "", status="restarted", timeout=5)
+        says(shell, "pwd", "/tmp\n")
+
+
+def answers(shell: Shell) -> None:
+    """The shell, or the one that replaces it, answers soon, and then as ever."""
+    started = time.monotonic()
+    shell.run("echo alive", 1)
+    must(time.monotonic() - started < 12, "it took more than 12 seconds")
+    says(shell, "echo alive", "alive\n", timeout=5)
+
+
 def exact(place: Place) -> None:
     """Bytes that are not text come back as replacement characters, and hurt nothing."""
     with place.shell() as shell:
@@ -299,4 +354,7 @@ SHELL = (
     Case("pkill -9 python", killed_python),
     Case("kill -9 -1", killed_all),
     Case("a fork bomb", bomb),
+    Case("every shell is killed at once", killer),
+    Case("the shell's reports are stolen", thief),
+    Case("the shell's input is stuffed", stuffed),
 )

@@ -315,6 +315,37 @@ def driver(place: Place) -> None:
         says(shell, "hostname; pwd", "sandbox\n/home/agent/workspace\n")
 
 
+def first_limits(place: Place) -> None:
+    """The limits and the scheduling of the driver cannot be set; one's own can."""
+    code = """
+import os, resource as r
+for what in (r.RLIMIT_NOFILE, r.RLIMIT_FSIZE, r.RLIMIT_NPROC, r.RLIMIT_AS, r.RLIMIT_CPU):
+    try:
+        r.prlimit(1, what, (0, 0))
+        print("limit", what)
+    except PermissionError:
+        pass
+for act, *numbers in [
+    (os.setpriority, 0, 1, 10), (os.setpriority, 2, 0, 10), (os.sched_setaffinity, 1, [0]),
+    (os.sched_setscheduler, 1, os.SCHED_IDLE, os.sched_param(0)), (os.sched_setparam, 1, os.sched_param(0)),
+]:
+    try:
+        act(*numbers)
+        print(act.__name__)
+    except PermissionError:
+        pass
+r.prlimit(0, r.RLIMIT_CORE, (0, 0))
+r.setrlimit(r.RLIMIT_NOFILE, (60, 60))
+os.sched_setaffinity(os.getpid(), os.sched_getaffinity(0))
+os.nice(1)
+print("end")
+"""
+    with place.shell() as shell:
+        must((found := python(shell, code)) == "end\n", f"allowed: {found}")
+        says(shell, "prlimit --pid 1 --nofile=0:0 --fsize=0:0 --nproc=0:0; kill -9 $$", status="restarted")
+        says(shell, "ulimit -n 50; sh -c 'ulimit -n; echo alive'", "50\nalive\n")
+
+
 def masked_modules(place: Place) -> None:
     """Modules laid into the workspace do not reach the driver."""
     with place.shell() as shell:
@@ -341,5 +372,6 @@ WALLS = (
     Case("walls: the number of processes", process_limit, full=True),
     Case("walls: training works within them", training, full=True),
     Case("walls: the driver cannot be hurt", driver, full=True),
+    Case("walls: limits of the first process", first_limits, full=True),
     Case("shadowed modules do not reach the driver", masked_modules),
 )

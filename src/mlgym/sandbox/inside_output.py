@@ -28,6 +28,8 @@ class Output:
             data = os.read(self.fd, PIPE)
         except BlockingIOError:
             return 0
+        except OSError:
+            data = b""  # no fifo any more: a command inside has put something else there
         self.total += len(data)
         if not data or (self.total > self.most and self.over):
             self.close()

@@ -77,9 +77,10 @@ class Driver:
         self.requests, self.workspace, self.folder = requests, config["workspace"], config["outputs"]
         self.kept, self.most = config["output_kept"], config["output_max"]
         self.bash, self.cwd, self.status, self.n = 0, self.workspace, 0, 0
+        self.pause = self.due = 0.0
         self.alone, self.parent = os.getpid() == 1, os.getppid()
         self.outputs: dict[int, Output] = {}
-        self.codes: dict[int, int | None] = {}
+        self.codes: dict[int, int | None] = {0: 137}  # 0: no shell could be started
         self.dying: set[int] = set()
         self.stored: list[str] = []
         self.lines = b""
@@ -97,19 +98,25 @@ class Driver:
 
     def idle(self) -> None:
         """Wait for a request, meanwhile seeing to the children."""
-        self.poll.register(self.requests, select.POLLIN)
-        while not self.wait(None):
-            if self.codes[self.bash] is not None:
+        asked = False
+        while not asked:
+            dead = self.codes[self.bash] is not None
+            if dead and time.monotonic() >= self.due:
                 self.spawn_bash()
-        self.poll.register(self.requests, 0)
+                continue
+            self.poll.register(self.requests, select.POLLIN)
+            asked = self.wait(self.due - time.monotonic() if dead else None)
+            self.poll.register(self.requests, 0)
 
     def child(self, argv: list[str], cwd: str, fds: dict[int, int]) -> int:
         """Start a program in a session of its own, with `fds` (inside -> mine) open; returns its pid."""
-        for _ in range(50):
+        for attempt in range(50):
             try:
                 pid = os.fork()
                 break
             except BlockingIOError:
+                if self.alone and attempt == 40:
+                    signalled(-1, _signal.SIGKILL)  # what leaves no room for one more ends
                 self.wait(0.1)
         else:
             raise BlockingIOError(11, "No process can be started: too many are running")
@@ -138,19 +145,30 @@ class Driver:
             os._exit(127)
 
     def spawn_bash(self) -> None:
-        """A new shell in the place of the old one, in the folder that the old one was last seen in."""
+        """A new shell in the place of the old one, in the folder that the old one was last seen in.
+
+        Where none can start or each dies young, `idle` tries again later and later: something may kill them all.
+        """
         self.quiet()
+        moment = time.monotonic()
+        self.pause = min(2 * self.pause + 0.01, 1.0) if moment < self.due + 1.0 else 0.0
+        self.due = moment + self.pause
         stdin, self.feed = os.pipe2(os.O_CLOEXEC)
         self.told, status = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.feed, False)  # commands inside can fill it
         os.set_blocking(self.told, False)
         self.poll.register(self.told, select.POLLIN)
-        self.codes.pop(self.bash, None)
+        os.write(self.feed, START)
+        if self.bash:
+            del self.codes[self.bash]
+        self.bash, self.lines, self.status = 0, b"", 0
         argv = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
-        self.bash = self.child(argv, self.cwd, {0: stdin, 8: self.text, 9: status})
+        try:
+            self.bash = self.child(argv, self.cwd, {0: stdin, 8: self.text, 9: status})
+        except OSError:
+            pass
         os.close(stdin)
         os.close(status)
-        self.lines, self.status = b"", 0
-        os.write(self.feed, START)
 
     def quiet(self) -> None:
         """Close the pipes of a shell that has ended."""
@@ -197,7 +215,10 @@ class Driver:
 
     def hear(self) -> None:
         """Take what the shell tells of its commands' ends."""
-        data = os.read(self.told, PIPE)
+        try:
+            data = os.read(self.told, PIPE)
+        except BlockingIOError:
+            return  # a command inside has read it first
         self.lines = (self.lines + data)[-PIPE:]
         if not data:
             self.quiet()
@@ -230,8 +251,8 @@ class Driver:
         """One command in the shell."""
         if self.codes[self.bash] is not None:
             self.spawn_bash()
-        fifo = self.fifo()
-        output = self.output(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        fifo, end = self.fifo()
+        output = self.output(end)
         ticket = os.urandom(8).hex()
         status = f"case $- in *e*);;*)(exit {self.status});;esac;" if self.status else ""
         os.ftruncate(self.text, 0)
@@ -239,8 +260,9 @@ class Driver:
         shell, since, sign = self.bash, now(), f"\n{ticket} ".encode()
         try:
             os.write(self.feed, LINE.format(status=status, fifo=quote(fifo), ticket=ticket).encode())
-        except OSError:
-            pass  # the shell has just been killed; its end is told below
+        except OSError:  # it has just been killed, or commands inside have filled the pipe; its end is told below
+            if self.codes[shell] is None:
+                signalled(shell, _signal.SIGKILL)
 
         def done() -> bool:
             return sign in self.lines or self.codes[shell] is not None
@@ -260,18 +282,21 @@ class Driver:
         else:
             told = self.lines.partition(sign)[2].partition(b"\n")[0]
             self.status = code = int(told) if told.isdigit() else 0
-            self.cwd = os.readlink(f"/proc/{shell}/cwd").removesuffix(" (deleted)")
+            try:
+                self.cwd = os.readlink(f"/proc/{shell}/cwd").removesuffix(" (deleted)")
+            except OSError:
+                pass  # it has been killed since
         self.lines = b""
         return answer | {"verdict": verdict, "restarted": restarted, "code": code, "cwd": self.cwd}, body
 
-    def fifo(self) -> str:
-        """A new fifo, in another place where the usual one is full or spoilt."""
+    def fifo(self) -> tuple[str, int]:
+        """A new fifo and its reading end, in another place where the usual one is full or spoilt."""
         for folder in (self.folder, "/tmp", "/dev/shm", self.workspace):
             path = f"{folder}/{os.urandom(8).hex()}"
             try:
                 os.makedirs(folder, exist_ok=True)
                 os.mkfifo(path, 0o600)
-                return path
+                return path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
             except OSError as error:
                 failure = error
         raise failure

@@ -60,9 +60,10 @@ def remove(folder: Path) -> None:
     Each folder below is first moved to the top, so that neither a path nor the stack grows with the depth.
     """
     try:
-        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        unlock(folder)
     except FileNotFoundError:
         return
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         waiting = [""]
         while waiting:
@@ -86,11 +87,16 @@ def empty(current: int, top: int) -> list[str]:
         if not stat.S_ISDIR(os.stat(name, dir_fd=current, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=current)
             continue
-        inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
-        try:
-            os.chmod(f"/proc/self/fd/{inner}", 0o700)  # noqa: PTH101
-        finally:
-            os.close(inner)
+        unlock(name, current)
         moved.append(f"r-{secrets.token_hex(8)}")
         os.rename(name, moved[-1], src_dir_fd=current, dst_dir_fd=top)
     return moved
+
+
+def unlock(name: str | Path, within: int | None = None) -> None:
+    """Let this user into a folder of its own, whatever its mode; a link is not followed."""
+    inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+    try:
+        os.chmod(f"/proc/self/fd/{inner}", 0o700)  # noqa: PTH101
+    finally:
+        os.close(inner)

@@ -2,7 +2,8 @@
 
 Everything else is allowed. Refused are: new namespaces and mounts, sockets but for unix, internet and routing tables
 (the network namespace alone lets vsock and audit through), ptrace and its kin, bpf, keys, io_uring, userfaultfd, kexec,
-modules, performance counters, terminal injection, and calls of another architecture.
+modules, performance counters, terminal injection, and calls of another architecture. The limits of other processes
+and the scheduling of pid 1 are out of reach: the driver has the same user as what it runs.
 """
 
 import platform
@@ -28,6 +29,9 @@ class Machine(NamedTuple):
     socketpair: int
     clone: int
     ioctl: int
+    prlimit: int
+    setpriority: int
+    scheduling: tuple[int, ...]  # sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr
     calls: tuple[int, ...]
 
 
@@ -40,6 +44,9 @@ MACHINES = {
         socketpair=53,
         clone=56,
         ioctl=16,
+        prlimit=302,
+        setpriority=141,
+        scheduling=(142, 144, 203, 314),
         calls=(
             *(101, 103, 134, 153, 154, 155, 156, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173),
             *(174, 175, 176, 177, 178, 179, 180, 212, 246, 248, 249, 250, 272, 298, 300, 304, 305, 308, 310, 311),
@@ -52,6 +59,9 @@ MACHINES = {
         socketpair=199,
         clone=220,
         ioctl=29,
+        prlimit=261,
+        setpriority=140,
+        scheduling=(118, 119, 122, 274),
         calls=(
             *(18, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 116, 117, 142, 161, 162, 170, 217, 218, 219),
             *(224, 225, 241, 262, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294, *COMMON),
@@ -75,6 +85,11 @@ def program(machine: str = "") -> bytes:
     blocks.append((known.clone, [(LOAD, 0, 0, FIRST), (ANY, 0, 1, NAMESPACES), refuse, allow]))
     terminal = [(LOAD, 0, 0, FIRST + 8), (EQUAL, 1, 0, TIOCSTI), (EQUAL, 0, 1, TIOCLINUX), refuse, allow]
     blocks.append((known.ioctl, terminal))
+    own = [(LOAD, 0, 0, FIRST), (EQUAL, 0, 2, 0), (LOAD, 0, 0, FIRST + 4), (EQUAL, 1, 0, 0), refuse, allow]
+    blocks.append((known.prlimit, own))
+    blocks += [(number, [(LOAD, 0, 0, FIRST), (EQUAL, 0, 1, 1), refuse, allow]) for number in known.scheduling]
+    nice = [(LOAD, 0, 0, FIRST), (EQUAL, 0, 2, 0), (LOAD, 0, 0, FIRST + 8), (EQUAL, 0, 1, 1), refuse, allow]
+    blocks.append((known.setpriority, nice))  # no groups or users: the driver is of them
     unknown = (RETURN, 0, 0, ERRNO | EAFNOSUPPORT)
     family = [(LOAD, 0, 0, FIRST), *((EQUAL, 7 - i, 0, number) for i, number in enumerate(FAMILIES))]
     family += [(EQUAL, 1, 0, NETLINK), unknown, (LOAD, 0, 0, FIRST + 16), (EQUAL, 1, 0, ROUTE), unknown, allow]

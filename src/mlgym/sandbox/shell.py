@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlgym.sandbox import Sandbox
 
 START, SLACK = 30.0, 20.0  # seconds that a start may take, and an answer beside what was asked for
+PATIENCE, DISTRUST = 10.0, 2.0  # seconds that a driver has for its end; one that has failed has less
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
 PROGRAM = ("inside_files.py", "inside_output.py", "inside_shell.py", "inside.py")
 BOOT = """import os,marshal
@@ -109,11 +110,14 @@ class Shell:
 
     def stop(self) -> None:
         """End the sandbox and all that runs in it; safe to call twice."""
+        self._stop(PATIENCE)
+
+    def _stop(self, patience: float) -> None:
         with self._lock:
             process, self._process = self._process, None
             try:
                 if process:
-                    end(process)
+                    end(process, patience)
             finally:
                 self.sandbox.stop()
 
@@ -226,7 +230,7 @@ class Shell:
             raise self._lost() from None
         except BaseException:
             if 0 < len(rest) < len(frame):
-                self.stop()  # half a request: nothing sensible can follow it
+                self._stop(DISTRUST)  # half a request: nothing sensible can follow it
             raise
 
     def _receive(self, end: float, most: int) -> tuple[dict[str, Any], bytes]:
@@ -234,7 +238,7 @@ class Shell:
         self._fill(8, end)
         head, body = int.from_bytes(self._buffer[:4], "big"), int.from_bytes(self._buffer[4:8], "big")
         if head > HEADER or body > max(most, 0):
-            self.stop()
+            self._stop(DISTRUST)
             raise SandboxError(
                 f"The sandbox answered with {head + body} bytes, more than was asked for; it was stopped."
             )
@@ -244,7 +248,7 @@ class Shell:
         try:
             return dict(json.loads(header)), data
         except (ValueError, TypeError) as error:
-            self.stop()
+            self._stop(DISTRUST)
             raise SandboxError("The sandbox answered with nonsense; it was stopped.") from error
 
     def _fill(self, size: int, end: float) -> None:
@@ -265,7 +269,7 @@ class Shell:
         poll = select.poll()
         poll.register(fd, events)
         if not poll.poll(min(max(0.0, end - time.monotonic()) * 1000, 1e9)):
-            self.stop()
+            self._stop(DISTRUST)
             raise SandboxError("The sandbox did not answer in time and was stopped.")
 
     def _alive(self) -> "subprocess.Popen[bytes]":
@@ -302,7 +306,7 @@ def spell(output: bytes, header: dict[str, Any]) -> str:
     return text
 
 
-def end(process: "subprocess.Popen[bytes]", patience: float = 10.0) -> None:
+def end(process: "subprocess.Popen[bytes]", patience: float) -> None:
     """Close a driver's pipes, on which it ends by itself, and wait; kill it when it does not."""
     assert process.stdin and process.stdout
     process.stdin.close()

@@ -3,7 +3,6 @@
 `toolset` gives a set, `parse` reads a text action, `call` runs one, `schema` describes one to a model.
 """
 
-import re
 from typing import Literal
 
 from mlgym.errors import UsageError
@@ -64,10 +63,10 @@ def call(session: Session, action: Action, tools: dict[str, Tool]) -> Observatio
     except OSError as error:
         text, status = _said(error), "error"
     return Observation(
-        text=_readable(text),
+        text=_cut(text),
         status="end" if session.ended and not before else status,
         tool=action.tool,
-        validation=session.attempt.validation if session.attempt else None,
+        validation=session.shown(),
         id=action.id,
     )
 
@@ -78,9 +77,9 @@ def _said(error: OSError) -> str:
     return text if text.endswith(".") else text + "."
 
 
-def _readable(text: str) -> str:
-    """The text as valid Unicode, its middle left out where it is longer than LONGEST characters."""
-    if len(text) > LONGEST:
-        half = LONGEST // 2
-        text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+def _cut(text: str) -> str:
+    """The text, its middle left out where it is longer than LONGEST characters."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"

@@ -5,6 +5,7 @@ import posixpath
 from mlgym.tools.session import Session, ToolError
 from mlgym.tools.windows import WINDOW, join, numbered, split
 
+MOST = 20  # places that are told
 AROUND = 4  # lines shown on either side of a change
 
 
@@ -50,8 +51,9 @@ def str_replace(session: Session, path: str, old: str, new: str) -> str:
     if not places:
         raise ToolError(f"{path} does not contain the text in `old`; nothing was replaced. `view` shows what it has.")
     if len(places) > 1:
-        lines = ", ".join(str(_line(text, place)) for place in places[:20]) + (", ..." if len(places) > 20 else "")
-        raise ToolError(f"The text in `old` occurs {len(places)} times in {path}, at lines {lines}; give more of it.")
+        lines = ", ".join(str(_line(text, place)) for place in places[:MOST])
+        times = f"{len(places)} times" if len(places) <= MOST else f"more than {MOST} times"
+        raise ToolError(f"The text in `old` occurs {times} in {path}, at lines {lines}; give more of it.")
     changed = text[: places[0]] + new + text[places[0] + len(old) :]
     write(session, path, changed)
     first = _line(text, places[0])
@@ -97,9 +99,10 @@ def absolute(session: Session, path: str) -> str:
 
 
 def _places(text: str, piece: str) -> list[int]:
-    """Where the piece begins, overlapping occurrences too."""
-    places, at = [], text.find(piece)
-    while at >= 0:
+    """Where the piece begins, overlapping occurrences too; a few more than MOST are not looked for."""
+    places: list[int] = []
+    at = text.find(piece)
+    while at >= 0 and len(places) <= MOST:
         places.append(at)
         at = text.find(piece, at + 1)
     return places

@@ -4,14 +4,12 @@ from mlgym.tools.session import Session, ToolError
 
 
 def validate(session: Session) -> str:
-    """Grade the submission as it now stands in the workspace on the validation data, and get its scores beside those of
-    the baseline.
-    """
+    """Grade the submission as it now stands in the workspace, and get its scores beside those of the baseline."""
     attempt = session.attempt = session.grade("validate")
-    if not attempt.valid or attempt.validation is None:
+    if not attempt.valid:
         why = attempt.why.strip().rstrip(".") or "the submission is not valid"
         raise ToolError(f"There is no score: {why}.\nBaseline scores: {session.baseline}")
-    return f"Baseline scores: {session.baseline}\nYour scores: {attempt.validation}"
+    return f"Baseline scores: {session.baseline}\nYour scores: {session.shown()}"
 
 
 def submit(session: Session) -> str:

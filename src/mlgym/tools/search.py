@@ -25,7 +25,7 @@ def search_dir(session: Session, term: str, dir: str = ".") -> str:
     found = _found(session, COUNT, term, folder)
     if len(found) > MOST:
         raise ToolError(f'More than {MOST} files have "{term}" in {folder}; search for something rarer.')
-    counts = [line.rpartition(":") for line in found]
+    counts = [line.rpartition(":") for line in found if line.rpartition(":")[2].isdigit()]  # names may hold newlines
     files = [f"{_inside(folder, path)} ({count} matches)" for path, _, count in counts]
     return _listed(sum(int(count) for _, _, count in counts), term, folder, files)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mlgym.records import Attempt, Limits, Scores
+from mlgym.records import Attempt, Limits, Scores, Split
 from mlgym.sandbox.shell import Shell
 
 Tool = Callable[..., str]
@@ -15,18 +15,23 @@ Failure = Literal["error", "timeout", "format"]
 class Session:
     """The tools' view of an episode.
 
-    `grade` makes an attempt of a kind ("validate" or "submit"); `baseline` are the starter's scores on the split that
-    `validate` shows. `state` is what the tools remember between calls, JSON values only; `ended` is set by `submit`;
-    `attempt` is the one that the last call made.
+    `grade` makes an attempt of a kind ("validate" or "submit"); `feedback` is the split that `validate` shows, and
+    `baseline` are the starter's scores on it. `state` is what the tools remember between calls, JSON values only;
+    `ended` is set by `submit`; `attempt` is the one that the last call made.
     """
 
     shell: Shell
     limits: Limits
     grade: Callable[[Literal["validate", "submit"]], Attempt]
     baseline: Scores
+    feedback: Split = "validation"
     state: dict[str, Any] = field(default_factory=dict)
     ended: bool = False
     attempt: Attempt | None = None
+
+    def shown(self) -> Scores | None:
+        """The scores of the last call's attempt that the agent may see."""
+        return getattr(self.attempt, self.feedback) if self.attempt else None
 
 
 class ToolError(Exception):
