@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,51 @@ def test_a_prepared_task_needs_no_network(tmp_path: Path) -> None:
     env = {**os.environ, "MLGYM_OFFLINE": "1"}
     ran = subprocess.run(alone, env=env, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL)
     assert ran.returncode == 0 and "submitted" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize("several", [1, 2])
+def test_an_interrupt_stops_at_once_and_the_same_command_goes_on(tmp_path: Path, several: int) -> None:
+    script = tmp_path / "script.json"
+    calls = [
+        {"calls": [{"name": "bash", "arguments": {"command": "echo 41 > guess.txt"}}]},
+        {"calls": [{"name": "submit"}]},
+    ]
+    script.write_text(json.dumps(calls))
+    args = ("run", GUESS, "-m", f"scripted/{script}", "-k", several, "-n", several, "-o", "r", "-M")
+    slow = subprocess.Popen(
+        [sys.executable, "-m", "mlgym", *map(str, args), "delay_s=3"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.glob("r/*/*/*/calls.jsonl"))) < several and time.monotonic() < deadline:
+        time.sleep(0.05)
+    began = time.monotonic()
+    slow.send_signal(signal.SIGINT)
+    _, stderr = slow.communicate(timeout=30)
+    assert slow.returncode == 130 and "the same command goes on" in stderr and "Traceback" not in stderr
+    assert time.monotonic() - began < 6
+    assert not list(tmp_path.glob("r/*/*/*/result.json"))
+    again = mlgym(*args, "delay_s=3", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert [Episode.read(folder).result.ended for folder in episodes(tmp_path / "r")] == ["submitted"] * several  # type: ignore[union-attr]
+
+
+def test_a_broken_episode_is_an_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "script.json").write_text("[]")
+    ran = mlgym("run", GUESS, "-m", "scripted/script.json", "-q", cwd=tmp_path)
+    assert ran.returncode == 1 and "the same command tries again" in ran.stdout
+    assert len(ran.stdout.strip().splitlines()) == 1
+
+
+def test_a_mistyped_option_leaves_the_folder_usable(tmp_path: Path) -> None:
+    assert mlgym("run", GUESS, "-a", "nop", "--tools", "moden", "-o", "r", cwd=tmp_path).returncode == 2
+    assert mlgym("run", GUESS, "-a", "nop", "-o", "r", cwd=tmp_path).returncode == 0
+
+
+def test_a_folder_of_the_same_name_does_not_stand_in_for_a_shipped_task(tmp_path: Path) -> None:
+    (tmp_path / "blotto").mkdir()
+    ran = mlgym("run", "blotto", "-a", "nop", "-o", "r", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr

@@ -1,6 +1,7 @@
 """Episodes: how they end, what is stored, going on after a stop."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mlgym.episode import run_episode
 from mlgym.errors import UsageError
 from mlgym.records import Action, Brief, EpisodeSpec, Limits, Observation, Step
 from mlgym.store import Episode
+from tests.servers import OpenAIServer
 
 GUESS = str(Path(__file__).parent.parent / "examples" / "guess")
 
@@ -60,8 +62,10 @@ def test_a_submitted_episode_has_every_attempt_on_both_splits(tmp_path: Path, ba
     store = Episode.read(tmp_path)
     assert [s.attempt for s in store.steps()] == [None, 0, None, 1, None, 2, 3]
     assert sum(s.reward or 0 for s in store.steps()) == pytest.approx(result.progress)
-    shown = [line for line in (tmp_path / "steps.jsonl").read_text().splitlines() if '"test":' in line]
-    assert not shown, "no step may show a test score"
+    told = (tmp_path / "steps.jsonl").read_text()
+    tests = [a.test["closeness"] for a in result.attempts if a.test and a.validation]
+    assert tests and not [value for value in tests if str(value) in told], "no step may show a test score"
+    assert [a.validation for a in result.attempts if a.validation and str(a.validation["closeness"]) in told]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,72 @@ def test_a_done_episode_is_read_and_an_interrupted_one_goes_on(tmp_path: Path, b
 def _laid(store: Episode, whole: Path, files: dict[str, str], into: Path) -> Path:
     into.mkdir(exist_ok=True)
     return Episode.read(whole).checkout(files, into)
+
+
+def clock_bound(brief: Brief, model: object):  # type: ignore[no-untyped-def]
+    """What its command writes is another thing each time it runs."""
+    yield Action(tool="bash", args={"command": "echo 30.$(date +%N) > guess.txt"})
+    yield Action(tool="validate")
+    yield Action(tool="bash", args={"command": "rm guess.txt"})
+    yield Action(tool="submit")
+
+
+def test_a_fallback_is_graded_from_the_recorded_files_not_from_the_played_back(tmp_path: Path, backend: str) -> None:
+    made = spec(backend, f"{HERE}:clock_bound")
+    whole = run_episode(made, tmp_path / "whole")
+    assert whole.final and whole.attempts[-1].fallback
+    for kept in (2, 3):
+        folder = tmp_path / str(kept)
+        shutil.copytree(tmp_path / "whole", folder)
+        (folder / "result.json").unlink()
+        (folder / "attempts" / "0001.json").unlink()
+        steps = (folder / "steps.jsonl").read_bytes().splitlines(keepends=True)
+        (folder / "steps.jsonl").write_bytes(b"".join(steps[:kept]))
+        assert run_episode(made, folder).final == whole.final
+
+
+def test_a_providers_failure_is_unscored_and_the_same_command_goes_on(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    down = {"status": 401, "error": "no such key"}
+    replies: list[object] = [{"calls": [("bash", {"command": "echo 41 > guess.txt"})]}, down]
+    with OpenAIServer(lambda body: replies[min(sum(m["role"] == "assistant" for m in body["messages"]), 1)]) as server:
+        made = spec(backend, "react", model="openai/x", base_url=server.url)
+        result = run_episode(made, tmp_path)
+        assert (result.ended, result.boundary, result.scored, result.progress) == ("error", "model", False, None)
+        assert Episode.read(tmp_path).steps()[-1].reward is None
+        calls = len(server.requests)
+        replies[1] = {"calls": [("submit", {})]}
+        result = run_episode(made, tmp_path)
+        assert (result.ended, result.scored, result.final) == ("submitted", True, {"closeness": 0.5})
+        assert len(server.requests) == calls + 1 and result.cost.calls == 2
+
+
+def test_an_end_by_tokens_is_played_back_with_its_costs(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with OpenAIServer(lambda body: {"calls": [("bash", {"command": "ls"})]}) as server:
+        limits = Limits(steps=12, tokens=250)
+        made = spec(backend, "react", model="openai/x", base_url=server.url, limits=limits)
+        first = run_episode(made, tmp_path)
+        assert (first.ended, first.boundary, first.scored, first.cost.calls) == ("tokens", "budget", True, 3)
+        (tmp_path / "result.json").unlink()
+        again = run_episode(made, tmp_path)
+        assert (again.ended, again.cost, again.final) == (first.ended, first.cost, first.final)
+        assert len(server.requests) == 3
+
+
+def leaver(brief: Brief, model: object):  # type: ignore[no-untyped-def]
+    """Ends its own process, as it thinks."""
+    yield Action(tool="bash", args={"command": "echo 41 > guess.txt"})
+    raise SystemExit(3)
+
+
+def test_an_agent_that_exits_is_a_result(tmp_path: Path, backend: str) -> None:
+    result = run_episode(spec(backend, f"{HERE}:leaver"), tmp_path)
+    assert (result.boundary, result.final, result.scored) == ("agent", {"closeness": 0.5}, True)
 
 
 def test_replay_repeats_a_recorded_episode(tmp_path: Path, backend: str) -> None:
