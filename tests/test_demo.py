@@ -14,7 +14,7 @@ from mlgym.task import load_task
 @pytest.mark.network
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("name", "trials", "split"), [("battle-of-sexes", 20, "test"), ("house-price", 6, "validation")]
+    ("name", "trials", "split"), [("battle-of-sexes", 20, "test"), ("house-price", 5, "validation")]
 )
 def test_the_tuner_beats_the_baseline_in_five_of_five_seeds(name: str, trials: int, split: str, tmp_path: Path) -> None:
     task = load_task(name)

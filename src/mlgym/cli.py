@@ -161,7 +161,7 @@ def demo(output: Output = None, seeds: Seeds = 1, sandbox: SandboxName = "auto",
             sandbox=sandbox,
             limits=task.episode_limits,
         )
-        for task, trials in ((load_task("battle-of-sexes"), 20), (load_task("house-price"), 6))
+        for task, trials in ((load_task("battle-of-sexes"), 20), (load_task("house-price"), 5))
         for seed in range(seeds)
     ]
     with tempfile.TemporaryDirectory(prefix="mlgym-demo-") as fresh:

@@ -246,13 +246,15 @@ def killer(place: Place) -> None:
 def thief(place: Place) -> None:
     """A job that reads and writes the pipe on which the shell tells of its commands' ends costs a shell at most."""
     code = (
-        "import os, sys; fd = os.open(f'/proc/{sys.argv[1]}/fd/9', os.O_RDWR | os.O_NONBLOCK)\n"
+        "import os, sys, time; time.sleep(0.3)\n"  # while a command runs, the shell has the pipe elsewhere
+        "fd = os.open(f'/proc/{sys.argv[1]}/fd/9', os.O_RDWR | os.O_NONBLOCK); open('open', 'w')\n"
         "while True:\n try: os.write(fd, b'x'); os.read(fd, 65536)\n except BlockingIOError: pass\n"
     )
     with place.shell() as shell:
         shell.write("thief.py", code.encode())
-        shell.run(f"timeout 30 {shell.sandbox.interpreter} -I thief.py $$ & sleep 0.5", 1)
-        time.sleep(0.5)
+        shell.run(f"timeout 30 {shell.sandbox.interpreter} -I thief.py $$ &", 1)
+        time.sleep(0.8)
+        must(shell.read("open") == b"", "the test's own thief does not run")
         shell.run("echo alive", 1)
         answers(shell)
 
