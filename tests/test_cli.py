@@ -30,8 +30,10 @@ def mlgym(*args: object, cwd: Path | None = None, **env: str) -> "subprocess.Com
 
 
 def test_help_names_every_verb() -> None:
-    out = mlgym("--help").stdout
-    assert all(verb in out for verb in ("tasks", "run", "prepare", "check", "grade", "show", "doctor", "demo"))
+    verbs = [
+        line.split()[1] for line in mlgym("--help").stdout.splitlines() if line.startswith("│ ") and line[2].isalpha()
+    ]
+    assert verbs == ["tasks", "run", "demo", "prepare", "check", "grade", "show", "doctor"]
 
 
 def test_tasks_lists_the_four() -> None:
@@ -133,9 +135,10 @@ def test_a_model_drives_blotto_by_tools_and_by_text(tmp_path: Path, backend: str
     store = Episode.read(folder)
     result = store.result
     assert result and result.ended == "submitted" and result.final and result.final["score"] > -0.248
-    assert [step.action.tool for step in store.steps()][-2:] == ["validate", "submit"] or refuse
+    did = [step.action.args.get("text") or step.action.tool for step in store.steps()]
+    assert did[-2:] == ["validate", "submit"] and len(did) == 4
     assert result.cost.calls == len(store.replies()) and result.cost.tokens_in > 0
-    assert "tokens" in ran.stdout or "dollar" in ran.stdout
+    assert "2,000,000 tokens" in ran.stdout
 
 
 def test_offline_makes_no_connection_and_says_what_to_do(tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def run(
     limits = loaded.episode_limits.model_copy(update={k: v for k, v in given.items() if v is not None})
     if model:
         limits, sentence = default_limits(model, base_url, limits)
-        if sentence and not quiet:
-            print(sentence)
+        if sentence:
+            print(sentence, file=sys.stderr if quiet else sys.stdout)
     settings = _sampling(sampling or [])
     specs = [
         EpisodeSpec(
