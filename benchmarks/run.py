@@ -153,7 +153,7 @@ def baseline_files(name: str, backend: str, into: Path) -> Path:
         env.step(Action(tool="bash", args={"command": env.task.baseline.command}))
     attempt = env.finish("submitted")
     for file in attempt.files:
-        (into / file).write_bytes((env.frozen[attempt.n] / file).read_bytes())
+        (into / file).write_bytes((env.attempts.frozen[attempt.n] / file).read_bytes())
     env.close()
     return into
 

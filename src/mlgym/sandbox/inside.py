@@ -122,7 +122,7 @@ class Inside:
 
     def unpack(self, ask: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """The files of a tar written."""
-        unpack(body, self.path(ask["into"]))
+        unpack(ask["files"], body, self.path(ask["into"]))
         return {}, b""
 
     def answer(self) -> None:

@@ -52,10 +52,10 @@ def write_file(path: str, data: bytes, mode: int = 0o644) -> None:
     """Make the file, or replace what is in it; its folders are made."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(opened(path, os.O_WRONLY | os.O_CREAT, mode), "wb", 0) as file:
-        os.ftruncate(file.fileno(), 0)
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) or 0 :]
+        os.ftruncate(file.fileno(), len(data))  # afterwards: a file emptied first is forced to the disk by ext4
 
 
 def list_folder(path: str, depth: int, hidden: bool) -> list[list[Any]]:
@@ -173,17 +173,17 @@ def pack_file(folder: int, name: str, path: str, most: int, send: Callable[[byte
     return member.size
 
 
-def unpack(data: bytes, into: str) -> None:
-    """Write the regular files and folders of a tar that the host has made."""
-    import io
-    import tarfile
+def unpack(files: list[list[Any]], data: bytes, into: str) -> None:
+    """Write below `into`: [path, mode, bytes] is a file, in the order of `data`, and [path] a folder.
 
+    The host takes its own archive apart, since the module `tarfile` would cost a start more than all else here.
+    """
     os.makedirs(into, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for member in tar:
-            path = os.path.join(into, member.name)
-            file = tar.extractfile(member) if member.isreg() else None
-            if member.isdir():
-                os.makedirs(path, exist_ok=True)
-            elif file:
-                write_file(path, file.read(), 0o755 if member.mode & 0o100 else 0o644)
+    at = 0
+    for path, *file in files:
+        if file:
+            mode, size = file
+            write_file(os.path.join(into, path), data[at : at + size], mode)
+            at += size
+        else:
+            os.makedirs(os.path.join(into, path), exist_ok=True)

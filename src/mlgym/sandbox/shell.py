@@ -1,12 +1,14 @@
 """The host's end of a sandbox: one persistent bash and the files beside it, over one pipe pair to `inside.py`."""
 
 import codecs
+import io
 import json
 import marshal
 import os
 import secrets
 import select
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Sequence
@@ -153,7 +155,17 @@ class Shell:
 
     def unpack(self, tar: bytes, into: str) -> None:
         """Write the files of a tar that the host has made below the folder `into`."""
-        self._call("unpack", {"into": into}, tar, timeout=300)
+        files: list[tuple[str, ...] | tuple[str, int, int]] = []
+        data = bytearray()
+        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isreg() else None
+                if file:
+                    files.append((member.name, 0o755 if member.mode & 0o100 else 0o644, member.size))
+                    data += file.read()
+                elif member.isdir():
+                    files.append((member.name,))
+        self._call("unpack", {"into": into, "files": files}, bytes(data), timeout=300)
 
     def inside(self, path: str) -> str:
         """Where the commands see what a spec puts at `path` (itself, but for `local`)."""
