@@ -48,7 +48,7 @@ def options(debug: Debug = False, version: Version = False) -> None:
 
 @app.command()
 def tasks(as_json: AsJson = False, debug: Debug = False) -> None:
-    """List the tasks: metric, baseline and best known score."""
+    """List the tasks: metric, test score of the baseline, and the best one known."""
     from rich.console import Console
     from rich.table import Table
 
@@ -64,7 +64,8 @@ def tasks(as_json: AsJson = False, debug: Debug = False) -> None:
         print(json.dumps(rows, indent=1))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("task", "what", "metric", "direction", "baseline (test)", "best known"):
+    table.add_column("task", min_width=max(len(t.name) for t in found))
+    for name in ("what", "metric", "direction", "baseline", "best"):
         table.add_column(name)
     for t in found:
         base, best = (t.anchors.baseline["test"], t.anchors.best) if t.anchors else (None, None)

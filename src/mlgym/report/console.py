@@ -69,7 +69,7 @@ def results(rows: Iterable[tuple[EpisodeSpec, Result]]) -> Table:
     rows = list(rows)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     several = len({(spec.agent, spec.model, spec.seed) for spec, _ in rows}) > len({spec.agent for spec, _ in rows})
-    table.add_column("task")
+    table.add_column("task", min_width=max((len(Path(spec.task).name) for spec, _ in rows), default=0))
     for name in ("seed",) * several + ("baseline\nval./test", "best attempt\nval./test", "final\ntest"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("progress", "sec."):
