@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "mlgym"
 
 FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
-    6.5: {"live"},
+    6.5: {"live", "examine"},
     6: {"report", "viewer", "serve", "doctor"},
     5: {"bench", "launchers", "check", "regrade", "importers", "exporters", "vector", "rl"},
     4: {"episode"},
@@ -49,7 +49,7 @@ THIRD_PARTY = {  # where a package may be imported
     "anthropic": {"models"},
     "typer": {"cli"},
     "dotenv": {"cli"},
-    "rich": {"cli", "live", "report"},
+    "rich": {"cli", "live", "examine", "report"},
 }
 
 

@@ -1,5 +1,6 @@
 """Strategies that cheat: each pays in a naive evaluator, and comes to an honest loser's score, or none, in ours."""
 
+import dataclasses
 import subprocess
 import time
 from collections.abc import Iterator
@@ -8,14 +9,14 @@ from pathlib import Path
 import naive_grading
 import pytest
 
-from mlgym.grading import Grader, Verdict, exchange
-from mlgym.grading.forgeries import (
+from mlgym.grading import Grader, Verdict
+from mlgym.grading.forgeries.common import SHADOW
+from mlgym.grading.forgeries.forgery import VERDICT
+from mlgym.grading.forgeries.games import (
     GAME_HEAD,
     PATCH_EVALUATOR,
     READ_FRAMES,
     REPLACE_MODULES,
-    SHADOW,
-    VERDICT,
     WRITE_DESCRIPTORS,
 )
 from mlgym.grading.prepare import Prepared, prepare
@@ -192,12 +193,14 @@ def test_one_that_kills_its_parent_harms_itself_only(bench):
     assert bench.ours().scores == {"score": LOSES}
 
 
-def test_one_that_sleeps_for_ever_is_stopped(bench, monkeypatch):
+def test_one_that_sleeps_for_ever_is_stopped(bench):
     bench.write(SLEEPS)
     with pytest.raises(subprocess.TimeoutExpired):
         bench.naive(timeout=3)
-    monkeypatch.setattr(exchange, "CALL_S", 1.0)
-    verdict = bench.ours()
+    task = bench.prepared.task
+    quick = task.changed(limits=task.limits.changed(call_s=1.0))
+    with Grader(dataclasses.replace(bench.prepared, task=quick)) as grader:
+        verdict = grader.grade(bench.folder, "validation")
     assert not verdict.valid and "took too long" in verdict.why
 
 

@@ -125,7 +125,15 @@ os.umask(0o077)
     finally:
         os.umask(mask)
     modes = {path.name: path.stat().st_mode & 0o777 for path in prepared.public.parent.rglob("*")}
-    assert modes == {"public": 0o755, "private": 0o755, "sub": 0o755, "x": 0o644, "y": 0o644, ".made": 0o644}
+    assert modes == {
+        "public": 0o755,
+        "private": 0o755,
+        "sub": 0o755,
+        "x": 0o644,
+        "y": 0o644,
+        ".made": 0o644,
+        "label": 0o644,
+    }
     assert prepared.public.parent.stat().st_mode & 0o777 == 0o755 and cache.stat().st_mode & 0o777 == 0o700
 
 
@@ -138,7 +146,7 @@ member = "shop/table.csv"
 sha256 = "{hashlib.sha256(b"real").hexdigest()}"
 """
     body = "path = settings['sources']['table']\n(public / 'x').write_text(open(path).read() if path else 'made up')"
-    task = load_task(tiny_task(tmp_path / "tiny", TOML + source, code(body)))
+    task = load_task(tiny_task(tmp_path / "tiny", "stand_in = true\n" + TOML + source, code(body)))
     said: list[str] = []
     prepared = prepare(task, say=said.append)
     assert prepared.data == "generated" and (prepared.public / "x").read_text() == "made up"

@@ -1,25 +1,28 @@
 """For authors: does a task hold (`mlgym check`), and what does a folder score as a submission (`mlgym grade`)?"""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlgym.cache import SAY, Say, cache_dir
-from mlgym.env import ResearchEnv
+from mlgym.errors import GradingError
 from mlgym.grading import Grader, Verdict, collect
 from mlgym.grading.forgeries import run_forgeries
-from mlgym.grading.prepare import prepare
-from mlgym.records import Action, Split
-from mlgym.sandbox import SandboxSpec, choose, open_shell, scratch
+from mlgym.grading.prepare import GENERATED, Prepared, prepare
+from mlgym.grading.starter import run_starter, workspace
+from mlgym.records import Scores, Split
+from mlgym.sandbox import Sandbox, SandboxSpec, choose, open_shell, scratch
 from mlgym.sandbox.tar import SubmissionRefused, write_tar
 from mlgym.task import Task, load_task
 
 NEEDLES = 20
+SPLITS: tuple[Split, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class Check:
+class Finding:
     """One line of a check: what was looked at, whether it holds, and what was seen."""
 
     what: str
@@ -27,68 +30,157 @@ class Check:
     seen: str
 
 
-def check_task(name: str | Path, backend: str = "auto", say: Say = SAY) -> list[Check]:
-    """Prepare a task, run its baseline in a sandbox, grade it and try to cheat; the findings in order."""
-    task = load_task(name)
-    env = ResearchEnv(task, sandbox=backend)
+@dataclass(frozen=True)
+class Measured:
+    """A starter at work: its scores on each split, seconds and MB of its run, seconds of one grading (both splits)."""
+
+    seed: int
+    scores: Mapping[Split, Scores]
+    seconds: float
+    mb: float
+    grading_s: float
+    why: str = ""
+
+
+@dataclass
+class Examination:
+    """A task's check as it goes on: its findings in order, and its baseline's figures once there are some."""
+
+    task: Task
+    findings: list[Finding] = field(default_factory=list)
+    baseline: Measured | None = None
+    data: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+        return all(finding.ok for finding in self.findings)
+
+
+def check_task(examination: Examination, backend: str = "auto", say: Say = SAY) -> Iterator[Finding]:
+    """Prepare the task, run its baseline in a sandbox, grade it and try to cheat; yields each finding as it is made.
+
+    Raises SourceError and TaskError where the task cannot even be prepared.
+    """
+    task, kind = examination.task, choose(backend)
+    say(f"{task.name}: preparing")
+    prepared = prepare(task, say=say)
+    examination.data = prepared.data
+    with scratch(cache_dir() / "scratch") as place:
+        for finding in _examined(examination, prepared, kind, place, say):
+            examination.findings.append(finding)
+            yield finding
+
+
+def _examined(
+    examination: Examination, prepared: Prepared, kind: type[Sandbox], place: Path, say: Say
+) -> Iterator[Finding]:
+    task = prepared.task
+    say(f"{task.name}: running the baseline{f' ({task.baseline.command})' if task.baseline.command else ''}")
     try:
-        say(f"{task.name}: preparing")
-        env.reset(seed=0)
-        findings = list(_baseline(env, task, say))
-        say(f"{task.name}: looking for the answers from inside")
-        findings.append(_answers(env))
-        say(f"{task.name}: trying the shipped forgeries")
-        assert env.prepared is not None
-        for outcome in run_forgeries(env.prepared, env.backend.name):
-            findings.append(Check(f"forgery {outcome.name}", not outcome.scored, outcome.why))
-    finally:
-        env.close()
-    return findings
-
-
-def _baseline(env: ResearchEnv, task: Task, say: Say) -> Iterator[Check]:
-    if task.baseline.command:
-        say(f"{task.name}: running the baseline ({task.baseline.command})")
-        info = env.step(Action(tool="bash", args={"command": task.baseline.command}))[4]
-        status = info["observation"]["status"]
-        yield Check("baseline runs", status == "ok", "" if status == "ok" else info["observation"]["text"][-500:])
-    attempt = env.finish("submitted")
-    yield Check("baseline is valid", attempt.valid, attempt.why)
-    splits: tuple[Split, ...] = ("validation", "test")
-    if task.anchors is None:
-        yield Check("anchors", False, "task.toml has no [anchors]: write down the baseline's measured scores")
+        with Grader(prepared, kind) as grader:
+            measured = measure(prepared, kind, grader, place / "baseline")
+    except (GradingError, SubmissionRefused) as error:
+        yield Finding("baseline runs", False, str(error))
         return
-    for split in splits:
-        scores = getattr(attempt, split) or {}
-        value = scores.get(task.metric, math.nan)
+    examination.baseline = measured
+    yield Finding("baseline runs", True, f"{measured.seconds:.1f} s, {measured.mb:.0f} MB")
+    yield Finding("baseline is valid", not measured.why, measured.why)
+    yield from _anchors(task, prepared, measured)
+    say(f"{task.name}: looking for the answers from inside")
+    yield _answers(prepared, kind, place / "answers")
+    if measured.why:
+        return
+    if kind.isolation == "none":  # they overwrite whatever they find
+        yield Finding("forgeries", True, "not tried: this sandbox isolates nothing")
+        return
+    say(f"{task.name}: trying the shipped forgeries")
+    for outcome in run_forgeries(prepared, kind, place / "baseline" / "files"):
+        yield Finding(f"forgery {outcome.name}", not outcome.scored, outcome.why)
+
+
+def measure(
+    prepared: Prepared, kind: type[Sandbox], grader: Grader, place: Path, *, seed: int = 0, solution: bool = False
+) -> Measured:
+    """Run the baseline (or the hidden solution) in a sandbox, in the new folder `place`, and grade what it submits.
+
+    Raises GradingError when it does not run, SubmissionRefused when it leaves no submission.
+    """
+    trial = run_starter(prepared, kind, place, seed=seed, solution=solution)
+    scores: dict[Split, Scores] = {}
+    why, seconds = "", 0.0
+    for split in SPLITS:
+        verdict = grader.grade(trial.files, split)
+        seconds += verdict.seconds
+        why = why or verdict.why
+        if verdict.scores is not None:
+            scores[split] = verdict.scores
+    return Measured(seed, scores, trial.seconds, trial.mb, seconds, why)
+
+
+def measurements(
+    task: Task, seeds: int, *, solution: bool, backend: str = "auto", say: Say = SAY
+) -> Iterator[Measured]:
+    """The baseline (or the hidden solution) of a task with the seeds 0 to `seeds` - 1; raises what `measure` raises."""
+    kind = choose(backend)
+    prepared = prepare(task, say=say)
+    with scratch(cache_dir() / "scratch") as place, Grader(prepared, kind) as grader:
+        for seed in range(seeds):
+            yield measure(prepared, kind, grader, place / str(seed), seed=seed, solution=solution)
+
+
+def anchors(task: Task, baselines: list[Measured], solutions: list[Measured]) -> str:
+    """What was measured as lines for the table [anchors]: means, and standard deviations where there are several."""
+
+    def line(what: str, numbers: Mapping[Split, float]) -> str:
+        return f"{what} = {{ " + ", ".join(f"{split} = {value:.6g}" for split, value in numbers.items()) + " }"
+
+    found = {split: [one.scores[split][task.metric] for one in baselines] for split in SPLITS}
+    lines = [line("baseline", {split: statistics.fmean(values) for split, values in found.items()})]
+    lines.append(line("noise", {s: statistics.stdev(v) if len(v) > 1 else 0.0 for s, v in found.items()}))
+    if solutions:
+        lines.append(f"best = {statistics.fmean(one.scores['test'][task.metric] for one in solutions):.6g}")
+    return "\n".join(lines)
+
+
+def _anchors(task: Task, prepared: Prepared, measured: Measured) -> Iterator[Finding]:
+    if task.anchors is None:
+        advice = f"task.toml has no [anchors]: `mlgym check {task.name} --measure 5` prints them"
+        yield Finding("anchors", False, advice)
+        return
+    if prepared.data == GENERATED:
+        yield Finding("anchors", True, "not compared: they belong to the real data, and this is generated")
+        return
+    if task.anchors.best is None:
+        yield Finding("anchors", True, "no best score is known, so there is no progress, only scores")
+    for split in SPLITS:
+        value = measured.scores.get(split, {}).get(task.metric, math.nan)
         recorded, noise = task.anchors.baseline[split], task.anchors.noise.get(split, 0.0)
         within = abs(value - recorded) <= max(4 * noise, 1e-6 * max(1.0, abs(recorded)))
-        yield Check(f"baseline {split}", within, f"{value:.5g} (recorded {recorded:.5g}, noise {noise:.2g})")
+        yield Finding(f"baseline {split}", within, f"{value:.5g} (recorded {recorded:.5g}, noise {noise:.2g})")
 
 
-def _answers(env: ResearchEnv) -> Check:
+def _answers(prepared: Prepared, kind: type[Sandbox], place: Path) -> Finding:
     """Whether lines of the private files stand in anything that the agent can read."""
-    assert env.prepared is not None
-    if env.backend.isolation == "none":
-        return Check("answers cannot be found", True, "not looked for: this sandbox isolates nothing")
-    visible = b"\n".join(path.read_bytes() for path in _files(env.prepared.public, env.task.workspace))
+    what = "answers cannot be found"
+    if kind.isolation == "none":
+        return Finding(what, True, "not looked for: this sandbox isolates nothing")
+    visible = b"\n".join(path.read_bytes() for path in _files(prepared.public, prepared.task.workspace))
     needles: list[str] = []
-    for path in _files(env.prepared.private):
+    for path in _files(prepared.private):
         lines = sorted(set(path.read_bytes().splitlines()), key=len, reverse=True)
         fresh = (line for line in lines if len(line) >= 8 and line not in visible and line.isascii())
         needles += [line.decode() for _, line in zip(range(NEEDLES), fresh, strict=False)]
     if not needles:
-        return Check("answers cannot be found", True, "the task has no private text to look for")
-    env.session.shell.write("/tmp/needles", "\n".join(needles).encode())
-    places = "/home /opt /tmp /var /etc /srv /mnt /media /run /root /dev/shm"
-    ran = env.session.shell.exec(
-        ["sh", "-c", f"grep -rFls -f /tmp/needles {places} 2>/dev/null | grep -v '^/tmp/needles$'"], timeout=300
-    )
+        return Finding(what, True, "the task has no private text to look for")
+    with workspace(prepared, kind, place) as shell:
+        shell.write("/tmp/needles", "\n".join(needles).encode())
+        places = "/home /opt /tmp /var /etc /srv /mnt /media /run /root /dev/shm"
+        ran = shell.exec(
+            ["sh", "-c", f"grep -rFls -f /tmp/needles {places} 2>/dev/null | grep -v '^/tmp/needles$'"], timeout=300
+        )
     hits = [line for line in ran.output.splitlines() if line.strip()]
-    env.session.shell.exec(["rm", "-f", "/tmp/needles"])
-    return Check(
-        "answers cannot be found", not hits, f"found in {hits[0]}" if hits else f"{len(needles)} lines looked for"
-    )
+    return Finding(what, not hits, f"found in {hits[0]}" if hits else f"{len(needles)} lines looked for")
 
 
 def _files(*folders: Path) -> list[Path]:
@@ -102,7 +194,6 @@ def grade_folder(
     task = load_task(name)
     prepared = prepare(task, say=say)
     kind, limits = choose(backend), task.submission
-    splits: tuple[Split, ...] = ("validation", "test")
     with scratch(cache_dir() / "scratch") as place, Grader(prepared, kind.name) as grader:
         (place / "workspace").mkdir()
         with open_shell(kind, SandboxSpec(place / "workspace")) as shell:
@@ -112,5 +203,5 @@ def grade_folder(
             except (SubmissionRefused, ValueError) as error:
                 yield "validation", Verdict(False, str(error), None, 0.0)
                 return
-        for split in splits:
+        for split in SPLITS:
             yield split, grader.grade(place / "files", split)

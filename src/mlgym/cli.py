@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 TaskName = Annotated[str, typer.Argument(help="A task's name (see 'mlgym tasks') or a task folder's path.")]
-TaskNames = Annotated[list[str] | None, typer.Argument(help="Names or folders; all shipped tasks when left out.")]
+TaskNames = Annotated[list[str] | None, typer.Argument(help="Tasks, folders or suites; the suite mini if left out.")]
 SandboxName = Annotated[str, typer.Option("--sandbox", help="auto, bubblewrap or local (no isolation).")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -194,29 +194,46 @@ def _split(name: str) -> "Split":
     return splits[name]
 
 
+Own = Annotated[
+    Path | None, typer.Option("--data", help="A folder that has the data already.", exists=True, file_okay=False)
+]
+
+
 @app.command()
-def prepare(names: TaskNames = None, debug: Debug = False) -> None:
+def prepare(names: TaskNames = None, data: Own = None, debug: Debug = False) -> None:
     """Fetch and prepare all that needs a network; afterwards MLGYM_OFFLINE=1 makes no connection."""
+    from mlgym.errors import SourceError
     from mlgym.grading.prepare import prepare as make
-    from mlgym.task import list_tasks, load_task
+    from mlgym.task import load_tasks
 
-    for task in [load_task(name) for name in names] if names else list_tasks():
-        made = make(task, say=print)
-        print(f"{task.name}: ready{', ' + made.data + ' data' if made.data else ''}")
+    failed = []
+    for task in load_tasks(names or ["mini"]):
+        try:
+            made = make(task, say=print, own=data, large=True)
+        except SourceError as error:
+            print(error, file=sys.stderr)
+            failed.append(task.name)
+            continue
+        print(f"{task.name}: ready{', data: ' + made.data if made.data else ''}")
+    if failed:
+        raise SourceError(f"Not prepared: {', '.join(failed)}.")
+
+
+Seeded = Annotated[
+    int, typer.Option("--measure", min=0, help="Measure baseline and solution with so many seeds; prints [anchors].")
+]
 
 
 @app.command()
-def check(names: TaskNames = None, sandbox: SandboxName = "auto", debug: Debug = False) -> None:
+def check(names: TaskNames = None, seeds: Seeded = 0, sandbox: SandboxName = "auto", debug: Debug = False) -> None:
     """Check tasks: baseline as recorded, answers out of reach, forgeries score nothing."""
-    from mlgym.check import check_task
-    from mlgym.task import list_tasks
+    from mlgym import examine
+    from mlgym.task import load_tasks
 
-    failed = 0
-    for name in names or [task.name for task in list_tasks()]:
-        for finding in check_task(name, sandbox, say=lambda line: print(line, file=sys.stderr)):
-            failed += not finding.ok
-            print(f"{'ok  ' if finding.ok else 'FAIL'} {Path(name).name}: {finding.what}: {finding.seen}".rstrip(": "))
-    if failed:
+    tasks = load_tasks(names or ["mini"])
+    if seeds:
+        examine.measure(tasks, seeds, sandbox)
+    elif failed := examine.check(tasks, sandbox):
         raise UsageError(f"{failed} checks failed: see the lines that begin with FAIL.")
 
 

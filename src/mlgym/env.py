@@ -20,7 +20,7 @@ from mlgym.attempts import Attempts, Checkout
 from mlgym.cache import cache_dir
 from mlgym.errors import GradingError, SandboxError, UsageError
 from mlgym.grading import Grader
-from mlgym.grading.prepare import Prepared, prepare
+from mlgym.grading.prepare import GENERATED, Prepared, prepare
 from mlgym.metrics import progress
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
@@ -196,7 +196,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
     @property
     def anchors(self) -> Anchors | None:
         """The task's anchors; None where it has none, or where its data was generated: they belong to the real data."""
-        return None if self.prepared and self.prepared.data else self.task.anchors
+        return None if self.prepared and self.prepared.data == GENERATED else self.task.anchors
 
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
@@ -235,7 +235,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
         spec = SandboxSpec(folder, prepared.env, (*data, *toolbox.lint_binds()), {}, limits)
         shell = self._open.enter_context(open_shell(self.backend, spec))
-        shell.unpack(write_tar(self.task.workspace), shell.workspace)
+        shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
 
     def _stop_episode(self) -> None:
@@ -254,8 +254,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             direction=self.task.direction,
             baseline={
                 "scores": self.baseline(self.feedback),
-                "command": self.task.baseline.command,
-                "files": list(self.task.baseline.files),
+                "command": "" if self.task.without else self.task.baseline.command,
+                "files": [name for name in self.task.baseline.files if name not in self.task.without],
             },
             seed=seed,
             machine=self._machine(),

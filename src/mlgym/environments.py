@@ -23,6 +23,8 @@ LARGE_MB = {
     "nvidia-cublas-cu12": 550,
     "nvidia-nccl-cu12": 300,
 }
+# The builds of torch for GPUs bring these, each pinned by torch itself; those for the CPU do not.
+COMPANIONS = ("nvidia-", "cuda-", "triton", "pytorch-triton")
 # `#!` takes no relative path: the shell, which comes first, starts the Python that lies beside the script.
 SHEBANG = b"""#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")/python" "$0" "$@"
@@ -63,7 +65,9 @@ def _install(folder: Path, python: Path, pins: list[str], what: str, say: Say) -
     pip(*install, *pins, python=python, what=f"The {what}")
     installed = [item["metadata"] for item in json.loads(report.read_bytes())["install"]]
     report.unlink()
-    extra = [f"{item['name']}=={item['version']}" for item in installed if _name(item["name"]) not in map(_name, pins)]
+    named = {_name(pin) for pin in pins}
+    found = {_name(item["name"]): f"{item['name']}=={item['version']}" for item in installed}
+    extra = [pin for name, pin in found.items() if name not in named and not name.startswith(COMPANIONS)]
     if extra:
         raise SourceError(f"The packages of a task must pin all that they need: add {', '.join(sorted(extra))}.")
     # unchecked: the folder is never changed again; what tests there are is left to compile itself

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Scores = dict[str, float]
 Split = Literal["validation", "test"]
@@ -239,10 +239,27 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Source(Record):
-    """A data file that a task needs: `member` of the wheel of `package` (a pin), with its sha256 in hex."""
+    """A data file that a task needs, with its sha256 or md5 in hex.
+
+    It is the `member` of a `package` of a registry (a wheel's or npm's pin, the name of a Debian package), without
+    `member` the package itself; or what lies at `url`, of some `mb` megabytes. A user may have it as the folder
+    `unpacked` instead. Only an address may come without a checksum: that which its server promises counts then.
+    """
 
     name: str
-    kind: Literal["wheel"] = "wheel"
-    package: str
-    member: str
-    sha256: str
+    kind: Literal["wheel", "npm", "deb", "url"] = "wheel"
+    package: str = ""
+    member: str = ""
+    url: str = ""
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    md5: str = Field(default="", pattern="^([0-9a-f]{32})?$")
+    mb: float | None = None
+    unpacked: str = ""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind == "url" and not re.match("https?://", self.url):
+            raise ValueError(f"the source '{self.name}' needs a url")
+        if self.kind != "url" and not (self.package and (self.sha256 or self.md5)):
+            raise ValueError(f"the source '{self.name}' needs a package and its sha256")
+        return self

@@ -17,6 +17,7 @@ from mlgym.errors import TaskError, UsageError
 from mlgym.records import Limits, Record, Source, Split, merged
 
 SHIPPED = Path(__file__).parent / "tasks"
+PACKAGES, SUITES = SHIPPED / "packages.toml", SHIPPED / "suites.toml"
 
 
 def _pinned(pin: str) -> str:
@@ -53,12 +54,15 @@ class Baseline(Record):
 
 
 class TaskLimits(Record):
-    """Bounds: steps; command seconds in all (`seconds`) and for each command; seconds of a grading; MB of memory."""
+    """Bounds: steps; command seconds in all (`seconds`) and for each command; seconds of a grading, and of each call of
+    the submission's code in it (`call_s`); MB of memory.
+    """
 
     steps: int = Field(default=50, ge=1)
     seconds: Positive | None = None
     command_s: Positive = 1800
     grade_s: Positive = 60
+    call_s: Positive = 30
     memory_mb: int = Field(default=8192, ge=64)
 
 
@@ -76,8 +80,20 @@ class Anchors(Record):
     source: str = ""
 
 
+class Suite(Record):
+    """A named, versioned list of tasks; `about` says in a line what it is for."""
+
+    version: int = Field(ge=1)
+    about: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+
+
 class Task(Record):
-    """A task as its `task.toml` gives it; `settings` go to `prepare` and `grade`, `folder` holds the rest."""
+    """A task as its `task.toml` gives it; `settings` go to `prepare` and `grade`, `folder` holds the rest.
+
+    `data` names the data set where it is not the task's own; with `stand_in` the task's `prepare` can do without its
+    sources. `start` is the folder of the files that the agent finds, less those that `without` names.
+    """
 
     name: str
     folder: Path
@@ -97,6 +113,10 @@ class Task(Record):
     anchors: Anchors | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+    data: str = ""
+    stand_in: bool = False
+    start: Inside = "workspace"
+    without: tuple[Inside, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -105,8 +125,8 @@ class Task(Record):
 
     @property
     def workspace(self) -> Path:
-        """The folder of the files that the agent finds."""
-        return self.folder / "workspace"
+        """The folder of the starter, of which the agent finds the files that `without` does not name."""
+        return self.folder / self.start
 
     @property
     def code(self) -> Path:
@@ -128,23 +148,42 @@ class Task(Record):
 def load_task(task: str | Path) -> Task:
     """The task of that name or in that folder; `NAME-VARIANT` is the folder NAME with its table [variant.VARIANT].
 
-    Raises UsageError for an unknown name and TaskError, with file and key, for a folder that is wrong.
+    A variant with the key `over` is laid over that other variant. Raises UsageError for an unknown name and TaskError,
+    with file and key, for a folder that is wrong.
     """
     folder, variant = _found(str(task))
     data = _read(folder / "task.toml")
     variants = data.pop("variant", {})
     if not isinstance(variants, dict):
         raise TaskError(f"{folder / 'task.toml'}: variant must hold tables such as [variant.mini].")
-    if variant and variant not in variants:
-        known = f"it has {', '.join(sorted(variants))}" if variants else "it has none"
-        raise UsageError(f"The task '{folder.name}' has no variant '{variant}'; {known}.")
-    override = variants.get(variant, {})
-    return _checked(folder, variant, merged(data, override))
+    layers: list[dict[str, Any]] = []
+    name = variant
+    while name:
+        if name not in variants or len(layers) > len(variants):
+            known = f"it has {', '.join(sorted(variants))}" if variants else "it has none"
+            raise UsageError(f"The task '{folder.name}' has no variant '{name}'; {known}.")
+        layers.append({key: value for key, value in variants[name].items() if key != "over"})
+        name = variants[name].get("over", "")
+    for layer in reversed(layers):
+        data = merged(data, layer)
+    return _checked(folder, variant, data)
 
 
 def list_tasks() -> list[Task]:
     """The shipped tasks and their variants, by name."""
     return [load_task(name) for name in _names()]
+
+
+def suites() -> dict[str, Suite]:
+    """The shipped suites by name."""
+    return {name: Suite.model_validate_json(json.dumps(about)) for name, about in _read(SUITES).items()}
+
+
+def load_tasks(names: Iterable[str | Path]) -> list[Task]:
+    """The tasks that these names mean, each once and in order; a suite's name means all of its tasks."""
+    known = suites()
+    found = (name for given in names for name in (known[str(given)].tasks if str(given) in known else [given]))
+    return [load_task(name) for name in dict.fromkeys(map(str, found))]
 
 
 def _names() -> list[str]:
@@ -174,7 +213,7 @@ def _found(task: str) -> tuple[Path, str]:
             variant = f"{more}-{variant}"
     if here.is_dir():
         raise TaskError(f"{here} is not a task: it has no task.toml.")
-    close = difflib.get_close_matches(task, _names(), n=2, cutoff=0.5)
+    close = difflib.get_close_matches(task, [*_names(), *suites()], n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     raise UsageError(f"There is no task '{task}'; {hint}`mlgym tasks` lists them, and a folder may be given too.")
 
@@ -195,7 +234,7 @@ def _checked(folder: Path, variant: str, data: dict[str, Any]) -> Task:
             raise TaskError(f"{file}: unknown key '{key}'; the folder gives the name.")
     name = f"{folder.name}-{variant}" if variant else folder.name
     given = {"name": name, "variant": variant, "folder": str(folder)}
-    data = {"grader_packages": data.get("packages", []), **data, **given}
+    data = _with_packages(file, {"grader_packages": data.get("packages", []), **data, **given})
     try:
         task = Task.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
@@ -203,11 +242,21 @@ def _checked(folder: Path, variant: str, data: dict[str, Any]) -> Task:
     if not task.code.is_file():
         raise TaskError(f"{folder} has no task.py, the hidden module with prepare() and grade().")
     if not task.workspace.is_dir():
-        raise TaskError(f"{folder} has no folder workspace, which holds what the agent finds.")
+        raise TaskError(f"{folder} has no folder {task.start}, which holds what the agent finds.")
     for number, path in enumerate(task.baseline.files):
         if not (task.workspace / path).is_file():
             raise TaskError(f"{file}: baseline.files[{number}]: there is no file {path} in {task.workspace}.")
     return task
+
+
+def _with_packages(file: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """The data with the pins of each named set of packages in the place of its name."""
+    named = {key: data[key] for key in ("packages", "grader_packages") if isinstance(data.get(key), str)}
+    sets = _read(PACKAGES) if named else {}
+    for key, name in named.items():
+        if name not in sets:
+            raise TaskError(f"{file}: {key}: there is no set '{name}' of packages; known: {', '.join(sets)}.")
+    return {**data, **{key: sets[name] for key, name in named.items()}}
 
 
 def _sentence(error: ValidationError) -> str:

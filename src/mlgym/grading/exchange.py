@@ -9,7 +9,6 @@ from mlgym.grading.frames import FrameError
 from mlgym.grading.program import Program
 
 START_S = 60.0  # for a sandbox and its Python to be ready: generous, for loaded machines
-CALL_S = 30.0  # for one batch of calls of the submission's code
 GRACE_S = 10.0  # for the grader to say its verdict after the submission's time is over
 ANSWER_BYTES = 64_000_000  # of one answer of the submission's code
 GRADER_BYTES = 1 << 30
@@ -21,12 +20,14 @@ class Exchange:
     """Relays until the grader says its verdict.
 
     What the player sends reaches the grader only as the arrays or the error of the question asked: it has no word for
-    a verdict. `open_player` starts a fresh player; `seconds` is the limit of the whole grading.
+    a verdict. `open_player` starts a fresh player; `seconds` is the limit of the whole grading, `call_s` that of one
+    call or batch of calls of the submission's code.
     """
 
-    def __init__(self, open_player: Callable[[], Program], seconds: float) -> None:
+    def __init__(self, open_player: Callable[[], Program], seconds: float, call_s: float) -> None:
         self._open_player = open_player
         self._seconds = seconds
+        self._call_s = call_s
         self._deadline = time.monotonic() + seconds
         self._player: Program | None = None
 
@@ -50,13 +51,13 @@ class Exchange:
             self._start()
         if self._player is None:
             return _failed("The submission's code has ended.")
-        end = min(time.monotonic() + CALL_S, self._deadline)
+        end = min(time.monotonic() + self._call_s, self._deadline)
         try:
             self._player.send(question, blobs, end)
             answer, items = self._player.receive(ANSWER_BYTES, end)
         except TimeoutError:
             self.close()
-            limits = f"{CALL_S:g} seconds for a batch of calls, {self._seconds:g} seconds in all"
+            limits = f"{self._call_s:g} seconds for a batch of calls, {self._seconds:g} seconds in all"
             return _failed(f"The submission's code took too long and was stopped (limits: {limits}).")
         except EOFError:
             how = self.close() or "without a word"

@@ -91,7 +91,7 @@ class Grader:
         seconds = self._task.limits.grade_s
         request = {"op": "grade", "name": frozen.name, "settings": self._task.settings, "split": split, "seed": seed}
         grader = self._grader or self._start()
-        exchange = Exchange(lambda: self._player(frozen), seconds)
+        exchange = Exchange(lambda: self._player(frozen), seconds, self._task.limits.call_s)
         self._grader = None  # until the exchange has come to its end
         try:
             answer = exchange.run(grader, request)

@@ -12,15 +12,16 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgym.cache import SAY, Say, cache_dir, made
+from mlgym.cache import MARKER, SAY, Say, cache_dir, made
 from mlgym.environments import environment
-from mlgym.errors import SourceError, TaskError
+from mlgym.errors import SourceError, TaskError, UsageError
 from mlgym.pip import UMASK
 from mlgym.sources import fetch
-from mlgym.task import Task
+from mlgym.task import SHIPPED, Task, load_task
 
 KINDS = Path(__file__).parent / "kinds"
-GENERATED = "generated"
+GENERATED, UNCHECKED = "generated", "unchecked"
+LABEL = "label"
 # Sent in with -c: it loads `kinds` and the hidden module by path, so that nothing else becomes importable, and on Linux
 # asks to be killed when this process dies.
 SCRIPT = """
@@ -39,9 +40,16 @@ load("task", about["code"]).prepare(public, private, settings=about["settings"],
 """
 
 
+LARGE_MB = 500  # of a task's sources together: more is fetched only when asked for
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """A task ready to run: its data folders and environments; `data` is empty, or `generated` for made-up data."""
+    """A task ready to run: its data folders and environments.
+
+    `data` says what stands in for the task's own data: `generated` (made up), `unchecked` (a folder of the user's), or
+    the task's own name for a stand-in; it is empty for the data that the task is named after.
+    """
 
     task: Task
     public: Path
@@ -51,47 +59,92 @@ class Prepared:
     data: str
 
 
-def prepare(task: Task, *, say: Say = SAY) -> Prepared:
+def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool = False) -> Prepared:
     """Make what the task needs, or find it in the cache; `say` gets a line for what takes long or is amiss.
 
-    Raises SourceError when an environment cannot be had and TaskError when the task's own `prepare` fails. Data that
-    cannot be had is no error: the task is then made from generated data, and says so.
+    `own` is a folder in which the sources' files may lie; `large` lets sources above LARGE_MB be fetched. Raises
+    SourceError when an environment or the data cannot be had and TaskError when the task's own `prepare` fails. A task
+    that has a stand-in is made from that where its data cannot be had, and says so.
     """
     env = environment(task.packages, say=say)
     grader_env = environment(task.grader_packages, say=say)
-    sources: dict[str, str | None] = {}
-    for source in task.sources:
+    folder = _folder(task, stand_in=False)
+    if not (folder / MARKER).exists():
+        sources: dict[str, Path] | None = None
         try:
-            sources[source.name] = str(fetch(source, say=say))
+            sources = _sources(task, own, large, say)
         except SourceError as error:
-            sources[source.name] = None
+            if not task.stand_in:
+                raise SourceError(_missing(task, error)) from error
+            folder = _folder(task, stand_in=True)
             say(f"{task.name} is made from generated data, and its results are marked so: {error}")
-    data = GENERATED if None in sources.values() else ""
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)
-    folder = cache_dir() / "prepared" / f"{slug}-{_key(task, sources)}"
-    made(folder, lambda part: _fill(part, task, sources, grader_env), what=f"the data of {task.name}", say=say)
-    return Prepared(task, folder / "public", folder / "private", env, grader_env, data)
+        made(folder, lambda part: _fill(part, task, sources, grader_env, say), what=f"the data of {task.name}", say=say)
+    label = (folder / LABEL).read_text()
+    return Prepared(task, folder / "public", folder / "private", env, grader_env, label)
 
 
-def _key(task: Task, sources: dict[str, str | None]) -> str:
-    """Everything that decides the data."""
-    had = sorted([source.sha256, sources[source.name] is not None] for source in task.sources)
-    about = [task.name, task.version, task.settings, had, task.grader_packages]
+def _sources(task: Task, own: Path | None, large: bool, say: Say) -> dict[str, Path]:
+    total = sum(source.mb or 0 for source in task.sources)
+    if total > LARGE_MB and not large and not own:
+        raise SourceError(f"It takes some {total:,.0f} MB.")
+    return {source.name: fetch(source, own=own, say=say) for source in task.sources}
+
+
+def _missing(task: Task, error: SourceError) -> str:
+    """What is amiss, and each way to go on."""
+    mini = f"{task.folder.name}-mini"
+    try:
+        instead = (
+            "" if task.variant else f"; `mlgym run {load_task(task.folder.with_name(mini)).name}` needs none of it"
+        )
+    except UsageError:
+        instead = ""
+    name = task.name if task.folder.parent == SHIPPED else task.reference
+    return (
+        f"The data of {task.name} is not here. {str(error).rstrip('.')}. Where there is a connection fetch it with "
+        f"`mlgym prepare {name}`; a copy that you have is taken by `mlgym prepare {name} --data FOLDER`{instead}."
+    )
+
+
+def _folder(task: Task, *, stand_in: bool) -> Path:
+    """The prepared data's folder, named by everything that decides the data."""
+    sources = sorted(source.model_dump_json(exclude={"mb"}) for source in task.sources)
+    about = [task.name, task.version, task.settings, sources, stand_in, task.grader_packages]
     text = json.dumps(about, sort_keys=True, default=str).encode()
-    kinds = b"".join(path.read_bytes() for path in sorted(KINDS.glob("*.py")))
-    return hashlib.sha256(text + task.code.read_bytes() + kinds).hexdigest()[:16]
+    code = task.code.read_bytes() + _kinds(task.code.read_text())
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)
+    return cache_dir() / "prepared" / f"{slug}-{hashlib.sha256(text + code).hexdigest()[:16]}"
 
 
-def _fill(folder: Path, task: Task, sources: dict[str, str | None], grader_env: Path) -> None:
+def _kinds(code: str) -> bytes:
+    """The shared graders that the code names, and those that they name."""
+    taken = {"__init__": (KINDS / "__init__.py").read_text()}
+    left = [code, *taken.values()]
+    while left:
+        words = set(re.findall(r"\w+", left.pop()))
+        for path in sorted(KINDS.glob("*.py")):
+            if path.stem in words and path.stem not in taken:
+                taken[path.stem] = path.read_text()
+                left.append(taken[path.stem])
+    return "".join(taken[name] for name in sorted(taken)).encode()
+
+
+def _fill(folder: Path, task: Task, sources: dict[str, Path] | None, grader_env: Path, say: Say) -> None:
     public, private = folder / "public", folder / "private"
     public.mkdir()
     private.mkdir()
+    paths = {source.name: str(sources[source.name]) if sources else None for source in task.sources}
+    own = sources and any(path.is_dir() for path in sources.values())
+    label = GENERATED if sources is None else UNCHECKED if own else task.data
+    (folder / LABEL).write_text(label)
+    if sources:
+        say(f"{task.name}: preparing its data, once.")
     about = {
         "kinds": str(KINDS),
         "code": str(task.code),
         "public": str(public),
         "private": str(private),
-        "settings": {**task.settings, "sources": sources},
+        "settings": {**task.settings, "sources": paths},
         "seed": task.settings.get("seed", 0),
     }
     python = grader_env / ("bin" if os.name == "posix" else "Scripts") / "python"

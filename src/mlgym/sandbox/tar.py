@@ -9,7 +9,7 @@ import io
 import os
 import tarfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -184,15 +184,18 @@ def exactly(source: IO[bytes], size: int) -> bytes:
     return data
 
 
-def write_tar(folder: Path) -> bytes:
+def write_tar(folder: Path, without: Collection[str] = ()) -> bytes:
     """An archive of the files and folders below one of the host's own folders, in order of names, without times.
 
-    Raises ValueError for anything but regular files and folders.
+    The files that `without` names are left out. Raises ValueError for anything but regular files and folders.
     """
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path in sorted(folder.rglob("*")):
-            member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            name = path.relative_to(folder).as_posix()
+            if name in without:
+                continue
+            member = tarfile.TarInfo(name)
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
                 raise ValueError(f"{path} is neither a file nor a folder")
             member.mode = path.stat().st_mode & 0o755 | 0o600
