@@ -178,7 +178,7 @@ for n in range(20):
         process.communicate()
         for folder in (cache / "prepared").glob("tiny-*/"):
             if "." not in folder.name:  # under its own name it is whole
-                assert len(list(folder.rglob("*"))) == 43
+                assert len(list(folder.rglob("*"))) == 44
     prepared = prepare(task)
     assert list((cache / "prepared").iterdir()) == [prepared.public.parent]
     assert sorted(int(path.name) for path in prepared.public.iterdir()) == list(range(20))

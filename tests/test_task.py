@@ -39,7 +39,7 @@ rounds = 10
 name = "table"
 package = "x==1.0"
 member = "x/data.csv"
-sha256 = "00"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 """
     toml = TOML.replace("packages = []\n", "packages = []\n" + more.splitlines()[1] + "\n")
     task = load_task(tiny_task(tmp_path / "tiny", toml + more.split("\n", 2)[2]))

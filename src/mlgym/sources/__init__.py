@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from mlgym.cache import SAY, Say, cache_dir, made, offline
 from mlgym.errors import SourceError
 from mlgym.records import Source
-from mlgym.sources import packages
-from mlgym.sources.download import download
+from mlgym.sources import download, packages
 
 __all__ = ["cache_dir", "fetch", "offline"]
 
@@ -71,7 +70,7 @@ def _fill(part: Path, source: Source, copy: Path | None, say: Say) -> None:
         shutil.copyfile(copy, path)
         what = str(copy)
     elif source.kind == "url":
-        promised = download(source.url, path, what=what, size_mb=source.mb, say=say)
+        promised = download.get(source.url, path, what=what, size_mb=source.mb, say=say)
     else:
         packages.take(source, path, what=what, say=say)
     _check(path, source, promised, what)

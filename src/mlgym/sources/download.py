@@ -35,7 +35,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-def download(url: str, path: Path, *, what: str, size_mb: float | None, say: Say) -> str:
+def get(url: str, path: Path, *, what: str, size_mb: float | None, say: Say) -> str:
     """Fetch `url` into `path`; returns the sha256 that the server promised, empty where it promised none.
 
     What was had before an interruption stays in the cache and is gone on with. Raises SourceError.
@@ -76,6 +76,7 @@ def _go_on(url: str, part: Path, name: str, say: Say) -> str:
     try:
         response = urllib.request.build_opener(redirects).open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code != 416:  # "range not satisfiable": nothing was missing, or the file has changed
             raise
         part.unlink()
