@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "mlgym"
 
 FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
-    6.5: {"live", "examine"},
+    6.5: {"live", "examine", "author"},
     6: {"report", "viewer", "serve", "doctor"},
     5: {"bench", "launchers", "check", "regrade", "importers", "exporters", "vector", "rl"},
     4: {"episode"},
@@ -59,8 +59,8 @@ def part(name: str) -> str:
 
 
 def files() -> list[Path]:
-    """Every module of the package; the folders of tasks and families are data."""
-    return [path for path in sorted(SOURCE.rglob("*.py")) if not {"tasks", "families"} & set(path.parts)]
+    """Every module of the package; the folders of tasks, families and templates are data."""
+    return [path for path in sorted(SOURCE.rglob("*.py")) if not {"tasks", "families", "templates"} & set(path.parts)]
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

@@ -104,13 +104,15 @@ def measure(
 ) -> Measured:
     """Run the baseline (or the hidden solution) in a sandbox, in the new folder `place`, and grade what it submits.
 
+    `seed` is that of the run and of the test's own luck.
+
     Raises GradingError when it does not run, SubmissionRefused when it leaves no submission.
     """
     trial = run_starter(prepared, kind, place, seed=seed, solution=solution)
     scores: dict[Split, Scores] = {}
     why, seconds = "", 0.0
     for split in SPLITS:
-        verdict = grader.grade(trial.files, split)
+        verdict = grader.grade(trial.files, split, seed)
         seconds += verdict.seconds
         why = why or verdict.why
         if verdict.scores is not None:

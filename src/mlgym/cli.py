@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 
 TaskName = Annotated[str, typer.Argument(help="A task's name (see 'mlgym tasks') or a task folder's path.")]
+TaskOrSuite = Annotated[str, typer.Argument(help="A task, a task folder's path or a suite (see 'mlgym tasks').")]
 TaskNames = Annotated[list[str] | None, typer.Argument(help="Tasks, folders or suites; the suite mini if left out.")]
 SandboxName = Annotated[str, typer.Option("--sandbox", help="auto, bubblewrap or local (no isolation).")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -46,31 +47,36 @@ def options(debug: Debug = False, version: Version = False) -> None:
     """An environment and a benchmark for agents that do machine-learning research."""
 
 
-@app.command()
-def tasks(as_json: AsJson = False, debug: Debug = False) -> None:
-    """List the tasks: metric, test score of the baseline, and the best one known."""
-    from rich.console import Console
-    from rich.table import Table
+tasks_app = typer.Typer(invoke_without_command=True)
+app.add_typer(tasks_app, name="tasks")
 
-    from mlgym.report.console import number
-    from mlgym.task import list_tasks
 
-    found = list_tasks()
-    if as_json:
-        rows = [
-            {"name": t.name, "version": t.version, "title": t.title, "metric": t.metric, "direction": t.direction,
-             "anchors": t.anchors and t.anchors.model_dump()} for t in found
-        ]  # fmt: skip
-        print(json.dumps(rows, indent=1))
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("task", min_width=max(len(t.name) for t in found))
-    for name in ("what", "metric", "direction", "baseline", "best"):
-        table.add_column(name)
-    for t in found:
-        base, best = (t.anchors.baseline["test"], t.anchors.best) if t.anchors else (None, None)
-        table.add_row(t.name, t.title, t.metric, t.direction, number(base), number(best))
-    Console().print(table)
+@tasks_app.callback()
+def tasks(context: typer.Context, as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the tasks and the suites; `tasks init` writes a new one."""
+    if context.invoked_subcommand is None:
+        from mlgym.report import tasks as text
+
+        print(text.as_json()) if as_json else text.print_table()
+
+
+@tasks_app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The new task's folder.")],
+    kind: Annotated[str, typer.Option("--kind", help="table (predictions for a csv) or game (a strategy).")] = "table",
+    csv: Annotated[Path | None, typer.Option("--csv", help="The table, with a header.", dir_okay=False)] = None,
+    target: Annotated[str, typer.Option("--target", help="The column to predict.")] = "",
+    metric: Annotated[
+        str, typer.Option("--metric", help="r2, rmse or accuracy; what fits the column if left out.")
+    ] = "",
+    sandbox: SandboxName = "auto",
+    debug: Debug = False,
+) -> None:
+    """Write a task that passes `mlgym check` at once: its data split, its baseline made and measured."""
+    from mlgym import author
+
+    author.init(Path(name), kind, csv, target, metric, sandbox, say=lambda line: print(line, file=sys.stderr))
+    print(f"{name} is a task. Next: read {name}/task.toml, then `mlgym check {name}`, `mlgym run {name} -a tuner`.")
 
 
 AgentName = Annotated[
@@ -93,7 +99,7 @@ Feedback = Annotated[str, typer.Option("--feedback", help="The split that valida
 
 @app.command()
 def run(
-    task: TaskName,
+    task: TaskOrSuite,
     agent: AgentName = "",
     model: ModelName = "",
     seeds: Seeds = 1,
@@ -111,25 +117,28 @@ def run(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Run an agent on a task; the same command again goes on where it was stopped."""
+    """Run an agent on a task or on all of a suite; the same command again goes on where it was stopped."""
     from mlgym import live
     from mlgym.models import default_limits
     from mlgym.records import EpisodeSpec
     from mlgym.store import method, slug
-    from mlgym.task import load_task
+    from mlgym.task import load_tasks
 
-    loaded = load_task(task)
+    loaded = load_tasks([task])
     given = {"steps": steps, "money": money, "tokens": tokens, "seconds": seconds}
-    limits = loaded.episode_limits.model_copy(update={k: v for k, v in given.items() if v is not None})
+    set_ = {key: value for key, value in given.items() if value is not None}
+    limits = {one.name: one.episode_limits.model_copy(update=set_) for one in loaded}
     if model:
-        limits, sentence = default_limits(model, base_url, limits)
+        sentence = ""
+        for name, bounds in limits.items():
+            limits[name], sentence = default_limits(model, base_url, bounds)
         if sentence:
             print(sentence, file=sys.stderr if quiet else sys.stdout)
     settings = _sampling(sampling or [])
     specs = [
         EpisodeSpec(
-            task=loaded.reference,
-            version=loaded.version,
+            task=one.reference,
+            version=one.version,
             agent=agent or ("react" if model else "tuner"),
             model=model,
             sampling=settings,
@@ -138,11 +147,12 @@ def run(
             seed=seed,
             sandbox=sandbox,
             feedback=_split(feedback),
-            limits=limits,
+            limits=limits[one.name],
         )
         for seed in range(seeds)
+        for one in loaded
     ]
-    target = output or Path("runs") / slug(f"{loaded.name}-{method(specs[0])}")
+    target = output or Path("runs") / slug(f"{Path(task).name}-{method(specs[0])}")
     _end(live.run(specs, target, concurrent, "none" if quiet else "steps"))
 
 

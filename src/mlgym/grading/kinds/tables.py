@@ -1,4 +1,4 @@
-"""Grading a csv of predictions against a hidden table; rows are matched by id.
+"""Splitting a table, and grading a csv of predictions against the hidden part; rows are matched by id.
 
 The hidden table is a csv with the columns of the submission and one more, `split`. Messages to the agent name ids and
 what it wrote itself, never an answer, nor to which split a row belongs.
@@ -17,6 +17,28 @@ from . import InvalidSubmission
 
 Floats = NDArray[np.float64]
 MAX_LINE = 10_000  # characters
+
+
+def prepare(
+    table: Path, public: Path, private: Path, *, id: str, target: str, validation: int, test: int, seed: int
+) -> None:
+    """Split a csv: train.csv, an unlabelled, shuffled test.csv of `validation` + `test` rows, the hidden answers.csv.
+
+    Values stay as they are. Without a column `id` the rows are numbered. sample_submission.csv says the same for every
+    row: the commonest value of the training rows.
+    """
+    import pandas as pd
+
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+    if id not in rows:
+        rows.insert(0, id, [str(number) for number in range(1, len(rows) + 1)])
+    rows = rows.sample(frac=1, random_state=seed)
+    parts = [rows[:validation].assign(split="validation"), rows[validation : validation + test].assign(split="test")]
+    train, pool = rows[validation + test :], pd.concat(parts).sample(frac=1, random_state=seed)
+    train.to_csv(public / "train.csv", index=False)
+    pool.drop(columns=[target, "split"]).to_csv(public / "test.csv", index=False)
+    pool[[id]].assign(**{target: train[target].mode()[0]}).to_csv(public / "sample_submission.csv", index=False)
+    pool[[id, target, "split"]].to_csv(private / "answers.csv", index=False)
 
 
 def grade_numbers(submitted: Path, answers: Path, *, id: str, target: str, split: str) -> dict[str, float]:
