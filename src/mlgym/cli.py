@@ -94,6 +94,9 @@ Concurrent = Annotated[int, typer.Option("-n", "--concurrent", min=1, help="Epis
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The run's folder; ./runs/NAME when left out.")]
 BaseUrl = Annotated[str, typer.Option("--base-url", help="Address of an OpenAI-compatible server.")]
 Sampling = Annotated[list[str] | None, typer.Option("-M", help="Sampling, such as temperature=0.2; may be repeated.")]
+OwnPython = Annotated[
+    Path | None, typer.Option("--python", help="An interpreter of yours, whose packages the agent gets instead.")
+]
 Feedback = Annotated[str, typer.Option("--feedback", help="The split that validate shows; 'test' as the original did.")]
 
 
@@ -113,6 +116,7 @@ def run(
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="Seconds of commands an episode.")] = None,
     tools: Annotated[str, typer.Option("--tools", help="The set of tools: modern or classic.")] = "modern",
     feedback: Feedback = "validation",
+    python: OwnPython = None,
     sandbox: SandboxName = "auto",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
     debug: Debug = False,
@@ -147,6 +151,7 @@ def run(
             seed=seed,
             sandbox=sandbox,
             feedback=_split(feedback),
+            python=str(python.expanduser().absolute()) if python else "",
             limits=limits[one.name],
         )
         for seed in range(seeds)

@@ -51,7 +51,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
     """One task, one sandbox, one tool call a step; reward 0.0 (the wrapper `Progress` pays).
 
     `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic";
-    `feedback` the split that `validate` shows. Action: a text (a command line) or an Action. Observation: text.
+    `feedback` the split that `validate` shows; `python` an interpreter whose environment takes the place of the task's
+    own. Action: a text (a command line) or an Action. Observation: text.
     The Action `end` (args: reason) ends the episode, graded as it stands. `info` has `observation` (the record as a
     dictionary), `attempt` (when the step graded one), `final` (at the end) and `scored` (False after a fault of the
     infrastructure, with `boundary` and `why`). Raises UsageError for an unknown task, SandboxError where
@@ -68,6 +69,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         tools: str = "modern",
         feedback: Split = "validation",
         limits: Limits | None = None,
+        python: str = "",
         render_mode: str | None = None,
     ) -> None:
         self.task = task if isinstance(task, Task) else load_task(task)
@@ -75,6 +77,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self.classic = tools == "classic"
         self.feedback: Split = feedback
         self.limits = limits or self.task.episode_limits
+        self.python = python
         self.render_mode = render_mode
         self.backend = choose(sandbox)
         self.action_space = AnyText()
@@ -110,7 +113,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         super().reset(seed=seed)
         self._stop_episode()
         if self.prepared is None or self._grader is None:
-            self.prepared = prepare(self.task)
+            self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name)
         self._steps, self.command_s = 0, 0.0
         place = self._open.enter_context(scratch(cache_dir() / "scratch"))
@@ -233,7 +236,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         folder.mkdir()
         limits = SandboxLimits(memory_mb=self.task.limits.memory_mb)
         data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
-        spec = SandboxSpec(folder, prepared.env, (*data, *toolbox.lint_binds()), {}, limits)
+        binds = (*data, *prepared.shown, *toolbox.lint_binds())
+        spec = SandboxSpec(folder, prepared.env, binds, {}, limits)
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
@@ -269,7 +273,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             "memory_mb": self.task.limits.memory_mb,
             "gpu": "none" if confined else "as on the host",
             "network": "none" if confined else "as on the host",
-            "python": platform.python_version(),
+            "python": (self.prepared and self.prepared.python) or platform.python_version(),
             "packages": list(self.task.packages),
             "workspace": self.session.shell.workspace,
             "isolation": self.backend.isolation,

@@ -78,7 +78,12 @@ class _Drive:
                 f"{task.version}: choose another folder with -o."
             )
         self.research = ResearchEnv(
-            task, sandbox=backend_for(spec, self.say), tools=spec.tools, feedback=spec.feedback, limits=spec.limits
+            task,
+            sandbox=backend_for(spec, self.say),
+            tools=spec.tools,
+            feedback=spec.feedback,
+            limits=spec.limits,
+            python=spec.python,
         )
         self.limited = Limited(self.research)
         self.env = Progress(self.limited)
@@ -236,6 +241,7 @@ class _Drive:
             feedback=self.spec.feedback,
             oracle=split(self.spec.agent)[0] == "oracle",
             data=research.prepared.data if research.prepared else "",
+            python=research.prepared.python if research.prepared else "",
             notes=tuple(self.notes),
         )
         self.store.finish(result)

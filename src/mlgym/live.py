@@ -50,8 +50,9 @@ def run(specs: list[EpisodeSpec], target: Path, concurrent: int, detail: str, st
     """
     display = _Display(specs, detail)
     out = display.out
-    for task in display.tasks.values():
-        prepare(task, say=lambda line: out.print(line, markup=False))
+    for name, task in display.tasks.items():
+        python = next(spec.python for spec in specs if spec.task == name)
+        prepare(task, say=lambda line: out.print(line, markup=False), python=python)
     launcher = threads(concurrent) if concurrent > 1 and display.several else in_process
     done: list[tuple[EpisodeSpec, Result]] = []
     for spec, result in run_grid(specs, target, launcher=launcher, on_step=display.step, say=display.say):

@@ -146,7 +146,8 @@ class Result(Record):
     `boundary` says what failed (agent, model, sandbox, grader, budget), empty when nothing did. `final` are the test
     scores of the final submission, `selected` those of the attempt with the best validation; `baseline` maps split ->
     scores of the starter. `progress` is that of `final` (-1 without a valid score), None where the task has no scale
-    or an infrastructure fault left the episode unscored.
+    or an infrastructure fault left the episode unscored. `data` names data that stands in for the task's own, `python`
+    says what an environment of the user's had.
     """
 
     ended: str
@@ -167,11 +168,14 @@ class Result(Record):
     feedback: Split = "validation"
     oracle: bool = False
     data: str = ""
+    python: str = ""
     notes: tuple[str, ...] = ()
 
 
 class EpisodeSpec(Record):
-    """Everything that decides an episode; its JSON is `spec.json`. `task` is a name or a folder's path."""
+    """Everything that decides an episode; its JSON is `spec.json`. `task` is a name or a folder's path, `python` an
+    interpreter of the user's, empty for the task's own environment.
+    """
 
     task: str
     version: int = 1
@@ -184,6 +188,7 @@ class EpisodeSpec(Record):
     sandbox: str = "auto"
     feedback: Split = "validation"
     limits: Limits = Limits()
+    python: str = ""
 
 
 class ToolCall(Record):

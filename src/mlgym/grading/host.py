@@ -133,7 +133,7 @@ class Grader:
         """A player with a workspace of its own: what it leaves there reaches no later one."""
         folder = Path(tempfile.mkdtemp(dir=self._folder(), prefix="player-"))
         folder.chmod(0o755)
-        binds = (Bind(frozen, SUBMISSION),)
+        binds = (Bind(frozen, SUBMISSION), *self._prepared.shown)
         spec = SandboxSpec(folder, self._prepared.env, binds, {"PYTHONHASHSEED": "0"}, self._limits)
         return Program(self._backend, spec, "player_main.py", [SUBMISSION])
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from mlgym.cache import MARKER, SAY, Say, cache_dir, made
 from mlgym.environments import environment
 from mlgym.errors import SourceError, TaskError, UsageError
+from mlgym.own_python import SYSTEM, OwnPython, own_python
 from mlgym.pip import UMASK
+from mlgym.sandbox import Bind
 from mlgym.sources import fetch
 from mlgym.task import SHIPPED, Task, load_task
 
@@ -48,7 +50,8 @@ class Prepared:
     """A task ready to run: its data folders and environments.
 
     `data` says what stands in for the task's own data: `generated` (made up), `unchecked` (a folder of the user's), or
-    the task's own name for a stand-in; it is empty for the data that the task is named after.
+    the task's own name for a stand-in; it is empty for the data that the task is named after. `python` says what an
+    environment of the user's has, `shown` are the places that it takes beside its own folder.
     """
 
     task: Task
@@ -57,16 +60,20 @@ class Prepared:
     env: Path
     grader_env: Path
     data: str
+    python: str = ""
+    shown: tuple[Bind, ...] = ()
 
 
-def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool = False) -> Prepared:
+def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool = False, python: str = "") -> Prepared:
     """Make what the task needs, or find it in the cache; `say` gets a line for what takes long or is amiss.
 
-    `own` is a folder in which the sources' files may lie; `large` lets sources above LARGE_MB be fetched. Raises
-    SourceError when an environment or the data cannot be had and TaskError when the task's own `prepare` fails. A task
-    that has a stand-in is made from that where its data cannot be had, and says so.
+    `own` is a folder in which the sources' files may lie; `large` lets sources above LARGE_MB be fetched; `python` is
+    an interpreter of the user's, whose environment the submission's code gets. Raises UsageError for one that does not
+    fit, SourceError when an environment or the data cannot be had and TaskError when the task's own `prepare` fails. A
+    task that has a stand-in is made from that where its data cannot be had, and says so.
     """
-    env = environment(task.packages, say=say)
+    mine = own_python(Path(python), task.packages, task.workspace) if python else None
+    env = mine.prefix if mine else environment(task.packages, say=say)
     grader_env = environment(task.grader_packages, say=say)
     folder = _folder(task, stand_in=False)
     if not (folder / MARKER).exists():
@@ -80,7 +87,17 @@ def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool 
             say(f"{task.name} is made from generated data, and its results are marked so: {error}")
         made(folder, lambda part: _fill(part, task, sources, grader_env, say), what=f"the data of {task.name}", say=say)
     label = (folder / LABEL).read_text()
-    return Prepared(task, folder / "public", folder / "private", env, grader_env, label)
+    about, shown = (mine.about, _shown(mine)) if mine else ("", ())
+    return Prepared(task, folder / "public", folder / "private", env, grader_env, label, about, shown)
+
+
+def _shown(mine: OwnPython) -> tuple[Bind, ...]:
+    """A user's environment at its own place too, for its scripts, and its base Python without that one's packages."""
+    empty = cache_dir() / "empty"
+    empty.mkdir(mode=0o755, exist_ok=True)
+    base = {str(mine.base): mine.base} if str(mine.base) not in SYSTEM else {}  # what is needed of that is shown anyway
+    places = {**base, **{str(path): empty for path in mine.hidden}, str(mine.prefix): mine.prefix}
+    return tuple(Bind(source, target) for target, source in places.items())
 
 
 def _sources(task: Task, own: Path | None, large: bool, say: Say) -> dict[str, Path]:

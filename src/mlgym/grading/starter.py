@@ -35,7 +35,7 @@ def workspace(prepared: Prepared, backend: type[Sandbox], folder: Path, *, whole
     task = prepared.task
     limits = SandboxLimits(memory_mb=task.limits.memory_mb)
     data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
-    with open_shell(backend, SandboxSpec(folder, prepared.env, data, {}, limits)) as shell:
+    with open_shell(backend, SandboxSpec(folder, prepared.env, (*data, *prepared.shown), {}, limits)) as shell:
         shell.unpack(write_tar(task.workspace, () if whole else task.without), shell.workspace)
         yield shell
 

@@ -78,7 +78,12 @@ def results(rows: Iterable[tuple[EpisodeSpec, Result]]) -> Table:
     for spec, result in rows:
         key, cost, base = result.metric, result.cost, result.baseline
         chosen = chosen_attempt(result)
-        marks = [result.data, "oracle" if result.oracle else "", "feedback=test" if result.feedback == "test" else ""]
+        marks = [
+            result.data,
+            "own python" if result.python else "",
+            "oracle" if result.oracle else "",
+            "feedback=test" if result.feedback == "test" else "",
+        ]
         table.add_row(
             " ".join([Path(spec.task).name, *(f"({mark})" for mark in marks if mark)]),
             *((str(spec.seed),) if several else ()),
