@@ -33,7 +33,7 @@ def test_help_names_every_verb() -> None:
     verbs = [
         line.split()[1] for line in mlgym("--help").stdout.splitlines() if line.startswith("│ ") and line[2].isalpha()
     ]
-    assert verbs == ["tasks", "run", "demo", "prepare", "check", "grade", "show", "doctor"]
+    assert verbs == ["run", "demo", "prepare", "check", "grade", "show", "doctor", "tasks"]
 
 
 def test_tasks_lists_the_four() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import naive_grading
 import pytest
 
-from mlgym.errors import GradingError
+from mlgym.errors import GradingError, UsageError
 from mlgym.grading import Grader, collect
 from mlgym.grading.forgeries import FORGERIES, fitting, run_forgeries
 from mlgym.grading.forgeries.forgery import Forgery
@@ -113,6 +113,11 @@ def test_without_a_valid_baseline_there_is_nothing_to_compare(tmp_path, game):
         (folder / name).write_bytes((game.task.folder / name).read_bytes())
     with pytest.raises(GradingError, match="The baseline of broken gets no score: The submission's code failed"):
         list(run_forgeries(prepare(load_task(folder))))
+
+
+def test_where_nothing_isolates_no_fraud_is_let_loose(game, tmp_path):
+    with pytest.raises(UsageError, match="'local' isolates nothing: no forgery is tried"):
+        next(run_forgeries(game, "local", tmp_path))
 
 
 # Hostile submissions, by the way that all submissions take: out of the workspace, through our own tar reader.

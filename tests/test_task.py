@@ -7,8 +7,10 @@ import sys
 import pytest
 from wheels import TOML, tiny_task
 
+from mlgym.check import Examination, check_task
+from mlgym.env import ResearchEnv
 from mlgym.errors import TaskError, UsageError
-from mlgym.task import list_tasks, load_task
+from mlgym.task import list_tasks, load_task, load_tasks, suites
 
 
 def test_a_folder_is_a_task_with_defaults(tmp_path):
@@ -113,6 +115,70 @@ def test_a_variant_is_its_table_laid_over_the_task(tmp_path):
         load_task(tmp_path / "some-task-mini")
 
 
+def test_a_variant_may_be_laid_over_another(tmp_path):
+    toml = (
+        TOML + "[settings]\nrows = 100\nseed = 1\n[variant.mini.settings]\nrows = 10\n"
+        "[variant.tiny]\nover = 'mini'\ntitle = 'Tiny'\n[variant.tiny.settings]\nseed = 2\n"
+        "[variant.a]\nover = 'b'\n[variant.b]\nover = 'a'\n[variant.lost]\nover = 'nowhere'\n"
+    )
+    tiny_task(tmp_path / "some-task", toml)
+    tiny = load_task(tmp_path / "some-task-tiny")
+    assert (tiny.variant, tiny.title, tiny.settings) == ("tiny", "Tiny", {"rows": 10, "seed": 2})
+    for name in ("some-task-a", "some-task-lost"):
+        with pytest.raises(UsageError, match="has no variant"):
+            load_task(tmp_path / name)
+
+
+def test_another_starter_and_files_that_the_agent_does_not_get(tmp_path):
+    baseline = "[baseline]\ncommand = 'python start.py'\nfiles = ['start.py']\n"
+    variants = "[variant.bare]\nwithout = ['start.py']\n[variant.other]\nstart = 'workspace-other'\n"
+    folder = tiny_task(tmp_path / "some-task", TOML + baseline + variants)
+    (folder / "workspace" / "kept.txt").write_text("kept")
+    with pytest.raises(TaskError, match="has no folder workspace-other"):
+        load_task(f"{folder}-other")
+    (folder / "workspace-other").mkdir()
+    (folder / "workspace-other" / "start.py").write_text("print('other')")
+    assert load_task(f"{folder}-other").workspace == folder / "workspace-other"
+    env = ResearchEnv(f"{folder}-bare")
+    text, _ = env.reset(seed=0)
+    assert env.step("ls")[0].split() == ["data", "kept.txt"]
+    assert (env.brief.baseline["command"], env.brief.baseline["files"]) == ("", []) and "start.py" not in text
+    env.close()
+    examination = Examination(load_task(f"{folder}-bare"))
+    found = {finding.what: finding for finding in check_task(examination)}
+    assert found["baseline runs"].seen == "The submission was refused: 'answers.csv' is missing."
+
+
+def test_a_named_set_of_packages(tmp_path):
+    toml = TOML.replace("packages = []", "packages = 'tables'\ngrader_packages = 'numpy'")
+    task = load_task(tiny_task(tmp_path / "tiny", toml))
+    assert len(task.packages) > 5 and [pin.partition("==")[0] for pin in task.grader_packages] == ["numpy"]
+    (task.folder / "task.toml").write_text(toml.replace("'tables'", "'opera'"))
+    with pytest.raises(TaskError, match=r"packages: there is no set 'opera' of packages; known: numpy, tables"):
+        load_task(task.folder)
+
+
+def test_a_suite_is_its_tasks_once_each_and_in_order(tmp_path):
+    tiny_task(tmp_path / "tiny")
+    names = [task.name for task in load_tasks(["games", "blotto", str(tmp_path / "tiny"), "house-price"])]
+    assert names == ["battle-of-sexes", "prisoners-dilemma", "blotto", "tiny", "house-price"]
+    with pytest.raises(UsageError, match="did you mean games"):
+        load_tasks(["game"])
+    known = {task.name for task in list_tasks()}
+    assert all(set(suite.tasks) <= known and suite.about for suite in suites().values())
+
+
+def test_a_source_must_say_where_it_is(tmp_path):
+    for source, said in (
+        ("kind = 'url'", "needs a url"),
+        ("kind = 'npm'\npackage = 'a@1'", "needs a package and its sha256"),
+        ("package = 'a==1'\nsha256 = 'abc'", "should match pattern"),
+    ):
+        folder = tiny_task(tmp_path / said.replace(" ", "-"), TOML + f"[[sources]]\nname = 'x'\n{source}\n")
+        with pytest.raises(TaskError, match=said):
+            load_task(folder)
+
+
 def test_an_unknown_name_says_what_is_close_and_how_to_list():
     with pytest.raises(
         UsageError, match=r"^There is no task 'house-prise'; did you mean house-price\? `mlgym tasks` lists"
@@ -137,4 +203,4 @@ def test_the_shipped_tasks_load_with_anchors_and_no_hidden_module_is_imported():
     tasks = {task.name: task for task in list_tasks()}
     assert "house-price" in tasks and list(tasks) == sorted(tasks)
     assert all(task.anchors for task in tasks.values())
-    assert len({task.canary for task in tasks.values()}) == len(tasks)
+    assert len({task.canary for task in tasks.values()}) == len({task.folder for task in tasks.values()})
