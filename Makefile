@@ -8,7 +8,7 @@ demo test check:
 # everything, the slow tests and the examination of each task included
 verify: check
 	$(PYTHON) bootstrap.py test -m ""
-	.venv/bin/mlgym check
+	.venv/bin/python benchmarks/tasks.py mini
 
 bench:
 	$(PYTHON) bootstrap.py bench

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from mlgym.task import list_tasks
+
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:^|`|\$ )(mlgym(?: [^`\n]+)?)(?:`|$)", re.MULTILINE)
 DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -63,8 +65,10 @@ def known() -> dict[str, set[str]]:
 
     group = typer.main.get_command(app)
     verbs = group.commands.items()  # type: ignore[attr-defined]
+    own = {name: [verb, *getattr(verb, "commands", {}).values()] for name, verb in verbs}
     return {
-        name: {o for p in verb.params for o in [*p.opts, *p.secondary_opts]} | {"--help", "-h"} for name, verb in verbs
+        name: {o for each in found for p in each.params for o in [*p.opts, *p.secondary_opts]} | {"--help", "-h"}
+        for name, found in own.items()
     }
 
 
@@ -101,9 +105,16 @@ def test_what_is_followed() -> None:
     ]
 
 
-def test_every_document_is_in_the_index() -> None:
-    index = (ROOT / "docs" / "index.md").read_text()
-    assert [path.name for path in sorted((ROOT / "docs").glob("*.md")) if f"({path.name})" not in index] == ["index.md"]
+def test_every_document_is_in_an_index() -> None:
+    for index, pages in (("index.md", "*.md"), ("tasks.md", "tasks/*.md")):
+        text = (ROOT / "docs" / index).read_text()
+        names = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob(pages)]
+        assert [name for name in names if f"({name})" not in text and name != "index.md"] == []
+
+
+def test_every_shipped_task_has_a_page() -> None:
+    folders = {task.folder.name for task in list_tasks()}
+    assert {path.stem for path in (ROOT / "docs" / "tasks").glob("*.md")} == folders
 
 
 def test_every_test_of_the_threat_model_exists() -> None:

@@ -87,6 +87,8 @@ def _examined(
     yield Finding("baseline runs", True, f"{measured.seconds:.1f} s, {measured.mb:.0f} MB")
     yield Finding("baseline is valid", not measured.why, measured.why)
     yield from _anchors(task, prepared, measured)
+    if task.solution is None:
+        yield Finding("solution", True, "there is no folder solution: nothing shows that the baseline can be beaten")
     say(f"{task.name}: looking for the answers from inside")
     yield _answers(prepared, kind, place / "answers")
     if measured.why:

@@ -248,8 +248,8 @@ def check(names: TaskNames = None, seeds: Seeded = 0, sandbox: SandboxName = "au
     tasks = load_tasks(names or ["mini"])
     if seeds:
         examine.measure(tasks, seeds, sandbox)
-    elif failed := examine.check(tasks, sandbox):
-        raise UsageError(f"{failed} checks failed: see the lines that begin with FAIL.")
+    elif failed := [finding for one, _ in examine.check(tasks, sandbox) for finding in one.findings if not finding.ok]:
+        raise UsageError(f"{len(failed)} checks failed: see the lines that begin with FAIL.")
 
 
 @app.command()

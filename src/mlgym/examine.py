@@ -8,32 +8,37 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mlgym.check import Examination, Measured, anchors, check_task, measurements
+from mlgym.check import Examination, Finding, Measured, anchors, check_task, measurements
 from mlgym.errors import MlgymError
 from mlgym.report.console import number
 from mlgym.task import Task
 
 
-def check(tasks: Iterable[Task], sandbox: str) -> int:
-    """Check the tasks one after another; returns how many findings are amiss. A task that cannot be prepared is one."""
-    failed = 0
+def check(tasks: Iterable[Task], sandbox: str) -> list[tuple[Examination, float]]:
+    """Check the tasks one after another and print what is found; each with its seconds.
+
+    A task that cannot be prepared is a finding that is amiss.
+    """
     done: list[tuple[Examination, float]] = []
     for task in tasks:
         began = time.monotonic()
         examination = Examination(task)
         try:
             for finding in check_task(examination, sandbox, _note):
-                failed += not finding.ok
-                mark = "ok  " if finding.ok else "FAIL"
-                print(f"{mark} {task.name}: {finding.what}: {finding.seen}".rstrip(": "), flush=True)
+                _print(task, finding)
         except MlgymError as error:
-            failed += 1
-            print(f"FAIL {task.name}: {error}", flush=True)
+            examination.findings.append(Finding("it can be checked", False, str(error)))
+            _print(task, examination.findings[-1])
         done.append((examination, time.monotonic() - began))
     print()
     Console(width=max(Console().width, 120)).print(_table(done))
     print(f"{len(done)} tasks in {sum(seconds for _, seconds in done):.0f} s")
-    return failed
+    return done
+
+
+def _print(task: Task, finding: Finding) -> None:
+    mark = "ok  " if finding.ok else "FAIL"
+    print(f"{mark} {task.name}: {finding.what}: {finding.seen}".rstrip(": "), flush=True)
 
 
 def measure(tasks: Iterable[Task], seeds: int, sandbox: str) -> None:
@@ -77,7 +82,7 @@ def _table(done: list[tuple[Examination, float]]) -> Table:
             *([f"{base.seconds:.1f}", f"{base.mb:.0f}", f"{base.grading_s:.1f}"] if base else ["–"] * 3),
             f"{seconds:.0f}",
             examination.data,
-            "ok" if examination.ok and examination.findings else "FAIL",
+            "ok" if examination.ok else "FAIL",
         )
     return table
 
