@@ -131,8 +131,9 @@ def test_a_variant_may_be_laid_over_another(tmp_path):
 
 def test_another_starter_and_files_that_the_agent_does_not_get(tmp_path):
     baseline = "[baseline]\ncommand = 'python start.py'\nfiles = ['start.py']\n"
+    listed = TOML.replace('"Write answers.csv."', '"""\\nYou have\\n- start.py: code\\n- kept.txt: text\\n"""')
     variants = "[variant.bare]\nwithout = ['start.py']\n[variant.other]\nstart = 'workspace-other'\n"
-    folder = tiny_task(tmp_path / "some-task", TOML + baseline + variants)
+    folder = tiny_task(tmp_path / "some-task", listed + baseline + variants)
     (folder / "workspace" / "kept.txt").write_text("kept")
     with pytest.raises(TaskError, match="has no folder workspace-other"):
         load_task(f"{folder}-other")
@@ -143,6 +144,7 @@ def test_another_starter_and_files_that_the_agent_does_not_get(tmp_path):
     text, _ = env.reset(seed=0)
     assert env.step("ls")[0].split() == ["data", "kept.txt"]
     assert (env.brief.baseline["command"], env.brief.baseline["files"]) == ("", []) and "start.py" not in text
+    assert "- kept.txt: text\n\nThere is no code to start from" in text
     env.close()
     examination = Examination(load_task(f"{folder}-bare"))
     found = {finding.what: finding for finding in check_task(examination)}

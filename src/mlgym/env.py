@@ -251,7 +251,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         return Brief(
             task=self.task.name,
             title=self.task.title,
-            instruction=self.task.instruction.strip(),
+            instruction=self.task.told,
             tools=tuple(toolbox.schema(tool) for tool in self.tools.values()),
             limits=self.limits,
             metric=self.task.metric,

@@ -17,6 +17,7 @@ from mlgym.errors import TaskError, UsageError
 from mlgym.records import Limits, Record, Source, Split, merged
 
 SHIPPED = Path(__file__).parent / "tasks"
+NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
 PACKAGES, SUITES = SHIPPED / "packages.toml", SHIPPED / "suites.toml"
 
 
@@ -92,7 +93,8 @@ class Task(Record):
     """A task as its `task.toml` gives it; `settings` go to `prepare` and `grade`, `folder` holds the rest.
 
     `data` names the data set where it is not the task's own; with `stand_in` the task's `prepare` can do without its
-    sources. `start` is the folder of the files that the agent finds, less those that `without` names.
+    sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
+    learn the baseline's command).
     """
 
     name: str
@@ -122,6 +124,13 @@ class Task(Record):
     def reference(self) -> str:
         """What `load_task` finds this very task by, from any folder: a shipped name, or an absolute path."""
         return self.name if self.folder.parent == SHIPPED else str(self.folder.with_name(self.name))
+
+    @property
+    def told(self) -> str:
+        """The instruction as the agent reads it: without the lines that list a file which `without` keeps from it."""
+        lines = self.instruction.strip().splitlines()
+        kept = [line for line in lines if not line.startswith(tuple(f"- {name}" for name in self.without))]
+        return "\n".join([*kept, "", NO_CODE] if self.without else kept)
 
     @property
     def workspace(self) -> Path:
