@@ -77,6 +77,13 @@ def test_pins_that_leave_something_out_are_refused_with_what_to_add(registry, tm
     assert list((tmp_path / "cache" / "environments").iterdir()) == []
 
 
+def test_what_a_gpu_build_of_torch_brings_need_not_be_pinned(registry):
+    wheel(registry, "nvidia_cudart", {"nvidia_cudart.py": "HERE = 1\n"})
+    wheel(registry, "torch", {"torch.py": "import nvidia_cudart\n"}, needs=["nvidia-cudart==1.0"])
+    folder = environment(["torch==1.0"])
+    assert list(folder.glob("lib/python3*/site-packages/nvidia_cudart.py"))
+
+
 def test_packages_elsewhere_on_the_path_do_not_count(registry, tmp_path, monkeypatch):
     target = tmp_path / "site"
     shutil.unpack_archive(registry / "pieces-1.0-py3-none-any.whl", target, "zip")
