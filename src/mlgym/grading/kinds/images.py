@@ -1,7 +1,7 @@
 """Image classification: arrays of pictures for the agent, a table of classes from it.
 
-The agent gets numpy files: pictures are uint8, (N, H, W) grey or (N, H, W, 3) colour, labels uint8, (N,). Validation and
-test are one unlabelled pool, shuffled; a row's id is its place in the pool.
+The agent gets numpy files: pictures are uint8, (N, H, W) grey or (N, H, W, 3) colour, labels uint8, (N,). Validation
+and test are one unlabelled pool, shuffled; a row's id is its place in the pool.
 """
 
 import csv

@@ -10,11 +10,19 @@ import numpy as np
 from kinds import images
 
 SIZE = 32
-CIFAR = "airplane|automobile|bird|cat|deer|dog|frog|horse|ship|truck".split("|")
-GROUPS = (
-    "Smileys & Emotion|People & Body|Animals & Nature|Food & Drink|Travel & Places|Activities|Objects|Symbols|Flags"
-).split("|")
-WOMAN, MAN, PERSON, JOINER, SIGNS = "\U0001f469", "\U0001f468", "\U0001f9d1", "\u200d", "\u2640\u2642\ufe0f"
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+GROUPS = [
+    "Smileys & Emotion",
+    "People & Body",
+    "Animals & Nature",
+    "Food & Drink",
+    "Travel & Places",
+    "Activities",
+    "Objects",
+    "Symbols",
+    "Flags",
+]
+WOMAN, MAN, PERSON, JOINER, SIGNS = "1f469", "1f468", "1f9d1", "200d", ("2640", "2642")
 
 
 def prepare(public, private, *, settings, seed):
@@ -22,11 +30,12 @@ def prepare(public, private, *, settings, seed):
     rng, sources = np.random.default_rng(seed), settings["sources"]
     if "cifar10" in sources:
         rest, test = (part.shuffled(rng) for part in cifar(Path(sources["cifar10"])))
-        validation, train = rest.rows(slice(settings["validation"])), rest.rows(slice(settings["validation"], None))
+        parts = rest.rows(slice(settings["validation"], None)), rest, test
     else:
-        train, validation, test = emoji(sources, settings["styles"], settings["shares"], rng)
-    train, test = train.rows(slice(settings["train"])), test.rows(slice(settings["test"]))
-    images.publish(public, private, train, validation, test, classes(settings), rng)
+        parts = emoji(sources, settings["styles"], settings["shares"], rng)
+    sizes = (settings["train"], settings["validation"], settings["test"])
+    parts = [part.rows(slice(size)) for part, size in zip(parts, sizes, strict=True)]
+    images.publish(public, private, *parts, classes(settings), rng)
 
 
 def grade(submission, private, *, settings, split, seed):
@@ -77,8 +86,8 @@ def emoji(sources, styles, shares, rng):
 
     `shares` are those of validation and test among the emoji.
     """
-    about = json.loads(members(sources["names"])("data-by-emoji.json"))
-    groups = {plain(text): GROUPS.index(entry["group"]) for text, entry in about.items()}
+    about = json.loads(members(sources["names"], "data-by-emoji.json")["data-by-emoji.json"])
+    groups = {plain(f"{ord(c):04x}" for c in text): GROUPS.index(entry["group"]) for text, entry in about.items()}
     drawn = [(key, drawing) for style in styles for key, drawing in drawings(sources[style]).items() if key in groups]
     families = sorted({family(key) for key, _ in drawn})
     place = dict(zip(families, rng.permutation(len(families)) / len(families), strict=True))
@@ -91,41 +100,35 @@ def emoji(sources, styles, shares, rng):
     return train, validation, test
 
 
-def plain(text):
-    """An emoji without the marks that only ask for colour: style packages differ in them."""
-    return text.replace("\ufe0f", "")
+def plain(codes):
+    """Code points without the marks that only ask for colour: style packages differ in them."""
+    return "-".join(code for code in codes if code != "fe0f")
 
 
-def family(text):
+def family(key):
     """The emoji with no woman or man: they are drawn much alike."""
-    for who in (WOMAN, MAN):
-        text = text.replace(who, PERSON)
-    return "".join(c for c in text if c not in SIGNS).rstrip(JOINER)
-
-
-def members(package):
-    """A function that reads a file of an npm package."""
-    archive = tarfile.open(package)
-    return lambda name: archive.extractfile(f"package/{name}").read()
+    codes = [PERSON if code in (WOMAN, MAN) else code for code in key.split("-") if code not in SIGNS]
+    return "-".join(codes).removesuffix(f"-{JOINER}")
 
 
 def drawings(package):
-    """Emoji -> a webp picture or an SVG text, from a package of pictures by code point or of an icon set."""
-    read = members(package)
-    with tarfile.open(package) as archive:
-        names = [Path(name) for name in archive.getnames() if name.endswith(".webp")]
-    if names:
-        return {decoded(name.stem): read(f"assets/{name.name}") for name in names}
-    icons, codes = json.loads(read("icons.json")), json.loads(read("chars.json"))
+    """Code points -> a webp picture or an SVG text, from a package of pictures by code points or of an icon set."""
+    found = members(package, "assets/")
+    if found:
+        return {plain(Path(name).stem.split("-")): data for name, data in found.items()}
+    icons, codes = (json.loads(members(package, name)[name]) for name in ("icons.json", "chars.json"))
     width, height = icons.get("width", 16), icons.get("height", 16)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}">'
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    head = f'<svg {spaces} viewBox="0 0 {width} {height}">'
     bodies = {name: icon["body"] for name, icon in icons["icons"].items()}
-    return {decoded(code): f"{head}{bodies[name]}</svg>" for code, name in codes.items() if name in bodies}
+    return {plain(code.split("-")): f"{head}{bodies[name]}</svg>" for code, name in codes.items() if name in bodies}
 
 
-def decoded(code):
-    """The emoji of hyphenated code points."""
-    return plain("".join(chr(int(part, 16)) for part in code.split("-")))
+def members(package, start):
+    """The files of an npm package whose names begin so: name -> bytes."""
+    with tarfile.open(package) as archive:
+        names = [name.removeprefix("package/") for name in archive.getnames()]
+        return {name: archive.extractfile(f"package/{name}").read() for name in names if name.startswith(start)}
 
 
 def picture(drawing):
@@ -137,5 +140,5 @@ def picture(drawing):
 
         drawing = resvg_py.svg_to_bytes(svg_string=drawing, width=2 * SIZE, skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(drawing))).convert("RGBA")
-    image = image.resize((SIZE, SIZE), Image.Resampling.BOX, reducing_gap=None)
+    image = image.resize((SIZE, SIZE), Image.Resampling.BOX)
     return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))

@@ -1,11 +1,12 @@
 """Fashion-MNIST: 28x28 grey pictures of clothes in ten classes. Hidden from the agent."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 from kinds import images
 
-CLASSES = "T-shirt/top|Trouser|Pullover|Dress|Coat|Sandal|Shirt|Sneaker|Bag|Ankle boot".split("|")
+CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
 def prepare(public, private, *, settings, seed):
@@ -25,5 +26,6 @@ def grade(submission, private, *, settings, split, seed):
 
 def read(pictures, labels):
     """Two gzipped files in the IDX format of MNIST: big-endian sizes after a magic number, then the bytes."""
-    labels = np.frombuffer(gzip.open(labels).read(), np.uint8, offset=8)
-    return images.Labelled(np.frombuffer(gzip.open(pictures).read(), np.uint8, offset=16).reshape(-1, 28, 28), labels)
+    pictures, labels = (gzip.decompress(Path(path).read_bytes()) for path in (pictures, labels))
+    labels = np.frombuffer(labels, np.uint8, offset=8)
+    return images.Labelled(np.frombuffer(pictures, np.uint8, offset=16).reshape(-1, 28, 28), labels)

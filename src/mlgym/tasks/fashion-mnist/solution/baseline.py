@@ -1,4 +1,4 @@
-"""A better solution: normalised residual blocks, a learning rate that rises and falls, mirrored and shifted pictures."""
+"""A better solution: normalised residual blocks, a rising and falling learning rate, mirrored and shifted pictures."""
 
 import os
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-EPOCHS = int(os.environ.get("EPOCHS", "10"))
+EPOCHS = 6
 BATCH_SIZE = 64
 LEARNING_RATE = 0.2  # the peak
 WEIGHT_DECAY = 5e-4
