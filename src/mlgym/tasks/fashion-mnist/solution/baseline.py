@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-EPOCHS = 6
+EPOCHS = 5
 BATCH_SIZE = 64
 LEARNING_RATE = 0.2  # the peak
 WEIGHT_DECAY = 5e-4
