@@ -89,12 +89,13 @@ def emoji(sources, styles, shares, rng):
     about = json.loads(members(sources["names"], "data-by-emoji.json")["data-by-emoji.json"])
     groups = {plain(f"{ord(c):04x}" for c in text): GROUPS.index(entry["group"]) for text, entry in about.items()}
     drawn = [(key, drawing) for style in styles for key, drawing in drawings(sources[style]).items() if key in groups]
-    families = sorted({family(key) for key, _ in drawn})
+    pictures = np.stack([picture(drawing) for _, drawing in drawn])
+    first = np.sort(np.unique(pictures, axis=0, return_index=True)[1])  # some flags are those of other countries
+    keys = [drawn[number][0] for number in first]
+    families = sorted({family(key) for key in keys})
     place = dict(zip(families, rng.permutation(len(families)) / len(families), strict=True))
-    where = np.array([place[family(key)] for key, _ in drawn])
-    every = images.Labelled(
-        np.stack([picture(drawing) for _, drawing in drawn]), np.array([groups[key] for key, _ in drawn], np.uint8)
-    )
+    where = np.array([place[family(key)] for key in keys])
+    every = images.Labelled(pictures[first], np.array([groups[key] for key in keys], np.uint8))
     cuts = np.searchsorted(np.cumsum(shares), where, side="right")
     validation, test, train = (every.rows(cuts == part).shuffled(rng) for part in range(3))
     return train, validation, test
