@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import pickle
+import shutil
 import struct
 import sys
 import tarfile
@@ -18,7 +19,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from mlgym.grading.prepare import KINDS
+from mlgym.errors import SourceError
+from mlgym.grading import Grader
+from mlgym.grading.prepare import KINDS, prepare
 from mlgym.task import load_task
 
 
@@ -222,6 +225,29 @@ def test_cifar_10_is_read_from_its_archive_or_the_folder_that_it_unpacks_to(tmp_
     assert [int(row["label"]) for row in answers] == (reds[1] % 10).tolist()
     assert [row["split"] == "test" for row in answers] == (reds[1] >= 500).tolist()
     assert len({*reds[0], *reds[1]}) == 550
+
+
+@pytest.mark.network
+def test_a_copy_of_cifar_10_that_the_user_has_becomes_the_task(tmp_path):
+    """By the product's own way, `mlgym prepare --data`, but with fewer pictures and without torch."""
+    folder = tmp_path / "cifar10"
+    shutil.copytree(load_task("cifar10").folder, folder)
+    toml = (folder / "task.toml").read_text()
+    for old, new in (("45000", "400"), ("5000", "50"), ("10000", "100"), ('packages = "torch"', 'packages = "numpy"')):
+        assert old in toml
+        toml = toml.replace(old, new)
+    (folder / "task.toml").write_text(toml)
+    unpacked(tmp_path / "mine")
+    try:
+        prepared = prepare(load_task(folder), own=tmp_path / "mine")
+    except SourceError as error:
+        pytest.skip(str(error))
+    assert prepared.data == "unchecked"
+    given = submitted(tmp_path, table([row["label"] for row in rows(prepared.private / "answers.csv")]))
+    with Grader(prepared) as grader:
+        (tmp_path / "files").mkdir()
+        shutil.copy(given.path("submission.csv"), tmp_path / "files")
+        assert grader.grade(tmp_path / "files", "test").scores == {"accuracy": 1.0}
 
 
 def test_the_settings_of_the_full_task_use_every_picture_once():
