@@ -59,7 +59,7 @@ def publish(
 
 def grade(submission: Any, private: Path, split: str, classes: int) -> dict[str, float]:
     """`accuracy` of submission.csv (id,label) on the rows of the split; a label is the number of a class."""
-    names = {str(number) for number in range(classes)}
+    names = [str(number) for number in range(classes)]
     path, answers = submission.path("submission.csv"), private / "answers.csv"
     return grade_classes(path, answers, id="id", target="label", split=split, classes=names)
 
