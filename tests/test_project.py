@@ -54,7 +54,9 @@ def test_the_source_package_builds_the_same(built: tuple[Path, Path]) -> None:
 def test_tasks_are_found_where_the_wheel_is_laid(built: tuple[Path, Path], tmp_path: Path) -> None:
     with zipfile.ZipFile(built[0]) as wheel:
         wheel.extractall(tmp_path)
-    code = "import json, mlgym.task as t; print(json.dumps([t.__file__, sorted(x.name for x in t.list_tasks())]))"
+    code = (
+        "import json, mlgym.task as t; print(json.dumps([t.__file__, sorted({x.folder.name for x in t.list_tasks()})]))"
+    )
     run = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
     where, tasks = json.loads(subprocess.run(run, check=True, capture_output=True).stdout)
     assert Path(where).is_relative_to(tmp_path)

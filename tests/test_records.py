@@ -45,4 +45,5 @@ def test_better_follows_the_direction_and_never_takes_nan() -> None:
 def test_merged_lays_tables_on_tables() -> None:
     base = {"a": {"b": 1, "c": [1]}, "d": 1}
     assert merged(base, {"a": {"c": [2]}, "e": 3}) == {"a": {"b": 1, "c": [2]}, "d": 1, "e": 3}
+    assert merged(base, {"a": {}}) == {**base, "a": {}}
     assert base == {"a": {"b": 1, "c": [1]}, "d": 1}

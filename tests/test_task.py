@@ -182,9 +182,8 @@ def test_a_source_must_say_where_it_is(tmp_path):
 
 
 def test_an_unknown_name_says_what_is_close_and_how_to_list():
-    with pytest.raises(
-        UsageError, match=r"^There is no task 'house-prise'; did you mean house-price\? `mlgym tasks` lists"
-    ):
+    close = r"did you mean house-price or house-price-no-baseline\?"
+    with pytest.raises(UsageError, match=rf"^There is no task 'house-prise'; {close} `mlgym tasks` lists"):
         load_task("house-prise")
     with pytest.raises(UsageError, match=r"^There is no task 'qqqq'; `mlgym tasks` lists them"):
         load_task("qqqq")

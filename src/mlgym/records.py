@@ -235,10 +235,10 @@ def better(a: float, b: float, direction: str) -> bool:
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the tables of `over` laid on it, table by table (lists are replaced)."""
+    """`base` with the tables of `over` laid on it, table by table; lists are replaced, an empty table empties one."""
     out = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        both = bool(value) and isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
         out[key] = merged(out[key], value) if both else value
     return out
 
