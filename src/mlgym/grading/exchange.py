@@ -20,8 +20,8 @@ class Exchange:
     """Relays until the grader says its verdict.
 
     What the player sends reaches the grader only as the arrays or the error of the question asked: it has no word for
-    a verdict. `open_player` starts a fresh player, `timed` or not; `seconds` is the limit of the whole grading, `call_s`
-    that of one call or batch of calls of the submission's code.
+    a verdict. `open_player` starts a fresh player, `timed` or not; `seconds` is the limit of the whole grading,
+    `call_s` that of one call or batch of calls of the submission's code.
     """
 
     def __init__(self, open_player: Callable[[bool], Program], seconds: float, call_s: float) -> None:
@@ -52,11 +52,9 @@ class Exchange:
             self._start(question.pop("timed"))
         if self._player is None:
             return _failed("The submission's code has ended.")
-    a verdict. `open_player` starts a fresh player, `timed` or not; `seconds` is the limit of the whole grading, `call_s`
-    that of one call or batch of calls of the submission's code.
-    """
-
-    def __init__(self, open_player: Callable[[bool], Program], seconds: float, call_s: float) -> None:
+        if question["op"] == "cpu":
+            return {"op": "reply", "cpu_s": self._player.cpu_s() - self._cpu_before}, []
+        end = min(time.monotonic() + self._call_s, self._deadline)
         try:
             self._player.send(question, blobs, end)
             answer, items = self._player.receive(ANSWER_BYTES, end)
