@@ -84,7 +84,7 @@ def _relocate(folder: Path, scripts: Path) -> None:
     for script in scripts.iterdir():
         if script.name.lower().startswith("activate"):
             script.unlink()
-        elif not script.is_symlink():
+        elif script.is_file() and not script.is_symlink():  # compiled scripts have a folder
             head = script.read_bytes().split(b"\n", 3)
             if head[0].startswith(b"#!") and b"python" in head[0]:
                 script.write_bytes(SHEBANG + b"\n".join(head[1:]))

@@ -20,16 +20,17 @@ class Exchange:
     """Relays until the grader says its verdict.
 
     What the player sends reaches the grader only as the arrays or the error of the question asked: it has no word for
-    a verdict. `open_player` starts a fresh player; `seconds` is the limit of the whole grading, `call_s` that of one
-    call or batch of calls of the submission's code.
+    a verdict. `open_player` starts a fresh player, `timed` or not; `seconds` is the limit of the whole grading,
+    `call_s` that of one call or batch of calls of the submission's code.
     """
 
-    def __init__(self, open_player: Callable[[], Program], seconds: float, call_s: float) -> None:
+    def __init__(self, open_player: Callable[[bool], Program], seconds: float, call_s: float) -> None:
         self._open_player = open_player
         self._seconds = seconds
         self._call_s = call_s
         self._deadline = time.monotonic() + seconds
         self._player: Program | None = None
+        self._cpu_before = 0.0  # what a timed player had taken when it was ready
 
     def run(self, grader: Program, request: dict[str, Any]) -> dict[str, Any]:
         """Send the request, answer the grader's questions, return its last frame; raises what `Program` raises."""
@@ -48,9 +49,11 @@ class Exchange:
     def _ask(self, header: dict[str, Any], blobs: list[bytes]) -> Frame:
         question = {**header, "op": header["do"]}
         if question["op"] == "load":
-            self._start()
+            self._start(question.pop("timed"))
         if self._player is None:
             return _failed("The submission's code has ended.")
+        if question["op"] == "cpu":
+            return {"op": "reply", "cpu_s": self._player.cpu_s() - self._cpu_before}, []
         end = min(time.monotonic() + self._call_s, self._deadline)
         try:
             self._player.send(question, blobs, end)
@@ -70,15 +73,17 @@ class Exchange:
         why = _line(answer.get("why")) if answer["op"] == "error" else ""
         return _failed(f"The submission's code failed: {why or 'what it sent is no answer'}.")
 
-    def _start(self) -> None:
+    def _start(self, timed: bool) -> None:
         """Start the player; before any code of the submission runs, a failure is the infrastructure's."""
         self.close()
-        self._player = self._open_player()
+        self._player = self._open_player(timed)
         try:
             self._player.receive(0, time.monotonic() + START_S)
         except (TimeoutError, EOFError, FrameError) as error:
             how = self.close() or f"no answer within {START_S:g} seconds"
             raise GradingError(f"The sandbox that plays the submission did not start ({how}).") from error
+        if timed:
+            self._cpu_before = self._player.cpu_s()
 
 
 def _failed(why: str) -> Frame:

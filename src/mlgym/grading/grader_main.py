@@ -46,27 +46,63 @@ class Host:
 
 
 class Player:
-    """The submission's code in a sandbox of its own, reached through the host; it may answer anything."""
+    """The submission's code in a sandbox of its own, reached through the host; it may answer anything.
 
-    def __init__(self, host: Host) -> None:
+    In one that is `trusted` nothing of the submission runs: there a failure is not the submission's.
+    """
+
+    def __init__(self, host: Host, trusted: bool = False) -> None:
         self._host = host
+        self._trusted = trusted
 
     def ask(
-        self, header: dict[str, Any], arrays: Sequence[Any] = (), expect: Sequence[tuple[str, tuple[int, ...]]] = ()
+        self,
+        header: dict[str, Any],
+        arrays: Sequence[Any] = (),
+        expect: Sequence[tuple[str, tuple[int, ...] | None]] = (),
     ) -> list[Array]:
-        """Send numpy arrays, get arrays of exactly the expected types and shapes; anything else is Invalid."""
+        """Send numpy arrays, get arrays of exactly the expected types and shapes; anything else is Invalid.
+
+        The shape None is one axis of any length.
+        """
         items = [Array(a.dtype.str, a.shape, a.tobytes()) for a in arrays]
-        self._host.write({**header, "op": "ask", "do": header["op"]}, [to_npy(item) for item in items])
-        answer, blobs = self._host.read()
-        if answer["op"] != "reply":
-            raise Invalid(answer["why"])
+        _, blobs = self._answer(header, [to_npy(item) for item in items])
         try:
             found = [from_npy(blob) for blob in blobs]
         except FrameError as error:
             raise Invalid(f"The submission answered with something else than arrays: {error}") from error
-        if [(a.descr, a.shape) for a in found] != list(expect):
+        wanted = [
+            (kind, a.shape if shape is None and len(a.shape) == 1 else shape)
+            for a, (kind, shape) in zip(found, expect, strict=False)
+        ]
+        if len(found) != len(expect) or [(a.descr, a.shape) for a in found] != wanted:
             raise Invalid(f"The submission answered with {_shapes(found)} where {_shapes(expect)} was expected.")
         return found
+
+    def _answer(self, header: dict[str, Any], blobs: Sequence[bytes] = ()) -> tuple[dict[str, Any], list[bytes]]:
+        self._host.write({**header, "op": "ask", "do": header["op"]}, blobs)
+        answer, found = self._host.read()
+        if answer["op"] == "reply":
+            return answer, found
+        if self._trusted:
+            raise RuntimeError(f"what it runs itself in a player failed ({answer['why']})")
+        raise Invalid(answer["why"])
+
+    def define(self, module: str, source: str) -> None:
+        """Run a text as a module of that name; its functions are called from then on."""
+        self.ask({"op": "define", "module": module, "source": source})
+
+    def numbers(self, function: str, item: Any) -> list[int]:
+        """Call a function once with the array as a list (of tuples); as many whole numbers as it returns."""
+        found = self.ask({"op": "numbers", "function": function}, [item], [("<i8", None)])[0]
+        return memoryview(found.data).cast("q").tolist()
+
+    def cpu_s(self) -> float:
+        """Processor seconds that a `timed` player has taken so far, measured by the host from outside.
+
+        All its processes and threads together, from before the first line of the submission's code on.
+        """
+        return float(self._answer({"op": "cpu"})[0]["cpu_s"])
 
     def each(self, function: str, item: Any, width: int = 0) -> Array:
         """Call a function of the submission for each item of the array: int64 answers, `width` each (0: a number)."""
@@ -92,15 +128,19 @@ class Submission:
             raise Invalid(f"The submission has no file {name}.")
         return path
 
-    def player(self, module: str, seed: int) -> Player:
-        """A fresh player that has imported `module`, with the randomness of `random` (and numpy) seeded."""
-        player = Player(self._host)
-        player.ask({"op": "load", "module": module, "seed": seed})
+    def player(self, module: str, seed: int, timed: bool = False) -> Player:
+        """A fresh player that has imported `module`, with the randomness of `random` (and numpy) seeded.
+
+        It takes the place of the one before. Without a module it runs nothing of the submission, only what the grader
+        defines.
+        """
+        player = Player(self._host, trusted=not module)
+        player.ask({"op": "load", "module": module, "seed": seed, "timed": timed})
         return player
 
 
 def _shapes(items: Sequence[Any]) -> str:
-    return " and ".join(f"{item[0]}{list(item[1])}" for item in items) or "nothing"
+    return " and ".join(f"{item[0]}{list(item[1] or '…')}" for item in items) or "nothing"
 
 
 def checked(scores: Any) -> dict[str, float]:

@@ -91,7 +91,7 @@ class Grader:
         seconds = self._task.limits.grade_s
         request = {"op": "grade", "name": frozen.name, "settings": self._task.settings, "split": split, "seed": seed}
         grader = self._grader or self._start()
-        exchange = Exchange(lambda: self._player(frozen), seconds, self._task.limits.call_s)
+        exchange = Exchange(lambda timed: self._player(frozen, timed), seconds, self._task.limits.call_s)
         self._grader = None  # until the exchange has come to its end
         try:
             answer = exchange.run(grader, request)
@@ -129,12 +129,12 @@ class Grader:
             raise GradingError(f"The grader of {self._task.name} did not start: {header.get('why')}.")
         return grader
 
-    def _player(self, frozen: Path) -> Program:
+    def _player(self, frozen: Path, timed: bool) -> Program:
         """A player with a workspace of its own: what it leaves there reaches no later one."""
         folder = Path(tempfile.mkdtemp(dir=self._folder(), prefix="player-"))
         folder.chmod(0o755)
         binds = (Bind(frozen, SUBMISSION), *self._prepared.shown)
-        spec = SandboxSpec(folder, self._prepared.env, binds, {"PYTHONHASHSEED": "0"}, self._limits)
+        spec = SandboxSpec(folder, self._prepared.env, binds, {"PYTHONHASHSEED": "0"}, self._limits, timed)
         return Program(self._backend, spec, "player_main.py", [SUBMISSION])
 
     def _stop(self) -> None:

@@ -1,8 +1,10 @@
 """The player: runs the submission's code for the grader, batch by batch. Standard library only: it is sent inside.
 
 It has no answers and no say in the verdict: whatever the submission does in here, it can change only its own moves.
-A request is `load` (import a module of the submission), `each` (call a function once for every item of the arrays) or
-`batch` (call it once with numpy arrays); the answer is `reply` with arrays or `error` with one sentence.
+A request is `load` (import a module of the submission, or none), `define` (run a text of the grader's as a module whose
+functions are called from then on), `each` (call a function once for every item of an array), `numbers` (call it once
+with an array as a list) or `batch` (call it once with numpy arrays); the answer is `reply` with arrays or `error` with
+one sentence.
 Argument: the folder of the submission, where its code runs.
 """
 
@@ -33,13 +35,25 @@ def take_descriptors() -> tuple[BinaryIO, BinaryIO]:
 
 
 def load(name: str, seed: int) -> ModuleType:
-    """Import a module from the folder of the submission, which comes first on the path, its randomness seeded."""
+    """Import a module from the folder of the submission, which comes first on the path, its randomness seeded.
+
+    Without a name nothing of the submission is imported, nor can be.
+    """
+    if not name:
+        return ModuleType("nothing")
     sys.path.insert(0, sys.argv[1])
     random.seed(seed)
     module = importlib.import_module(name)
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
+    return module
+
+
+def define(name: str, source: str) -> ModuleType:
+    """Run a text as the module of that name, which the submission's modules can import too."""
+    module = sys.modules[name] = ModuleType(name)
+    exec(compile(source, f"<{name}>", "exec"), module.__dict__)
     return module
 
 
@@ -72,12 +86,32 @@ def each(function: Callable[[list[Any]], Any], item: Array, width: int) -> Array
     return Array("<i8", (item.shape[0], width) if width else (item.shape[0],), moves.tobytes())
 
 
+def numbers(function: Callable[[list[Any]], Any], item: Array) -> Array:
+    """Call the function once with the array as a list; it must return whole numbers, as many as it likes."""
+    (values,) = lists(Array(item.descr, (1, *item.shape), item.data))
+    answer = function(values)
+    try:
+        found = array.array("q", answer)
+    except (TypeError, OverflowError):
+        raise ValueError(f"the function returned {repr(answer)[:80]} where whole numbers must be") from None
+    return Array("<i8", (len(found),), found.tobytes())
+
+
 def batch(function: Callable[..., Any], items: Sequence[Array]) -> list[Array]:
     """Call the function once with all arrays as numpy arrays; it returns one array or a tuple of them."""
     numpy = importlib.import_module("numpy")
     answer = function(*(numpy.frombuffer(a.data, a.descr).reshape(a.shape) for a in items))
     found = [numpy.ascontiguousarray(a) for a in (answer if isinstance(answer, tuple) else (answer,))]
     return [Array(a.dtype.str, a.shape, a.tobytes()) for a in found]
+
+
+def call(function: Callable[..., Any], header: dict[str, Any], items: Sequence[Array]) -> list[Array]:
+    """Call a function as the request says."""
+    if header["op"] == "each":
+        return [each(function, items[0], header["width"])]
+    if header["op"] == "numbers":
+        return [numbers(function, items[0])]
+    return batch(function, items)
 
 
 def one_sentence(error: BaseException) -> str:
@@ -108,10 +142,10 @@ def main() -> None:
             answer: list[Array] = []
             if header["op"] == "load":
                 module = load(header["module"], header["seed"])
-            elif header["op"] == "each":
-                answer = [each(getattr(module, header["function"]), items[0], header["width"])]
+            elif header["op"] == "define":
+                module = define(header["module"], header["source"])
             else:
-                answer = batch(getattr(module, header["function"]), items)
+                answer = call(getattr(module, header["function"]), header, items)
             reply = write_frame({"op": "reply"}, [to_npy(item) for item in answer])
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: the submission raised them
             reply = write_frame({"op": "error", "why": one_sentence(error)[:500]})

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlgym.errors import SandboxError
 from mlgym.grading import frames
+from mlgym.grading.cpu import tree_s
 from mlgym.sandbox import ENVIRONMENT, Sandbox, SandboxSpec, launch
 
 CHUNK = 1 << 20
@@ -86,6 +87,10 @@ class Program:
         while len(self._buffer) < size:
             self._fill()
         return self._take(size)
+
+    def cpu_s(self) -> float:
+        """Processor seconds that the program has taken, with everything that it started in its sandbox."""
+        return tree_s(self._process.pid)
 
     def close(self) -> str:
         """Stop the program and everything in its sandbox; says how it had ended, if it had."""

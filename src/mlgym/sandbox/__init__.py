@@ -67,6 +67,7 @@ class SandboxSpec:
 
     `python` is an environment folder (shown at /opt/env), `binds` are further read-only places, `variables` the whole
     environment beside PATH and HOME. Nothing else of the host is shown but the system's programs and the base Python.
+    `timed`: no process inside can make its children vanish unwaited for, so that their processor time can be added up.
     """
 
     folder: Path
@@ -74,6 +75,7 @@ class SandboxSpec:
     binds: tuple[Bind, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     limits: SandboxLimits = SandboxLimits()
+    timed: bool = False
 
 
 class Sandbox(Protocol):

@@ -87,7 +87,7 @@ class Bubblewrap:
             yield from ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
         else:
             yield from ("--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns")
-        yield from ("--seccomp", str(self.hand(seccomp.program())), "--clearenv")
+        yield from ("--seccomp", str(self.hand(seccomp.program(timed=self.spec.timed))), "--clearenv")
         for key, value in variables(self.spec, HOME, ENVIRONMENT).items():
             yield from ("--setenv", key, value)
         yield from self.mounts()

@@ -28,6 +28,7 @@ class Machine(NamedTuple):
     socket: int
     socketpair: int
     clone: int
+    sigaction: int
     ioctl: int
     prlimit: int
     setpriority: int
@@ -43,6 +44,7 @@ MACHINES = {
         socket=41,
         socketpair=53,
         clone=56,
+        sigaction=13,
         ioctl=16,
         prlimit=302,
         setpriority=141,
@@ -58,6 +60,7 @@ MACHINES = {
         socket=198,
         socketpair=199,
         clone=220,
+        sigaction=134,
         ioctl=29,
         prlimit=261,
         setpriority=140,
@@ -68,11 +71,14 @@ MACHINES = {
         ),
     ),
 }
-CLONE3 = 435
+CLONE3, SIGCHLD = 435, 17
 
 
-def program(machine: str = "") -> bytes:
-    """The filter for `machine` (this one by default) as bwrap's --seccomp reads it; empty where none is known."""
+def program(machine: str = "", timed: bool = False) -> bytes:
+    """The filter for `machine` (this one by default) as bwrap's --seccomp reads it; empty where none is known.
+
+    `timed` refuses to change what SIGCHLD does: the children of who ignores it leave no account of their time.
+    """
     known = MACHINES.get(machine or platform.machine())
     if known is None:
         return b""
@@ -85,6 +91,8 @@ def program(machine: str = "") -> bytes:
     blocks.append((known.clone, [(LOAD, 0, 0, FIRST), (ANY, 0, 1, NAMESPACES), refuse, allow]))
     terminal = [(LOAD, 0, 0, FIRST + 8), (EQUAL, 1, 0, TIOCSTI), (EQUAL, 0, 1, TIOCLINUX), refuse, allow]
     blocks.append((known.ioctl, terminal))
+    if timed:
+        blocks.append((known.sigaction, [(LOAD, 0, 0, FIRST), (EQUAL, 0, 1, SIGCHLD), refuse, allow]))
     own = [(LOAD, 0, 0, FIRST), (EQUAL, 0, 2, 0), (LOAD, 0, 0, FIRST + 4), (EQUAL, 1, 0, 0), refuse, allow]
     blocks.append((known.prlimit, own))
     blocks += [(number, [(LOAD, 0, 0, FIRST), (EQUAL, 0, 1, 1), refuse, allow]) for number in known.scheduling]
