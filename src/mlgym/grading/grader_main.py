@@ -65,7 +65,8 @@ class Player:
         except FrameError as error:
             raise Invalid(f"The submission answered with something else than arrays: {error}") from error
         if [(a.descr, a.shape) for a in found] != list(expect):
-            raise Invalid(f"The submission answered with {_shapes(found)} where {_shapes(expect)} was expected.")
+            what = "something else" if header.get("quiet") else _shapes(found)
+            raise Invalid(f"The submission answered with {what} where {_shapes(expect)} was expected.")
         return found
 
     def each(self, function: str, item: Any, width: int = 0) -> Array:
@@ -73,9 +74,18 @@ class Player:
         shape = (len(item), width) if width else (len(item),)
         return self.ask({"op": "each", "function": function, "width": width}, [item], [("<i8", shape)])[0]
 
-    def batch(self, function: str, arrays: Sequence[Any], expect: Sequence[tuple[str, tuple[int, ...]]]) -> list[Array]:
-        """Call a function of the submission once with all the arrays."""
-        return self.ask({"op": "batch", "function": function}, arrays, expect)
+    def batch(
+        self,
+        function: str,
+        arrays: Sequence[Any],
+        expect: Sequence[tuple[str, tuple[int, ...]]],
+        quiet: bool = False,
+    ) -> list[Array]:
+        """Call a function of the submission once with all the arrays; `quiet` where these are hidden from the agent.
+
+        What the submission says of its failure is then not handed on: it could say what it saw.
+        """
+        return self.ask({"op": "batch", "function": function, "quiet": quiet}, arrays, expect)
 
 
 class Submission:
