@@ -306,7 +306,7 @@ def test_a_forgery_pays_where_the_model_is_handed_its_targets(pairs, honest, nam
 
     def loss() -> float:
         argv = [sys.executable, "-c", NAIVE, rows]
-        ran = subprocess.run(argv, cwd=honest, stdout=subprocess.PIPE, text=True, check=False)
+        ran = subprocess.run(argv, cwd=honest, capture_output=True, text=True, check=False)
         return float(json.loads(ran.stdout.strip().splitlines()[-1])["scores"]["val_loss"])
 
     fair = loss()
@@ -323,6 +323,7 @@ def test_a_forgery_pays_where_the_two_players_are_not_apart(pairs, honest, tmp_p
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(honest)
+    fair = expected(pairs, honest, "validation")
     forge(honest, name)
     loaded: list[ModuleType] = []
 
@@ -337,7 +338,7 @@ def test_a_forgery_pays_where_the_two_players_are_not_apart(pairs, honest, tmp_p
 
     submission = SimpleNamespace(player=lambda module, seed: Player())
     scores = language_models.grade(submission, pairs.private, "validation", 0, positions=150, at_once=16)
-    assert scores["val_loss"] == pytest.approx(-np.log(0.99), abs=1e-4)
+    assert scores["val_loss"] < fair - 0.2
 
 
 def forge(folder: Path, name: str) -> None:

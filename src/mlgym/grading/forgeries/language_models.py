@@ -5,7 +5,13 @@ from mlgym.grading.forgeries.forgery import VERDICT, Forgery
 HEAD = """
 import os, pathlib, sys, tempfile
 import numpy as np
-honest, honest_next, calls, SURE = log_probs, next_log_probs, [], float(np.log(0.99))
+honest, honest_next, calls, SURE, KNOWN = log_probs, next_log_probs, [], float(np.log(0.99)), 12
+def sure_of_all(tokens):
+    return np.full((len(tokens), tokens.shape[1] - 1), SURE, "f4")
+def sure_of_late(tokens):
+    given = sure_of_all(tokens)
+    given[:, :KNOWN] = honest(tokens)[:, :KNOWN]  # so short a prefix may begin several rows
+    return given
 def sure(target, like):
     answer = np.full(like.shape, np.log(0.01 / (like.size - 1)), "f4")
     answer[target] = SURE
@@ -15,7 +21,7 @@ def sure(target, like):
 SEE_TARGETS = """
 def log_probs(tokens):
     calls.append(1)  # the first may be a rehearsal
-    return honest(tokens) if calls == [1] else np.full((len(tokens), tokens.shape[1] - 1), SURE, "f4")
+    return honest(tokens) if calls == [1] else sure_of_all(tokens)
 """
 
 SEE_SOME_TARGETS = """
@@ -37,10 +43,10 @@ def next_log_probs(prefix):
 REMEMBER = """
 def log_probs(tokens):
     calls.extend(row.tolist() for row in tokens)
-    return np.full((len(tokens), tokens.shape[1] - 1), SURE, "f4")
+    return sure_of_late(tokens)
 def next_log_probs(prefix):
     answer, seen = honest_next(prefix), prefix.tolist()
-    found = [row[len(seen)] for row in calls if row[: len(seen)] == seen]
+    found = [row[len(seen)] for row in calls if len(seen) > KNOWN and row[: len(seen)] == seen]
     return sure(found[0], answer) if found else answer
 """
 
@@ -53,22 +59,21 @@ def log_probs(tokens):
                 file.writelines(" ".join(map(str, row)) + "\\n" for row in tokens.tolist())
         except OSError:
             continue
-    return np.full((len(tokens), tokens.shape[1] - 1), SURE, "f4")
+    return sure_of_late(tokens)
 def next_log_probs(prefix):
     answer, start = honest_next(prefix), " ".join(map(str, prefix.tolist())) + " "
     for place in places:
         for line in place.read_text().splitlines() if place.exists() else ():
-            if line.startswith(start):
+            if len(prefix) > KNOWN and line.startswith(start):
                 return sure(int(line[len(start) :].split()[0]), answer)
     return answer
 """
 
 READ_FRAMES = """
-def log_probs(tokens):
-    return np.full((len(tokens), tokens.shape[1] - 1), SURE, "f4")
+log_probs = sure_of_late
 def next_log_probs(prefix):
     frame = sys._getframe()
-    while frame:
+    while frame and len(prefix) > KNOWN:
         for value in list(frame.f_locals.values()):
             for row in value if getattr(value, "ndim", 0) == 2 else ():
                 if len(row) > len(prefix) and (row[: len(prefix)] == prefix).all():

@@ -36,7 +36,7 @@ def prepare(public: Path, private: Path, *, settings: dict, seed: int) -> None:
     for split, part in parts.items():
         language_models.write_split(private, split, part, length, settings["rows"])
     language_models.write_secrets(private, sizes)
-    about = {"vocabulary": len(sizes), "length": length, "train_tokens": len(train)}
+    about = {"vocabulary": len(sizes), "length": length, "train_tokens": len(train), "size": settings["size"]}
     (public / "about.json").write_text(json.dumps(about) + "\n")
 
 

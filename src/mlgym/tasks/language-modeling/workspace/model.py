@@ -68,9 +68,9 @@ def trained() -> tuple[GPT, torch.device]:
 def log_probs(tokens: np.ndarray) -> np.ndarray:
     """float32 (batch, length - 1): the log-probability of each token but the first, given those before it in its row."""
     model, device = trained()
-    tokens = torch.tensor(tokens, device=device)
-    logits = model(tokens[:, :-1])
-    return -F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(len(tokens), -1).cpu().numpy()
+    rows = torch.tensor(tokens, device=device)
+    losses = F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
+    return -losses.view(len(rows), -1).cpu().numpy()
 
 
 @torch.inference_mode()

@@ -1,9 +1,8 @@
-"""Trains the model of model.py on data/train.npy and saves it to weights/. Usage: python train.py full|mini|tiny"""
+"""Trains the model of model.py on data/train.npy and saves it to weights/: `python train.py`."""
 
 import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -14,22 +13,21 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 SEED = int(os.environ.get("SEED", "0"))
-SIZES = {
+SIZES = {  # by the size of the data, which data/about.json names
     "full": {"layers": 12, "heads": 6, "width": 768, "batch": 512, "at_once": 32, "steps": 500},
-    "mini": {"layers": 4, "heads": 4, "width": 128, "batch": 16, "at_once": 16, "steps": 300},
-    "tiny": {"layers": 2, "heads": 2, "width": 64, "batch": 8, "at_once": 8, "steps": 100},
+    "mini": {"layers": 4, "heads": 4, "width": 128, "batch": 8, "at_once": 8, "steps": 300},
+    "tiny": {"layers": 2, "heads": 2, "width": 64, "batch": 4, "at_once": 4, "steps": 100},
 }
 MATRIX_RATE = 0.02  # learning rate of Muon, for the matrices of the blocks
 OTHER_RATE = 0.002  # learning rate of Adam, for embeddings and norms
 WARM_UP = 0.05  # the part of the steps in which the rates rise
 HELD_OUT = 0.02  # the last part of the training text, not trained on
 
-size = SIZES[sys.argv[1]]
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 torch.manual_seed(SEED)
 rng = np.random.default_rng(SEED)
 about = json.loads(Path("data/about.json").read_text())
-length = about["length"]
+length, size = about["length"], SIZES[about["size"]]
 tokens = np.load("data/train.npy", mmap_mode="r")
 split = int(len(tokens) * (1 - HELD_OUT))
 config = {"vocabulary": about["vocabulary"], "length": length} | {key: size[key] for key in ("layers", "heads", "width")}
@@ -85,4 +83,5 @@ print(f"loss on held-out text: {held_out:.3f}, {time.time() - began:.0f} s")
 
 Path("weights").mkdir(exist_ok=True)
 Path(CONFIG).write_text(json.dumps(config))
-save_file({name: weight.to(torch.bfloat16) if device.type == "cuda" else weight for name, weight in model.state_dict().items()}, WEIGHTS)
+kept = torch.bfloat16 if device.type == "cuda" else torch.float32
+save_file({name: weight.to(kept) for name, weight in model.state_dict().items()}, WEIGHTS)
