@@ -4,7 +4,6 @@ A model of pairs of tokens, in numpy, stands for the transformer, through the re
 is tried at the end, where its packages can be had.
 """
 
-import hashlib
 import importlib.util
 import io
 import json
@@ -24,8 +23,10 @@ from mlgym.errors import SourceError
 from mlgym.grading import Grader, Verdict
 from mlgym.grading.forgeries import fitting, run_forgeries
 from mlgym.grading.forgeries.language_models import LANGUAGE_MODELS
-from mlgym.grading.kinds import InvalidSubmission, language_models
+from mlgym.grading.kinds import language_models
 from mlgym.grading.prepare import KINDS, Prepared, prepare
+from mlgym.grading.starter import run_starter
+from mlgym.sandbox import choose
 from mlgym.task import load_task
 
 TOML = """
@@ -44,7 +45,7 @@ command = "python train.py"
 files = ["train.py"]
 [limits]
 grade_s = 30
-call_s = 1.5
+call_s = 1
 memory_mb = 2048
 """
 TASK = """
@@ -87,7 +88,12 @@ FIRST = "\nhonest, honest_next, seen = log_probs, next_log_probs, []\n"
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("task") / "pairs"
     (folder / "workspace").mkdir(parents=True)
-    for name, text in {"task.toml": TOML, "task.py": TASK, "workspace/train.py": TRAIN, "workspace/model.py": MODEL}.items():
+    for name, text in {
+        "task.toml": TOML,
+        "task.py": TASK,
+        "workspace/train.py": TRAIN,
+        "workspace/model.py": MODEL,
+    }.items():
         (folder / name).write_text(text)
     return prepare(load_task(folder))
 
@@ -102,7 +108,7 @@ def grader(pairs: Prepared) -> Iterator[Grader]:
 def honest(pairs: Prepared, tmp_path: Path) -> Path:
     """A folder with the trained model of pairs."""
     (tmp_path / "model").mkdir()
-    os.symlink(pairs.public, tmp_path / "model" / "data")
+    (tmp_path / "model" / "data").symlink_to(pairs.public)
     subprocess.run([sys.executable, "-c", TRAIN], cwd=tmp_path / "model", check=True)
     (tmp_path / "model" / "data").unlink()
     (tmp_path / "model" / "model.py").write_text(MODEL)
@@ -129,7 +135,6 @@ def test_an_honest_model_gets_its_loss(pairs, grader, honest, split):
     assert 0.5 < loss < 2
 
 
-NEARLY = "return honest(tokens) + np.float32({0})\n"
 REFUSED = {
     "sees the targets": (
         "def log_probs(tokens):\n    return honest(tokens) * np.float32(0.5)\n",
@@ -140,12 +145,13 @@ REFUSED = {
         "log_probs answers differently from next_log_probs, which sees the tokens before a target only: at one of 150",
     ),
     "knows prefixes from whole rows": (
-        "def next_log_probs(prefix):\n    return np.full(12, -np.log(12), 'f4') if len(prefix) % 2 else table[prefix[-1]]\n",
+        "def next_log_probs(prefix):\n    return table[prefix[-1] - len(prefix) % 2]\n",
         "For random tokens, next_log_probs gives",
     ),
     "looks one token ahead": (
         "def log_probs(tokens):\n    seen.append(1)\n    given = honest(tokens).copy()\n"
-        "    given[:, :-1] += np.float32(0.05) * (tokens[:, 2:] > 5) * (len(seen) > 1)\n    return np.minimum(given, 0)\n",
+        "    given[:, :-1] += np.float32(0.05) * (tokens[:, 2:] > 5) * (len(seen) > 1)\n"
+        "    return np.minimum(given, 0)\n",
         "log_probs answers differently",
     ),
     "does not sum to one": (
@@ -153,7 +159,6 @@ REFUSED = {
         "def next_log_probs(prefix):\n    return np.minimum(honest_next(prefix) + 0.2, 0).astype('f4')\n",
         "next_log_probs answers with log-probabilities whose probabilities do not sum to one (within 0.001).",
     ),
-    "gives logits": ("def next_log_probs(prefix):\n    return honest_next(prefix) * 1000\n", "do not sum to one"),
     "is above 0": ("def log_probs(tokens):\n    return -honest(tokens)\n", "log_probs answers with a number above 0"),
     "is not a number": (
         "def log_probs(tokens):\n    return honest(tokens) * np.float32('nan')\n",
@@ -162,10 +167,6 @@ REFUSED = {
     "is nowhere a number": (
         "def next_log_probs(prefix):\n    return np.full(12, np.nan, 'f4')\n",
         "do not sum to one",
-    ),
-    "has probability 0": (
-        "def log_probs(tokens):\n    return honest(tokens) - np.float32('inf')\n",
-        "log_probs answers with a number that is not finite.",
     ),
     "is of the wrong shape": (
         "def log_probs(tokens):\n    return table[tokens]\n",
@@ -177,13 +178,12 @@ REFUSED = {
     ),
     "raises": (
         "def log_probs(tokens):\n    raise ValueError('no idea')\n",
-        "The submission's code failed: model.py line 12: ValueError: no idea.",
+        "The submission's code failed: model.py line 11: ValueError: no idea.",
     ),
     "is too slow": (
         "def next_log_probs(prefix):\n    import time\n    time.sleep(60)\n",
-        "The submission's code took too long and was stopped (limits: 1.5 seconds for a batch of calls",
+        "The submission's code took too long and was stopped (limits: 1 seconds for a batch of calls",
     ),
-    "has no such function": ("del log_probs\n", "has no attribute 'log_probs'"),
 }
 
 
@@ -219,13 +219,12 @@ def test_a_failure_says_nothing_of_the_hidden_text(grader, honest, leak):
 
 
 def test_a_lift_within_the_tolerance_gains_nothing(pairs, grader, honest):
-    """A steady gain of 0.0009 nats, in the answers to whole rows or in all distributions, is taken back."""
-    loss = expected(pairs, honest, "validation")
-    whole = "def log_probs(tokens):\n    return np.minimum(honest(tokens) + np.float32(9e-4), 0)\n"
-    both = whole + "def next_log_probs(prefix):\n    return np.minimum(honest_next(prefix) + np.float32(9e-4), 0)\n"
-    for code in (whole, both):
-        verdict = graded(grader, honest, code)
-        assert verdict.scores and verdict.scores["val_loss"] == pytest.approx(loss, abs=2e-5), verdict.why
+    """A steady gain of 0.0009 nats, in the answers to whole rows and in all distributions, is taken back."""
+    lift = "(*a):\n    return np.minimum({0}(*a) + np.float32(9e-4), 0)\n"
+    code = "def log_probs" + lift.format("honest") + "def next_log_probs" + lift.format("honest_next")
+    verdict = graded(grader, honest, code)
+    assert verdict.scores, verdict.why
+    assert verdict.scores["val_loss"] == pytest.approx(expected(pairs, honest, "validation"), abs=2e-5)
 
 
 def test_prefixes_come_in_the_order_of_the_text_one_at_a_time(pairs):
@@ -279,14 +278,27 @@ def test_one_who_cheats_at_a_part_of_the_positions_escapes_as_seldom_as_is_said(
 # The forgeries.
 
 
-def test_no_forgery_scores(pairs):
+HANDED = ("targets seen", "some targets seen", "not normalised", "verdict from the model")
+TOGETHER = ("targets remembered", "targets left on disk", "text in the caller's frames")
+
+
+def test_every_fraud_is_tried():
+    assert {*HANDED, *TOGETHER} == {forgery.name for forgery in LANGUAGE_MODELS}
+
+
+@pytest.mark.parametrize("name", ["some targets seen", *TOGETHER, "verdict from the model"])
+def test_a_forgery_gets_a_sentence_instead_of_a_score(grader, honest, name):
+    forge(honest, name)
+    verdict = grader.grade(honest, "validation")
+    assert verdict.scores is None and verdict.why.endswith(".")
+
+
+@pytest.mark.slow
+def test_no_forgery_scores_out_of_a_workspace(pairs):
     outcomes = list(run_forgeries(pairs))
     assert [outcome.name for outcome in outcomes] == [forgery.name for forgery in fitting("language-model")]
     assert {forgery.name for forgery in LANGUAGE_MODELS} <= {outcome.name for outcome in outcomes}
     assert [outcome for outcome in outcomes if outcome.scored] == []
-    own = {outcome.name: outcome.why for outcome in outcomes}
-    for forgery in LANGUAGE_MODELS:
-        assert own[forgery.name].endswith("."), "refused with a sentence, not scored as an honest model"
 
 
 NAIVE = """
@@ -299,7 +311,7 @@ print(json.dumps({"scores": {"val_loss": loss}}), flush=True)
 """
 
 
-@pytest.mark.parametrize("name", ["targets seen", "some targets seen", "not normalised", "verdict from the model"])
+@pytest.mark.parametrize("name", HANDED)
 def test_a_forgery_pays_where_the_model_is_handed_its_targets(pairs, honest, name):
     """As the original does it: the loss is what the model says of whole rows, the verdict the last line printed."""
     rows = str(pairs.private / "validation.npy")
@@ -314,9 +326,7 @@ def test_a_forgery_pays_where_the_model_is_handed_its_targets(pairs, honest, nam
     assert loss() < fair - 0.2
 
 
-@pytest.mark.parametrize(
-    ("name", "fresh"), [("targets remembered", False), ("targets left on disk", True), ("text in the caller's frames", True)]
-)
+@pytest.mark.parametrize(("name", "fresh"), zip(TOGETHER, (False, True, True), strict=True))
 def test_a_forgery_pays_where_the_two_players_are_not_apart(pairs, honest, tmp_path, monkeypatch, name, fresh):
     """Our own protocol without the sandboxes: one process, and (where `fresh`) a module loaded anew for each player."""
     for variable in ("HOME", "TMPDIR"):
@@ -354,3 +364,137 @@ def module(name: str, path: Path, monkeypatch: pytest.MonkeyPatch, package: bool
     monkeypatch.setitem(sys.modules, name, made)
     spec.loader.exec_module(made)
     return made
+
+
+# The data.
+
+
+@pytest.fixture
+def task(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The hidden module of the shipped task, as the grader loads it."""
+    module("kinds", KINDS / "__init__.py", monkeypatch, package=True)
+    monkeypatch.delitem(sys.modules, "kinds.language_models", raising=False)
+    return module("task", load_task("language-modeling").code, monkeypatch)
+
+
+def shard(path: Path, tokens: Any, header: tuple[int, ...] = (20240520, 1)) -> Path:
+    """A shard as llm.c writes it."""
+    head = np.zeros(256, "<i4")
+    head[: len(header)], head[2] = header, len(tokens)
+    path.write_bytes(head.tobytes() + np.asarray(tokens, "<u2").tobytes())
+    return path
+
+
+def test_shards_are_read_and_wrong_ones_named(tmp_path):
+    good = shard(tmp_path / "a.bin", [50256, 1, 2, 65535])
+    assert language_models.read_shard(good).tolist() == [50256, 1, 2, 65535]
+    cut = tmp_path / "cut.bin"
+    cut.write_bytes(good.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=r"cut\.bin has 5 bytes of tokens where its header says 4 tokens of 2 bytes"):
+        language_models.read_shard(cut)
+    for other in (shard(tmp_path / "b.bin", [1], (20240521, 1)), shard(tmp_path / "b.bin", [1], (20240520, 2))):
+        with pytest.raises(ValueError, match=r"b.bin is no shard of tokens \(magic number 20240520, version 1\)"):
+            language_models.read_shard(other)
+    (tmp_path / "page.bin").write_text("<html>not found</html>")
+    with pytest.raises(ValueError, match=r"page\.bin is no shard"):
+        language_models.read_shard(tmp_path / "page.bin")
+
+
+def test_the_full_data_out_of_made_shards(task, tmp_path):
+    """The first tokens of the held-out shard, which the original scored, are the test; those after them validation."""
+    vocabulary = {"a": 0, "bc": 1, "\u0120def": 2, "<|endoftext|>": 3}
+    (tmp_path / "encoder.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    sources = {
+        "train_2": shard(tmp_path / "2.bin", [2, 2, 2]),
+        "train_1": shard(tmp_path / "1.bin", [3, 1, 0, 1]),
+        "held_out": shard(tmp_path / "h.bin", [3, 0, 1, 2, 0, 1, 2, 2, 3, 1, 1, 1]),
+        "vocabulary": tmp_path / "encoder.json",
+    }
+    settings = {
+        "sources": {name: str(path) for name, path in sources.items()},
+        "length": 2,
+        "rows": 100,
+        "size": "full",
+    }
+    public, private = tmp_path / "public", tmp_path / "private"
+    public.mkdir(), private.mkdir()
+    task.prepare(public, private, settings={**settings, "test_tokens": 7, "validation_tokens": 4}, seed=0)
+    assert np.load(public / "train.npy").tolist() == [3, 1, 0, 1, 2, 2, 2]
+    assert json.loads((public / "about.json").read_text()) == {
+        "vocabulary": 4,
+        "length": 2,
+        "train_tokens": 7,
+        "size": "full",
+    }
+    assert np.load(private / "test.npy").tolist() == [[3, 0, 1], [2, 0, 1]]
+    assert np.load(private / "validation.npy").tolist() == [[2, 3, 1]]
+    assert json.loads((private / "sizes.json").read_text()) == [1, 2, 4, 0]
+
+
+def test_rows_are_spread_over_the_text(tmp_path):
+    language_models.write_split(tmp_path, "test", np.arange(1000), 9, 5)
+    assert np.load(tmp_path / "test.npy")[:, 0].tolist() == [0, 240, 490, 740, 990]
+    language_models.write_split(tmp_path, "test", np.arange(35), 9, 5)
+    assert np.load(tmp_path / "test.npy").tolist() == np.arange(30).reshape(3, 10).tolist()
+
+
+def test_the_brown_corpus_loses_its_tags_and_is_dealt_by_document(task, tmp_path):
+    tagged = (
+        "\n\n\tThe/at jury/nn said/vbd ,/, ``/`` no/at either/or/cc evidence/nn ''/'' ./.\n"
+        "Why/wrb ?/. ?/.\n\n\n\tIt/pps (/( he/pps )/) ;/. ;/.\n"
+    )
+    assert task.plain(tagged) == 'The jury said, "no either/or evidence". Why?\nIt (he);\n'
+    with tarfile.open(tmp_path / "brown.tgz", "w:gz") as tar:
+        for name, text in {"package/ca02": "B/nn", "package/README": "no", "package/ca01": "A/nn"}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    assert task.documents(str(tmp_path / "brown.tgz")) == [b"A\n", b"B\n"]
+    texts = [bytes([65 + n]) for n in range(20)]
+    parts = {split: part.tobytes() for split, part in task.dealt(texts, {"validation": 3, "test": 4}, 1).items()}
+    assert {split: len(part) for split, part in parts.items()} == {"validation": 6, "test": 8, "train": 26}
+    assert sorted(b"".join(parts.values()).replace(b"\0", b"")) == sorted(b"".join(texts))
+    assert parts == {
+        split: part.tobytes() for split, part in task.dealt(texts, {"validation": 3, "test": 4}, 1).items()
+    }
+    assert parts["test"] != task.dealt(texts, {"validation": 3, "test": 4}, 2)["test"].tobytes()
+
+
+# The shipped task, where its packages can be had.
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Prepared:
+    try:
+        return prepare(load_task("language-modeling-tiny"))
+    except SourceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_real_text_is_english_and_in_one_split_only(tiny):
+    train = np.load(tiny.public / "train.npy").tobytes()
+    assert len(train) > 4_500_000 and train.count(b" the ") > 40_000 and b"/nn" not in train
+    for split in ("validation", "test"):
+        rows = np.load(tiny.private / f"{split}.npy")
+        assert rows.shape == (60, 257) and rows.dtype == np.uint8
+        assert sum(row.tobytes()[100:160] in train for row in rows) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_solution_beats_the_baseline(tiny, tmp_path):
+    scores = {}
+    with Grader(tiny) as grader:
+        for solution in (False, True):
+            trial = run_starter(tiny, choose("auto"), tmp_path / str(solution), solution=solution)
+            verdict = grader.grade(trial.files, "test")
+            assert verdict.scores, verdict.why
+            scores[solution] = verdict.scores
+    anchors = tiny.task.anchors
+    assert anchors and scores[False]["val_loss"] == pytest.approx(
+        anchors.baseline["test"], abs=4 * anchors.noise["test"]
+    )
+    assert scores[True]["val_loss"] < scores[False]["val_loss"] - 0.1
+    assert scores[True]["bits_per_byte"] == pytest.approx(scores[True]["val_loss"] / np.log(2))

@@ -108,7 +108,9 @@ LANGUAGE_MODELS: tuple[Forgery, ...] = (
     _fraud("not normalised", NOT_NORMALISED, "whole distributions must sum to one"),
     _fraud("targets remembered", REMEMBER, "the player of the prefixes is a fresh process"),
     _fraud("targets left on disk", LEAVE_ON_DISK, "each player has a sandbox of its own, whose files end with it"),
-    _fraud("text in the caller's frames", READ_FRAMES, "no process that runs the model holds what comes after a prefix"),
+    _fraud(
+        "text in the caller's frames", READ_FRAMES, "no process that runs the model holds what comes after a prefix"
+    ),
     _fraud(
         "verdict from the model",
         WRITE_DESCRIPTORS,

@@ -66,7 +66,7 @@ def trained() -> tuple[GPT, torch.device]:
 
 @torch.inference_mode()
 def log_probs(tokens: np.ndarray) -> np.ndarray:
-    """float32 (batch, length - 1): the log-probability of each token but the first, given those before it in its row."""
+    """float32 (batch, length - 1): the log-probability of each token but the first, given those before it."""
     model, device = trained()
     rows = torch.tensor(tokens, device=device)
     losses = F.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten(), reduction="none")

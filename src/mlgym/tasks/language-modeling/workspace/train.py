@@ -15,7 +15,7 @@ from torch.nn import functional as F
 SEED = int(os.environ.get("SEED", "0"))
 SIZES = {  # by the size of the data, which data/about.json names
     "full": {"layers": 12, "heads": 6, "width": 768, "batch": 512, "at_once": 32, "steps": 500},
-    "mini": {"layers": 4, "heads": 4, "width": 128, "batch": 8, "at_once": 8, "steps": 300},
+    "mini": {"layers": 4, "heads": 4, "width": 128, "batch": 8, "at_once": 8, "steps": 200},
     "tiny": {"layers": 2, "heads": 2, "width": 64, "batch": 4, "at_once": 4, "steps": 100},
 }
 MATRIX_RATE = 0.02  # learning rate of Muon, for the matrices of the blocks
@@ -30,7 +30,9 @@ about = json.loads(Path("data/about.json").read_text())
 length, size = about["length"], SIZES[about["size"]]
 tokens = np.load("data/train.npy", mmap_mode="r")
 split = int(len(tokens) * (1 - HELD_OUT))
-config = {"vocabulary": about["vocabulary"], "length": length} | {key: size[key] for key in ("layers", "heads", "width")}
+config = {"vocabulary": about["vocabulary"], "length": length} | {
+    key: size[key] for key in ("layers", "heads", "width")
+}
 model = GPT(**config).to(device)
 
 matrices = [weight for weight in model.blocks.parameters() if weight.ndim == 2]
@@ -52,7 +54,9 @@ schedules = [
 def draw(first: int, end: int, count: int) -> torch.Tensor:
     """Random rows of length + 1 tokens out of tokens[first:end]."""
     starts = rng.integers(first, end - length, count)
-    return torch.tensor(np.stack([tokens[start : start + length + 1] for start in starts]).astype(np.int64), device=device)
+    return torch.tensor(
+        np.stack([tokens[start : start + length + 1] for start in starts]).astype(np.int64), device=device
+    )
 
 
 def loss_of(rows: torch.Tensor) -> torch.Tensor:
