@@ -7,7 +7,6 @@ is tried at the end, where its packages can be had.
 import importlib.util
 import io
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -65,7 +64,6 @@ def grade(submission, private, *, settings, split, seed):
     return language_models.grade(submission, private, split, seed, positions=150, at_once=16)
 """
 TRAIN = """
-import os
 import numpy as np
 tokens = np.load("data/train.npy")
 counts = np.full((12, 12), 0.5)
@@ -326,7 +324,7 @@ def test_a_forgery_pays_where_the_model_is_handed_its_targets(pairs, honest, nam
     assert loss() < fair - 0.2
 
 
-@pytest.mark.parametrize(("name", "fresh"), zip(TOGETHER, (False, True, True), strict=True))
+@pytest.mark.parametrize(("name", "fresh"), [*zip(TOGETHER, (False, True, True), strict=True)])
 def test_a_forgery_pays_where_the_two_players_are_not_apart(pairs, honest, tmp_path, monkeypatch, name, fresh):
     """Our own protocol without the sandboxes: one process, and (where `fresh`) a module loaded anew for each player."""
     for variable in ("HOME", "TMPDIR"):

@@ -94,7 +94,7 @@ def challenge(salt: str, split: str, seed: int, given: Floats, positions: int) -
 
 
 def _rehearse(player: Any, vocabulary: int, length: int) -> None:
-    """Let both functions answer for random tokens: here an honest mistake is told in full, for nothing is hidden yet."""
+    """Let both functions answer for random tokens: nothing is hidden yet, so an honest mistake is told in full."""
     tokens = np.random.default_rng(0).integers(0, vocabulary, (2, length))
     given = _whole(player, tokens)
     for end in sorted({1, length // 2, length - 1}):

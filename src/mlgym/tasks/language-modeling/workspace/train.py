@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 SEED = int(os.environ.get("SEED", "0"))
 SIZES = {  # by the size of the data, which data/about.json names
-    "full": {"layers": 12, "heads": 6, "width": 768, "batch": 512, "at_once": 32, "steps": 500},
+    "full": {"layers": 12, "heads": 6, "width": 768, "batch": 512, "at_once": 16, "steps": 500},
     "mini": {"layers": 4, "heads": 4, "width": 128, "batch": 8, "at_once": 8, "steps": 200},
     "tiny": {"layers": 2, "heads": 2, "width": 64, "batch": 4, "at_once": 4, "steps": 100},
 }
