@@ -64,6 +64,7 @@ def grade(submission, private, *, settings, split, seed):
     return language_models.grade(submission, private, split, seed, positions=150, at_once=16)
 """
 TRAIN = """
+import os
 import numpy as np
 tokens = np.load("data/train.npy")
 counts = np.full((12, 12), 0.5)
