@@ -7,6 +7,7 @@ is tried at the end, where its packages can be had.
 import importlib.util
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -103,15 +104,21 @@ def grader(pairs: Prepared) -> Iterator[Grader]:
         yield grader
 
 
-@pytest.fixture
-def honest(pairs: Prepared, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(pairs: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the trained model of pairs."""
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "data").symlink_to(pairs.public)
-    subprocess.run([sys.executable, "-c", TRAIN], cwd=tmp_path / "model", check=True)
-    (tmp_path / "model" / "data").unlink()
-    (tmp_path / "model" / "model.py").write_text(MODEL)
-    return tmp_path / "model"
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "data").symlink_to(pairs.public)
+    subprocess.run([sys.executable, "-c", TRAIN], cwd=folder, check=True)
+    (folder / "data").unlink()
+    (folder / "model.py").write_text(MODEL)
+    return folder
+
+
+@pytest.fixture
+def honest(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "model"))
 
 
 def graded(grader: Grader, folder: Path, code: str = "", split: Any = "validation") -> Verdict:
