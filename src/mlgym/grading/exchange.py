@@ -71,6 +71,8 @@ class Exchange:
         if answer["op"] == "reply":
             return {"op": "reply"}, items
         why = _line(answer.get("why")) if answer["op"] == "error" else ""
+        if why and header.get("quiet"):
+            why = "its words are not shown, for it had seen hidden data"
         return _failed(f"The submission's code failed: {why or 'what it sent is no answer'}.")
 
     def _start(self, timed: bool) -> None:

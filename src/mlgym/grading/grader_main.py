@@ -76,7 +76,8 @@ class Player:
             for a, (kind, shape) in zip(found, expect, strict=False)
         ]
         if len(found) != len(expect) or [(a.descr, a.shape) for a in found] != wanted:
-            raise Invalid(f"The submission answered with {_shapes(found)} where {_shapes(expect)} was expected.")
+            what = "something else" if header.get("quiet") else _shapes(found)
+            raise Invalid(f"The submission answered with {what} where {_shapes(expect)} was expected.")
         return found
 
     def _answer(self, header: dict[str, Any], blobs: Sequence[bytes] = ()) -> tuple[dict[str, Any], list[bytes]]:
@@ -109,9 +110,18 @@ class Player:
         shape = (len(item), width) if width else (len(item),)
         return self.ask({"op": "each", "function": function, "width": width}, [item], [("<i8", shape)])[0]
 
-    def batch(self, function: str, arrays: Sequence[Any], expect: Sequence[tuple[str, tuple[int, ...]]]) -> list[Array]:
-        """Call a function of the submission once with all the arrays."""
-        return self.ask({"op": "batch", "function": function}, arrays, expect)
+    def batch(
+        self,
+        function: str,
+        arrays: Sequence[Any],
+        expect: Sequence[tuple[str, tuple[int, ...]]],
+        quiet: bool = False,
+    ) -> list[Array]:
+        """Call a function of the submission once with all the arrays; `quiet` where these are hidden from the agent.
+
+        What the submission says of its failure is then not handed on: it could say what it saw.
+        """
+        return self.ask({"op": "batch", "function": function, "quiet": quiet}, arrays, expect)
 
 
 class Submission:
