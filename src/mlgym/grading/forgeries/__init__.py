@@ -13,6 +13,7 @@ from mlgym.errors import GradingError, UsageError
 from mlgym.grading.forgeries.common import COMMON
 from mlgym.grading.forgeries.forgery import Forgery
 from mlgym.grading.forgeries.games import GAMES
+from mlgym.grading.forgeries.policies import POLICIES
 from mlgym.grading.forgeries.tables import TABLES
 from mlgym.grading.host import Grader
 from mlgym.grading.prepare import Prepared
@@ -22,7 +23,7 @@ from mlgym.sandbox import Sandbox, choose, scratch
 from mlgym.sandbox.tar import SubmissionRefused, write_tar
 
 FRAUD_S = 120.0  # for the command of a fraud
-FORGERIES: tuple[Forgery, ...] = (*COMMON, *TABLES, *GAMES)
+FORGERIES: tuple[Forgery, ...] = (*COMMON, *TABLES, *GAMES, *POLICIES)
 
 
 @dataclass(frozen=True)
