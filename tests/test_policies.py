@@ -60,7 +60,7 @@ direction = "maximize"
 instruction = "Press when the lamp is lit."
 packages = ["numpy==2.4.6"]
 submission = {paths = ["policy.py", "checkpoints"]}
-limits = {call_s = 2}
+limits = {call_s = 1}
 [variant.force]
 settings = {actions = 0, width = 1}
 """
@@ -115,12 +115,12 @@ def test_the_score_is_the_mean_return_of_the_first_episodes(grader, forces, tmp_
 def test_luck_depends_on_split_and_seed_only(grader, tmp_path):
     press, half = submit(tmp_path / "a", PRESS), submit(tmp_path / "b", PRESS.replace("]", "] * (checkpoint == 1)", 1))
     first, again, other, seeded = (
-        grader.grade(press, split, seed=seed).scores["mean_return"]
+        tuple(grader.grade(press, split, seed=seed).scores.values())
         for split, seed in (("test", 0), ("test", 0), ("validation", 0), ("test", 1))
     )
     assert first == again and len({first, other, seeded}) == 3
     # both checkpoints meet the same luck, so one that does nothing halves the sum
-    assert grader.grade(half, "test").scores["mean_return"] == pytest.approx(first / 2)
+    assert grader.grade(half, "test").scores["mean_return"] == pytest.approx(first[0] / 2)
 
 
 def test_a_policy_with_a_memory_is_told_where_episodes_begin(grader, tmp_path):
@@ -171,12 +171,9 @@ def test_later_episodes_and_frames_do_not_count():
             "observations[:, 0].astype(np.int64) * 2",
             "act returned 2 with checkpoint 0, in frame 1; an action",
         ),
-        ("grader", "np.full(len(first), -1)", "an action is a whole number from 0 to 1."),
         ("grader", "observations[:, 0]", "<f4[400] where <i8[400] was expected."),
-        ("grader", "np.zeros((len(first), 1), np.int64)", "<i8[400, 1] where <i8[400] was expected."),
         ("grader", "np.zeros(7, np.int64)", "<i8[7] where <i8[400] was expected."),
-        ("grader", "None", "The submission's code failed"),
-        ("grader", "(np.zeros(len(first), np.int64),) * 2", "was expected."),
+        ("grader", "None", "The submission answered with something else than arrays"),
         ("grader", "1 / 0", "policy.py line 4: ZeroDivisionError: division by zero."),
         ("grader", "__import__('os')._exit(0)", "ended its own process"),
         ("grader", "__import__('time').sleep(9)", "took too long and was stopped"),
@@ -186,7 +183,6 @@ def test_later_episodes_and_frames_do_not_count():
             "observations[:, :1] * np.float32('nan')",
             "act returned nan with checkpoint 0, in frame 1; an action",
         ),
-        ("forces", "observations[:, :1] * np.float32('inf')", "in frame 1; an action is a number from -1 to 1."),
         ("forces", "observations[:, :1] * np.float32(1.001)", "in frame 1; an action is a number from -1 to 1."),
         ("forces", "observations[:, 0]", "<f4[400] where <f4[400, 1] was expected."),
         ("forces", "observations[:, :1].astype(np.float64)", "<f8[400, 1] where <f4[400, 1] was expected."),
@@ -212,7 +208,7 @@ def test_no_forgery_of_a_policy_scores(lamps):
     outcomes = list(run_forgeries(lamps))
     assert [outcome.name for outcome in outcomes if outcome.scored] == []
     assert {forgery.name for forgery in POLICIES} < {outcome.name for outcome in outcomes}
-    assert set(POLICIES) < set(FORGERIES) and all(outcome.why for outcome in outcomes)
+    assert all(forgery in FORGERIES for forgery in POLICIES) and all(outcome.why for outcome in outcomes)
 
 
 @pytest.mark.parametrize("forgery", POLICIES, ids=lambda forgery: forgery.name)
@@ -220,9 +216,14 @@ def test_each_forgery_of_a_policy_pays_without_its_defence(lamps, tmp_path, forg
     code = tmp_path / "task.py"
     # the check of actions is the defence against giant ones; for the others it is one process, one sandbox
     code.write_text(CODE + ("policies._check = lambda *about: None\n" if "giant" in forgery.name else ""))
-    honest, forged = submit(tmp_path / "honest", PRESS), submit(tmp_path / "forged", PRESS + forgery.files["fraud.txt"])
-    assert naive_grading.grade(code, lamps.private, honest)["scores"]["mean_return"] == ALL
+    forged = submit(tmp_path / "forged", PRESS + forgery.files["fraud.txt"])
     assert naive_grading.grade(code, lamps.private, forged)["scores"]["mean_return"] > 50
+
+
+def test_the_naive_evaluator_scores_the_honest_as_ours_does(lamps, grader, tmp_path):
+    honest = submit(tmp_path / "honest", PRESS)
+    naive = naive_grading.grade(lamps.task.code, lamps.private, honest)
+    assert naive["scores"] == grader.grade(honest, "validation").scores
 
 
 # The tasks: what follows trains with jax.

@@ -1,5 +1,6 @@
 """Environments of gymnax, compiled by jax, as a world of `kinds.policies`."""
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,7 @@ class GymnaxWorld:
     """The environment of that name with its default parameters, all copies stepped in one compiled call."""
 
     def __init__(self, name: str, dtype: str = "float32", actions: int = 0, width: int = 0) -> None:
-        import gymnax
-        import jax
-
+        gymnax, jax = map(import_module, ("gymnax", "jax"))
         env, about = gymnax.make(name)
         self.actions, self.width, self._jax = actions, width, jax
         self._carry: Any = None
