@@ -36,12 +36,11 @@ reset = jax.vmap(env.reset, (0, None))
 step = jax.vmap(env.step, (0, 0, 0, None))
 
 
-def layers(key, sizes):
-    """Weights and biases of a network of these sizes; the last layer is small, so that a policy starts at random."""
+def layers(rng, policies, sizes):
+    """Weights and biases of a network of these sizes for each policy; the last is small, to begin at random."""
     scales = [2**0.5] * (len(sizes) - 2) + [0.01]
-    keys = jax.random.split(key, len(scales))
-    shapes = zip(keys, scales, sizes[:-1], sizes[1:], strict=True)
-    return [(scale * jax.random.normal(key, (m, n)) / m**0.5, jnp.zeros(n)) for key, scale, m, n in shapes]
+    shapes = zip(scales, sizes[:-1], sizes[1:], strict=True)
+    return [(scale / m**0.5 * rng.normal(size=(policies, m, n)), np.zeros((policies, n))) for scale, m, n in shapes]
 
 
 def forward(network, x):
@@ -119,14 +118,19 @@ def main():
     updates = options.steps // (ENVIRONMENTS * ROLLOUT)
     optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(LEARNING_RATE, eps=1e-5))
 
-    def start(key):
-        actor, critic, play = jax.random.split(key, 3)
-        hidden = [15] + LAYERS * [options.width]
-        params = {"actor": layers(actor, [*hidden, 4]), "critic": layers(critic, [*hidden, 1])}
-        state = *reset(jax.random.split(play, ENVIRONMENTS), about), jnp.zeros(ENVIRONMENTS)
-        return params, optimizer.init(params), state
+    rng = np.random.default_rng(SEED)
+    hidden = [15] + LAYERS * [options.width]
+    params = {
+        "actor": layers(rng, policies, [*hidden, 4]),
+        "critic": layers(rng, policies, [*hidden, 1]),
+    }
+    params = jax.tree.map(jnp.float32, params)
 
-    carry = jax.jit(jax.vmap(start))(jax.random.split(jax.random.key(SEED), policies))
+    def begin(key):
+        return *reset(jax.random.split(key, ENVIRONMENTS), about), jnp.zeros(ENVIRONMENTS)
+
+    state = jax.jit(jax.vmap(begin))(jax.random.split(jax.random.key(SEED), policies))
+    carry = params, jax.vmap(optimizer.init)(params), state
     learn = jax.jit(jax.vmap(partial(update, optimizer)))
     for n in range(updates):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(SEED + 1), n), policies)

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import gymnax
@@ -87,14 +88,11 @@ def main():
     updates = options.steps // (EPISODES * frames)
     optimizer = optax.adam(LEARNING_RATE)
 
-    def start(key):
-        sizes = [2] + LAYERS * [WIDTH] + [1]
-        shapes = zip(jax.random.split(key, LAYERS + 1), sizes[:-1], sizes[1:], strict=True)
-        network = [(jax.random.normal(key, (m, n)) / m**0.5, jnp.zeros(n)) for key, m, n in shapes]
-        params = {"network": network, "spread": jnp.full(1, SPREAD)}
-        return params, optimizer.init(params)
-
-    carry = jax.jit(jax.vmap(start))(jax.random.split(jax.random.key(SEED), policies))
+    rng = np.random.default_rng(SEED)
+    sizes = [2] + LAYERS * [WIDTH] + [1]
+    network = [(rng.normal(size=(policies, m, n)) / m**0.5, np.zeros((policies, n))) for m, n in pairwise(sizes)]
+    params = jax.tree.map(jnp.float32, {"network": network, "spread": np.full((policies, 1), SPREAD)})
+    carry = params, jax.vmap(optimizer.init)(params)
     learn = jax.jit(jax.vmap(partial(update, optimizer, frames)))
     for n in range(updates):
         carry, returns = learn(carry, jax.random.split(jax.random.fold_in(jax.random.key(SEED + 1), n), policies))

@@ -1,6 +1,6 @@
 """Train policies for the continuous mountain car by proximal policy optimisation (PPO) and write them to checkpoints/.
 
-    python baseline.py --steps 20000000 --width 256
+    python baseline.py --steps 20000000 --width 256 --environments 256
 
 All policies are trained at once, each from a seed of its own.
 """
@@ -18,7 +18,6 @@ import numpy as np
 import optax
 
 SEED = int(os.environ.get("SEED", "0"))
-ENVIRONMENTS = 256  # played side by side for each policy
 ROLLOUT = 256  # frames that each of them plays between two updates
 EPOCHS = 4  # passes over these frames
 MINIBATCHES = 8  # parts of a pass, a gradient step each
@@ -36,12 +35,11 @@ reset = jax.vmap(env.reset, (0, None))
 step = jax.vmap(env.step, (0, 0, 0, None))
 
 
-def layers(key, sizes):
-    """Weights and biases of a network of these sizes; the last layer is small, so that a policy starts at random."""
+def layers(rng, policies, sizes):
+    """Weights and biases of a network of these sizes for each policy; the last is small, to begin at random."""
     scales = [2**0.5] * (len(sizes) - 2) + [0.01]
-    keys = jax.random.split(key, len(scales))
-    shapes = zip(keys, scales, sizes[:-1], sizes[1:], strict=True)
-    return [(scale * jax.random.normal(key, (m, n)) / m**0.5, jnp.zeros(n)) for key, scale, m, n in shapes]
+    shapes = zip(scales, sizes[:-1], sizes[1:], strict=True)
+    return [(scale / m**0.5 * rng.normal(size=(policies, m, n)), np.zeros((policies, n))) for scale, m, n in shapes]
 
 
 def forward(network, x):
@@ -70,19 +68,17 @@ def loss(params, batch):
 
 
 def frame(params, state, key):
-    """Play one frame in all environments; what is learned from it, and the return of episodes that ended."""
-    observations, states, returns = state
+    """Play one frame in all environments; what is learned from it."""
+    observations, states = state
     act, move = jax.random.split(key)
     actions = forward(params["actor"], observations)
     actions += jnp.exp(params["spread"]) * jax.random.normal(act, actions.shape)
-    keys = jax.random.split(move, ENVIRONMENTS)
+    keys = jax.random.split(move, len(actions))
     seen, states, rewards, terminated, truncated, _ = step(keys, states, actions.clip(-1, 1), about)
     over = terminated | truncated
     old = log_density(params, observations, actions)
     values = forward(params["critic"], observations)[:, 0]
-    returns = returns + rewards
-    played = observations, actions, old, values, rewards, over, returns
-    return (seen, states, returns * ~over), played
+    return (seen, states), (observations, actions, old, values, rewards, over)
 
 
 def advantage(later, now):
@@ -94,15 +90,15 @@ def advantage(later, now):
 
 
 def update(optimizer, carry, key):
-    """Play ROLLOUT frames and learn from them; returns the mean return of the episodes that ended, and their number."""
+    """Play ROLLOUT frames and learn from them; returns the mean reward of a frame."""
     params, memory, state = carry
     play, shuffle = jax.random.split(key)
     state, played = jax.lax.scan(partial(frame, params), state, jax.random.split(play, ROLLOUT))
-    observations, actions, old, values, rewards, over, returns = played
+    observations, actions, old, values, rewards, over = played
     following = forward(params["critic"], state[0])[:, 0]
     _, advantages = jax.lax.scan(advantage, (0 * following, following), (values, rewards, over), reverse=True)
     data = observations, actions, old, advantages, advantages + values
-    flat = jax.tree.map(lambda x: x.reshape(ROLLOUT * ENVIRONMENTS, *x.shape[2:]), data)
+    flat = jax.tree.map(lambda x: x.reshape(rewards.size, *x.shape[2:]), data)
 
     def learn(carry, rows):
         params, memory = carry
@@ -110,9 +106,9 @@ def update(optimizer, carry, key):
         change, memory = optimizer.update(gradients, memory)
         return (optax.apply_updates(params, change), memory), None
 
-    orders = jax.vmap(jax.random.permutation, (0, None))(jax.random.split(shuffle, EPOCHS), ROLLOUT * ENVIRONMENTS)
+    orders = jax.vmap(jax.random.permutation, (0, None))(jax.random.split(shuffle, EPOCHS), rewards.size)
     (params, memory), _ = jax.lax.scan(learn, (params, memory), orders.reshape(EPOCHS * MINIBATCHES, -1))
-    return (params, memory, state), ((returns * over).sum(), over.sum())
+    return (params, memory, state), rewards.mean()
 
 
 def main():
@@ -120,26 +116,34 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("--steps", type=int, default=20_000_000, help="frames for each policy")
     options.add_argument("--width", type=int, default=256, help="units of a hidden layer")
+    options.add_argument("--environments", type=int, default=256, help="played side by side for each policy")
     options = options.parse_args()
     policies = json.loads(Path("data/evaluation.json").read_text())["checkpoints"]
-    updates = options.steps // (ENVIRONMENTS * ROLLOUT)
+    frames = options.environments * ROLLOUT  # in one update
+    updates = options.steps // frames
     optimizer = optax.chain(optax.clip_by_global_norm(MAX_GRADIENT), optax.adam(LEARNING_RATE, eps=1e-5))
 
-    def start(key):
-        actor, critic, play = jax.random.split(key, 3)
-        hidden = [2] + LAYERS * [options.width]
-        params = {"actor": layers(actor, [*hidden, 1]), "spread": jnp.zeros(1), "critic": layers(critic, [*hidden, 1])}
-        state = *reset(jax.random.split(play, ENVIRONMENTS), about), jnp.zeros(ENVIRONMENTS)
-        return params, optimizer.init(params), state
+    rng = np.random.default_rng(SEED)
+    hidden = [2] + LAYERS * [options.width]
+    params = {
+        "actor": layers(rng, policies, [*hidden, 1]),
+        "critic": layers(rng, policies, [*hidden, 1]),
+        "spread": np.zeros((policies, 1)),
+    }
+    params = jax.tree.map(jnp.float32, params)
 
-    carry = jax.jit(jax.vmap(start))(jax.random.split(jax.random.key(SEED), policies))
+    def begin(key):
+        return reset(jax.random.split(key, options.environments), about)
+
+    state = jax.jit(jax.vmap(begin))(jax.random.split(jax.random.key(SEED), policies))
+    carry = params, jax.vmap(optimizer.init)(params), state
     learn = jax.jit(jax.vmap(partial(update, optimizer)))
     for n in range(updates):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(SEED + 1), n), policies)
-        carry, (returns, episodes) = learn(carry, keys)
+        carry, rewards = learn(carry, keys)
         if (n + 1) % max(updates // 10, 1) == 0:
-            means = np.asarray(returns / jnp.maximum(episodes, 1)).round(2)
-            print(f"{(n + 1) * ENVIRONMENTS * ROLLOUT:9} frames, mean return of each policy {means}", flush=True)
+            means = np.asarray(rewards).round(4)
+            print(f"{(n + 1) * frames:9} frames, mean reward of a frame, each policy {means}", flush=True)
 
     Path("checkpoints").mkdir(exist_ok=True)
     for number in range(policies):
