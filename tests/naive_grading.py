@@ -19,7 +19,7 @@ code, kinds, private, submission = map(Path, sys.argv[1:5])
 for name in ("frames", "player_main"):
     module = sys.modules["mlgym.grading." + name] = types.ModuleType(name)
     exec((kinds.parent / (name + ".py")).read_text(), module.__dict__)
-Array, each = sys.modules["mlgym.grading.frames"].Array, module.each
+Array, each, player_main = sys.modules["mlgym.grading.frames"].Array, module.each, module
 sys.path.insert(0, str(kinds.parent))
 sys.path.insert(0, str(code.parent))
 sys.path.insert(0, str(submission))
@@ -29,6 +29,9 @@ class Player:
         self.module = importlib.import_module(module)
     def each(self, function, item, width=0):
         return each(getattr(self.module, function), Array(item.dtype.str, item.shape, item.tobytes()), width)
+    def batch(self, function, arrays, expect):
+        items = [Array(item.dtype.str, item.shape, item.tobytes()) for item in arrays]
+        return player_main.batch(getattr(self.module, function), items)
 
 class Submission:
     folder = submission

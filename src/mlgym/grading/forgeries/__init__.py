@@ -14,6 +14,7 @@ from mlgym.grading.forgeries.common import COMMON
 from mlgym.grading.forgeries.forgery import Forgery
 from mlgym.grading.forgeries.games import GAMES
 from mlgym.grading.forgeries.language_models import LANGUAGE_MODELS
+from mlgym.grading.forgeries.policies import POLICIES
 from mlgym.grading.forgeries.tables import TABLES
 from mlgym.grading.host import Grader
 from mlgym.grading.prepare import Prepared
@@ -23,7 +24,7 @@ from mlgym.sandbox import Sandbox, choose, scratch
 from mlgym.sandbox.tar import SubmissionRefused, write_tar
 
 FRAUD_S = 120.0  # for the command of a fraud
-FORGERIES: tuple[Forgery, ...] = (*COMMON, *TABLES, *GAMES, *LANGUAGE_MODELS)
+FORGERIES: tuple[Forgery, ...] = (*COMMON, *GAMES, *LANGUAGE_MODELS, *POLICIES, *TABLES)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+"""The continuous mountain car: stepped here, played by the policy of the submission."""
+
+from functools import cache
+
+from kinds import policies
+from kinds.gymnax_world import GymnaxWorld
+
+
+@cache
+def world():
+    """Its action is one number, the force."""
+    return GymnaxWorld("MountainCarContinuous-v0", width=1)
+
+
+def prepare(public, private, *, settings, seed):
+    """There is no data, only the luck of the environments."""
+    policies.prepare(public, private, settings)
+
+
+def grade(submission, private, *, settings, split, seed):
+    """The mean return of an episode."""
+    return policies.grade(world(), submission, private, settings=settings, split=split, seed=seed)
