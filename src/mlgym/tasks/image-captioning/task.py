@@ -18,11 +18,18 @@ from pathlib import Path
 import numpy as np
 from kinds.captions import grade_captions
 
+COCO = """COCO 2014 (Lin and others 2014): {train} photographs of train2014 with {captions} captions by people, and {pool} of
+val2014. All were squeezed to squares. The encoder is a ResNet-50 that was trained on ImageNet.
+"""
+EMOJI = """{train} pictures in train.zip and {pool} in test.zip: Microsoft's Fluent emoji (3D). A caption is made of Unicode's
+group and name of the emoji, and the skin tone where it is no neutral one. All skin tones of an emoji are on one side.
+The encoder is an EfficientNet-Lite0 that was trained on ImageNet.
+"""
 TONES = {"1f3fb": "light", "1f3fc": "medium light", "1f3fd": "medium", "1f3fe": "medium dark", "1f3ff": "dark"}
 
 
 def prepare(public: Path, private: Path, *, settings: dict, seed: int) -> None:
-    """Write train.zip, train.csv, test.zip, test.csv and the folder encoder; references.csv, with splits, for the grader.
+    """Write the images, captions and the encoder for the agent, and references.csv, with splits, for the grader.
 
     The parts are lists of (how to read the image, its captions).
     """
@@ -32,16 +39,22 @@ def prepare(public: Path, private: Path, *, settings: dict, seed: int) -> None:
     parts = make(sources, settings, rng)
     size = settings["pixels"]
     train = store(public / "train.zip", parts["train"], size)
-    write(public / "train.csv", ("id", "caption"), [(n, text) for n, texts in train for text in texts])
+    captions = [(n, text) for n, texts in train for text in texts]
+    write(public / "train.csv", ("id", "caption"), captions)
     pool = [(image, (split, *texts)) for split in ("validation", "test") for image, texts in parts[split]]
     pool = store(public / "test.zip", [pool[n] for n in rng.permutation(len(pool))], size)
     write(public / "test.csv", ("id",), [(n,) for n, _ in pool])
     rows = [(n, text, split) for n, (split, *texts) in pool for text in texts]
     write(private / "references.csv", ("id", "caption", "split"), rows)
-    (public / "encoder").mkdir()
-    for name in ("config.json", "model.safetensors", "efficientnet-lite0.pth"):
-        if name in sources:
-            shutil.copyfile(sources[name], public / "encoder" / name)
+    about = EMOJI if make is emoji else COCO
+    (public / "about.txt").write_text(about.format(train=len(train), captions=len(captions), pool=len(pool)))
+    encoder = public / "encoder"
+    encoder.mkdir()
+    if make is emoji:
+        shutil.copyfile(sources["efficientnet-lite0"], encoder / "efficientnet-lite0.pth")
+    else:
+        (encoder / "config.json").write_text(json.dumps(settings["encoder"]) + "\n")
+        shutil.copyfile(sources["weights"], encoder / "model.safetensors")
 
 
 def grade(submission, private: Path, *, settings: dict, split: str, seed: int) -> dict[str, float]:

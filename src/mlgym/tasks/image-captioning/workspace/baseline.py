@@ -31,8 +31,7 @@ START, END, UNKNOWN = 0, 1, 2
 @torch.inference_mode()
 def features(path: str, ids: list[int]) -> torch.Tensor:
     """What the frozen encoder sees in each image of a zip file: (images, width)."""
-    encoder, _ = load_encoder("data/encoder")
-    encoder.to(DEVICE)
+    encoder = load_encoder("data/encoder").to(DEVICE)
     found = []
     with zipfile.ZipFile(path) as archive:
         for start in range(0, len(ids), BATCH):
@@ -73,6 +72,7 @@ class Decoder(nn.Module):
 
 def loss(model: Decoder, image: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     """The mean cross-entropy of the next words; after END nothing counts."""
+    words = words[:, : (words != END).sum(1).max() + 1]
     targets = words[:, 1:].masked_fill((words[:, :-1] == END), -1)
     return F.cross_entropy(model(image, words[:, :-1]).flatten(0, 1), targets.flatten(), ignore_index=-1)
 
@@ -84,7 +84,7 @@ with open("data/test.csv", newline="", encoding="utf-8") as file:
     pool = [int(row["id"]) for row in csv.DictReader(file)]
 
 seen = Counter(word for _, words in rows for word in words)
-vocabulary = ["<start>", "<end>", "<unknown>", *(word for word, n in seen.most_common() if n >= LEAST_SEEN)]
+vocabulary = ["<start>", "<end>", "unknown", *(word for word, n in seen.most_common() if n >= LEAST_SEEN)]
 number = {word: n for n, word in enumerate(vocabulary)}
 ids = sorted({n for n, _ in rows})
 place = {n: k for k, n in enumerate(ids)}
@@ -114,12 +114,12 @@ for epoch in range(EPOCHS):
         error = loss(model, seen_images[which[watch]].to(DEVICE), captions[watch].to(DEVICE))
     print(f"epoch {epoch + 1}: loss on held-out training images {error.item():.3f}", flush=True)
 
+pool_images = features("data/test.zip", pool)
 with open("captions.csv", "w", newline="", encoding="utf-8") as file:
     out = csv.writer(file)
     out.writerow(["id", "caption"])
-    for start in range(0, len(pool), 512):
-        some = pool[start : start + 512]
-        said = model.caption(features("data/test.zip", some).to(DEVICE)).tolist()
-        for n, words in zip(some, said, strict=True):
+    for start in range(0, len(pool), BATCH):
+        said = model.caption(pool_images[start : start + BATCH].to(DEVICE)).tolist()
+        for n, words in zip(pool[start : start + BATCH], said, strict=True):
             words = words[: words.index(END)] if END in words else words
             out.writerow([n, " ".join(vocabulary[word] for word in words) or "unknown"])

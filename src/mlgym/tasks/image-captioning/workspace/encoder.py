@@ -6,32 +6,33 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet, on which both were trained
-STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, on which both were trained
 
 
-def load_encoder(folder: str) -> tuple[nn.Module, int]:
-    """The encoder, ready to use, and the width of its features: it maps float images (n, 3, h, w) to (n, width)."""
+def load_encoder(folder: str) -> nn.Module:
+    """The encoder, ready to use: it maps images (n, 3, h, w) of 0 to 255 to features (n, 2048), or (n, 1280)."""
     if Path(folder, "config.json").exists():
         from transformers import ResNetModel
 
-        resnet = ResNetModel.from_pretrained(folder)
-        return Features(lambda x: resnet(x).pooler_output.flatten(1), resnet).eval().requires_grad_(False), 2048
+        return Encoder(ResNetModel.from_pretrained(folder))
     lite = EfficientNetLite0()
-    (weights,) = Path(folder).glob("*.pth")
-    lite.load_state_dict(torch.load(weights, weights_only=True))
-    return Features(lambda x: lite(x).mean((2, 3)), lite).eval().requires_grad_(False), 1280
+    lite.load_state_dict(torch.load(Path(folder, "efficientnet-lite0.pth"), weights_only=True))
+    return Encoder(lite)
 
 
-class Features(nn.Module):
-    """Normalises images given as 0 to 255, then computes their features."""
+class Encoder(nn.Module):
+    """Normalises images and takes the mean of the network's last feature map; nothing in it is trained."""
 
-    def __init__(self, function, network: nn.Module):
+    def __init__(self, network: nn.Module):
         super().__init__()
-        self.function, self.network = function, network
+        self.network = network
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+        self.eval().requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.function((images.float() / 255 - MEAN) / STD)
+        found = self.network((images.float() / 255 - self.mean) / self.std)
+        return getattr(found, "last_hidden_state", found).mean((2, 3))
 
 
 class Convolution(nn.Conv2d):
