@@ -29,7 +29,7 @@ TONES = {"1f3fb": "light", "1f3fc": "medium light", "1f3fd": "medium", "1f3fe": 
 
 
 def prepare(public: Path, private: Path, *, settings: dict, seed: int) -> None:
-    """Write the images, captions and the encoder for the agent, and references.csv, with splits, for the grader.
+    """Write the images, captions and the encoder for the agent, and answers.csv, with splits, for the grader.
 
     The parts are lists of (how to read the image, its captions).
     """
@@ -45,7 +45,7 @@ def prepare(public: Path, private: Path, *, settings: dict, seed: int) -> None:
     pool = store(public / "test.zip", [pool[n] for n in rng.permutation(len(pool))], size)
     write(public / "test.csv", ("id",), [(n,) for n, _ in pool])
     rows = [(n, text, split) for n, (split, *texts) in pool for text in texts]
-    write(private / "references.csv", ("id", "caption", "split"), rows)
+    write(private / "answers.csv", ("id", "caption", "split"), rows)
     about = EMOJI if make is emoji else COCO
     (public / "about.txt").write_text(about.format(train=len(train), captions=len(captions), pool=len(pool)))
     encoder = public / "encoder"
@@ -59,7 +59,7 @@ def prepare(public: Path, private: Path, *, settings: dict, seed: int) -> None:
 
 def grade(submission, private: Path, *, settings: dict, split: str, seed: int) -> dict[str, float]:
     """bleu and cider of captions.csv on the images of the split."""
-    return grade_captions(submission.path("captions.csv"), private / "references.csv", split=split)
+    return grade_captions(submission.path("captions.csv"), private / "answers.csv", split=split)
 
 
 def write(path: Path, header: tuple, rows: list) -> None:
