@@ -1,4 +1,4 @@
-"""Captions: BLEU and CIDEr against figures worked out by hand, what is refused, the frauds, and the data of the task."""
+"""Captions: BLEU and CIDEr as worked out by hand, what is refused, the frauds, and the data of the task."""
 
 import csv
 import importlib.util
@@ -38,7 +38,10 @@ REFERENCES = [["a red cat"], ["a blue dog"]]
         ("A RED cat!", 3 / 4),
         ("a red dog", (1 / 2 + 1 / 2) / 4),  # one of two words that weigh, one of two pairs
         ("a red", math.exp(-1 / 72) * (math.sqrt(1 / 2) + math.sqrt(1 / 2)) / 4),  # a word less: a penalty
-        ("red red", math.exp(-1 / 72) * math.sqrt(1 / 2) / 2 / 4),  # 2 times "red" counts once, but lengthens the caption
+        (
+            "red red",
+            math.exp(-1 / 72) * math.sqrt(1 / 2) / 2 / 4,
+        ),  # 2 times "red" counts once, but lengthens the caption
         ("green fish", 0),
     ],
 )
@@ -117,7 +120,9 @@ def coco(folder: Path, picture: bytes = b"picture") -> dict[str, Path]:
         about = {
             "images": [{"id": n, "file_name": name} for n, name in enumerate(names)],
             "annotations": [
-                {"image_id": n, "caption": f"Photo {n} of\n {part}, caption {k}. "} for k in range(2) for n in range(count)
+                {"image_id": n, "caption": f"Photo {n} of\n {part}, caption {k}. "}
+                for k in range(2)
+                for n in range(count)
             ],
         }
         (sources["annotations"] / f"captions_{part}.json").write_text(json.dumps(about))
@@ -219,7 +224,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     (folder / "workspace").mkdir(parents=True)
     (folder / "task.toml").write_text(TOML.format(pins=list(load_task("image-captioning").grader_packages)))
     (folder / "task.py").write_text(TASK)
-    (folder / "workspace" / "captions.csv").write_text("id,caption\n0,a red cat sits there\n1,the dogs on the run home\n")
+    (folder / "workspace" / "captions.csv").write_text(
+        "id,caption\n0,a red cat sits there\n1,the dogs on the run home\n"
+    )
     try:
         return prepare(load_task(folder))
     except SourceError as error:

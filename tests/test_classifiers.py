@@ -1,4 +1,4 @@
-"""Saved classifiers of pairs of texts: both forms of a submission, what is refused, the frauds, and the data of mnli."""
+"""Saved classifiers of pairs of texts: both forms of a submission, what is refused, the frauds, mnli's data."""
 
 import csv
 import importlib.util
@@ -162,7 +162,11 @@ def test_broken_folders_get_one_sentence(grader, tmp_path):
     ("rows", "header", "said"),
     [
         ([(n, "neutral") for n in range(59)], "id,label", "1 of 60 rows are missing, first id 59."),
-        ([(n, "maybe") for n in range(60)], "id,label", "The row of id 0 has 'maybe', which is not one of the classes."),
+        (
+            [(n, "maybe") for n in range(60)],
+            "id,label",
+            "The row of id 0 has 'maybe', which is not one of the classes.",
+        ),
         ([(n, "neutral") for n in range(61)], "id,label", "Line 62 has an unknown id, '60'."),
         ([(0, "neutral")] * 60, "id,label", "The id 0 is there twice, again in line 3."),
         ([(n, "neutral") for n in range(60)], "label,id", "The first line must be id,label, but it is 'label,id'."),

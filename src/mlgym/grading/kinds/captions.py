@@ -5,6 +5,7 @@ ids and what it wrote itself, never a reference, nor to which split an image bel
 """
 
 import csv
+import importlib
 import math
 import re
 from collections import Counter
@@ -43,19 +44,18 @@ def grade_captions(submitted: Path, references: Path, *, split: str) -> dict[str
 
 def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Corpus BLEU-4, from 0 to 1, in lower case, words split as in WMT's 13a (punctuation counts); no smoothing."""
-    from sacrebleu import corpus_bleu
-
     streams = [[texts[n] if n < len(texts) else None for texts in references] for n in range(max(map(len, references)))]
-    found = corpus_bleu(captions, streams, smooth_method="none", tokenize="13a", lowercase=True)
+    sacrebleu = importlib.import_module("sacrebleu")  # the grader's environment has it
+    found = sacrebleu.corpus_bleu(captions, streams, smooth_method="none", tokenize="13a", lowercase=True)
     return float(found.score) / 100
 
 
 def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """CIDEr-D, the mean over images, from 0 to 10.
 
-    For each n, the clipped cosine of the n-gram counts of caption and reference, each n-gram weighted with the logarithm
-    of how seldom it is among the images' references, times a penalty for another length; averaged over references and n,
-    times 10. From Vedantam, Zitnick, Parikh: CIDEr, CVPR 2015, sections 4 and 6.
+    For each n, the clipped cosine of the n-gram counts of caption and reference, each n-gram weighted with the
+    logarithm of how seldom it is among the images' references, times a penalty for another length; averaged over
+    references and n, times 10. From Vedantam, Zitnick, Parikh: CIDEr, CVPR 2015, sections 4 and 6.
     """
     counted = [[_counts(text) for text in texts] for texts in references]
     images: Counter[tuple[str, ...]] = Counter()

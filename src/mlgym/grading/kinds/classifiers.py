@@ -28,7 +28,9 @@ def grade_pairs(submission: Any, pairs: Path, *, labels: Sequence[str], split: s
     """accuracy on the pairs of `split`."""
     table, code = (submission.folder / FOLDER / name for name in (TABLE, CODE))
     if table.is_file() and code.is_file():
-        raise InvalidSubmission(f"{FOLDER}/ holds both {TABLE} and a model ({CODE}): keep the one that is to be graded.")
+        raise InvalidSubmission(
+            f"{FOLDER}/ holds both {TABLE} and a model ({CODE}): keep the one that is to be graded."
+        )
     if table.is_file():
         return grade_classes(table, pairs, id="id", target="label", split=split, classes=labels)
     if not code.is_file():

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from kinds.captions import grade_captions
 
-COCO = """COCO 2014 (Lin and others 2014): {train} photographs of train2014 with {captions} captions by people, and {pool} of
-val2014. All were squeezed to squares. The encoder is a ResNet-50 that was trained on ImageNet.
+COCO = """COCO 2014 (Lin and others 2014): {train} photographs of train2014 with {captions} captions by people,
+and {pool} of val2014. All were squeezed to squares. The encoder is a ResNet-50 that was trained on ImageNet.
 """
-EMOJI = """{train} pictures in train.zip and {pool} in test.zip: Microsoft's Fluent emoji (3D). A caption is made of Unicode's
-group and name of the emoji, and the skin tone where it is no neutral one. All skin tones of an emoji are on one side.
-The encoder is an EfficientNet-Lite0 that was trained on ImageNet.
+EMOJI = """{train} pictures in train.zip and {pool} in test.zip: Microsoft's Fluent emoji (3D). A caption is made of
+Unicode's group and name of the emoji, and the skin tone where it is no neutral one. All skin tones of an emoji
+are on one side. The encoder is an EfficientNet-Lite0 that was trained on ImageNet.
 """
 TONES = {"1f3fb": "light", "1f3fc": "medium light", "1f3fd": "medium", "1f3fe": "medium dark", "1f3ff": "dark"}
 

@@ -17,19 +17,20 @@ import numpy as np
 from kinds.classifiers import grade_pairs
 
 LABELS = ("entailment", "neutral", "contradiction")
-MULTINLI = """MultiNLI (Williams, Nangia, Bowman 2018): {train} pairs in train.csv and {pool} in test.csv, from five kinds of
-text. The hypotheses were written by people who were shown the premise and told how theirs should be related to it.
-The encoder is BERT (base, uncased).
+MULTINLI = """MultiNLI (Williams, Nangia, Bowman 2018): {train} pairs in train.csv and {pool} in test.csv, from five
+kinds of text. The hypotheses were written by people who were shown the premise and told how theirs should be related
+to it. The encoder is BERT (base, uncased).
 """
-WORDNET = """{train} pairs in train.csv and {pool} in test.csv, made from the example sentences of WordNet 3.0: in each pair one
-word was exchanged. A more general word follows from a narrower one; a narrower one is left open by a more general one;
-an opposite, or another word below the same more general one, is a contradiction. Nobody has checked the labels, and a
-share of them is disputable. The encoder is MiniLM-L6 in its form for sentence embeddings: a BERT of 6 layers.
+WORDNET = """{train} pairs in train.csv and {pool} in test.csv, made from the example sentences of WordNet 3.0: in each
+pair one word was exchanged. A more general word follows from a narrower one; a narrower one is left open by a more
+general one; an opposite, or another word below the same more general one, is a contradiction. Nobody has checked the
+labels, and a share of them is disputable. The encoder is MiniLM-L6 in its form for sentence embeddings: a BERT of 6
+layers.
 """
 
 
 def prepare(public: Path, private: Path, *, settings: dict, seed: int) -> None:
-    """Write train.csv, test.csv, about.txt and the folder encoder for the agent, answers.csv with splits for the grader.
+    """Write pairs, about.txt and the folder encoder for the agent, and answers.csv with the splits for the grader.
 
     A row is (premise, hypothesis, label); `settings["validation"]` and `["test"]` are numbers of rows.
     """
@@ -67,7 +68,7 @@ def write(path: Path, header: tuple, rows: list) -> None:
 
 
 def multinli(source: Path, held_out: int, rng) -> tuple[list, list, list]:
-    """Rows of train, of train's whole prompts held out, and of the matched development set, from the zip or its folder."""
+    """Train, prompts held out of it, and the matched development set, from the zip file or its folder."""
 
     def lines(name: str) -> list[str]:
         if source.is_dir():

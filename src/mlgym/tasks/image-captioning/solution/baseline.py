@@ -63,7 +63,10 @@ class Decoder(nn.Module):
             hidden, (h, c) = self.lstm(self.words(last), state)
             scores = self.out(hidden)[:, 0].log_softmax(1) + torch.tensor([score for score, _ in beams]).unsqueeze(1)
             best, place = scores.flatten().topk(BEAMS)
-            kept = [(s, p // scores.shape[1], p % scores.shape[1]) for s, p in zip(best.tolist(), place.tolist())]
+            kept = [
+                (s, p // scores.shape[1], p % scores.shape[1])
+                for s, p in zip(best.tolist(), place.tolist(), strict=True)
+            ]
             done += [(s / len(beams[b][1]), beams[b][1][1:]) for s, b, word in kept if word == END]
             kept = [item for item in kept if item[2] != END]
             if not kept:
