@@ -10,6 +10,8 @@ from pathlib import Path
 
 from mlgym.cache import cache_dir
 from mlgym.errors import GradingError, UsageError
+from mlgym.grading.forgeries.captions import CAPTIONS
+from mlgym.grading.forgeries.classifiers import CLASSIFIERS
 from mlgym.grading.forgeries.common import COMMON
 from mlgym.grading.forgeries.forgery import Forgery
 from mlgym.grading.forgeries.games import GAMES
@@ -24,7 +26,7 @@ from mlgym.sandbox import Sandbox, choose, scratch
 from mlgym.sandbox.tar import SubmissionRefused, write_tar
 
 FRAUD_S = 120.0  # for the command of a fraud
-FORGERIES: tuple[Forgery, ...] = (*COMMON, *GAMES, *LANGUAGE_MODELS, *POLICIES, *TABLES)
+FORGERIES: tuple[Forgery, ...] = (*COMMON, *CAPTIONS, *CLASSIFIERS, *GAMES, *LANGUAGE_MODELS, *POLICIES, *TABLES)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ for root in sys.argv[2:]:
 TABLES: tuple[Forgery, ...] = (
     Forgery(
         "answers found",
-        ("table",),
+        ("table", "captions"),
         "python find_answers.py $SUBMISSION ${ROOT:-/} 2>/dev/null",
         "answers are mounted in the grader's sandbox only",
         {"find_answers.py": FIND_ANSWERS},
