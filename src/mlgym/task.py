@@ -43,11 +43,7 @@ class Submission(Record):
     """The files that are graded: paths or globs in the workspace; `max_mb` is of all together, in 10^6 bytes."""
 
     paths: tuple[Inside, ...] = Field(min_length=1)
-<<<<<<< HEAD
-    max_mb: Annotated[float, Field(gt=0, le=1000)] = 200
-=======
     max_mb: Annotated[float, Field(gt=0, le=2000)] = 200
->>>>>>> text
     max_files: int = Field(default=1000, ge=1)
 
 
