@@ -24,12 +24,14 @@ def as_json() -> str:
 def print_table() -> None:
     """A line a task: what it is, its metric, the baseline's test score and the best known; then the suites."""
     found = list_tasks()
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
     table.add_column("task", min_width=max(len(t.name) for t in found))
-    for name in ("what", "metric", "direction", "baseline", "best"):
-        table.add_column(name)
+    table.add_column("what", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("metric", no_wrap=True)
+    for name in ("baseline", "best"):
+        table.add_column(name, justify="right", no_wrap=True)
     for t in found:
-        table.add_row(t.name, t.title, t.metric, t.direction, *_anchors(t))
+        table.add_row(t.name, t.title, f"{t.metric} {'↑' if t.direction == 'maximize' else '↓'}", *_anchors(t))
     Console().print(table)
     lists = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("suite", "tasks", "what for"):
