@@ -68,8 +68,8 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     lines = [
         "# Gradings\n",
-        "`.venv/bin/python benchmarks/grading.py` writes this file: seconds for one grading of the test split, the first"
-        " (with a new sandbox and its imports) / a later one.\n",
+        "`.venv/bin/python benchmarks/grading.py` writes this file: seconds for one grading of the test split, the"
+        " first (with a new sandbox and its imports) / a later one.\n",
         f"Commit {commit}, {time.strftime('%Y-%m-%d')}, {cores} cores, Python {platform.python_version()}.\n",
         f"| task | what grows | {' | '.join(f'× {factor}' for factor in FACTORS)} |",
         f"|---|---|{'---|' * len(FACTORS)}",
