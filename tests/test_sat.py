@@ -236,6 +236,26 @@ def test_work_counts_wherever_it_is_done(bench, moved):
 
 
 @pytest.mark.slow
+def test_no_time_is_lost_by_an_end_after_the_last_answer(bench):
+    """The end of the first process takes the daemon along, and nobody waits for that."""
+    leave = """
+def leave():
+    time.sleep(0.003)
+    os._exit(0)
+honest, asked = heuristic_fn, []
+def heuristic_fn(*state):
+    if not state[1]:
+        asked.append(state)
+        if len(asked) == 12:
+            threading.Thread(target=leave).start()
+    return honest(*state)
+"""
+    verdict = bench.ours(SOLUTION + BURN + MOVED["in a daemon that goes on"] + leave)
+    assert not verdict.scores or verdict.scores["seconds"] > 0.4
+    assert verdict.scores or "ended its own process" in verdict.why
+
+
+@pytest.mark.slow
 def test_waiting_does_not_count(bench):
     scores = bench.ours(SOLUTION + "\nimport time\ntime.sleep(0.5)\n").scores
     assert scores and scores["seconds"] < 0.4
