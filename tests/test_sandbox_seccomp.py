@@ -63,3 +63,12 @@ def test_other_architectures_are_refused(name: str) -> None:
 
 def test_unknown_machines_have_none() -> None:
     assert program("pdp11") == b""
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_where_time_is_taken_children_cannot_be_ignored(name: str) -> None:
+    audit, call = MACHINES[name].audit, MACHINES[name].sigaction
+    asked = [
+        decide(program(name, timed=timed), audit, call, signal) for timed in (True, False) for signal in (17, 16, 2)
+    ]
+    assert asked == ["EPERM", "allow", "allow", "allow", "allow", "allow"]

@@ -52,8 +52,8 @@ class Exchange:
             self._start(question.pop("timed"))
         if self._player is None:
             return _failed("The submission's code has ended.")
-        if question["op"] == "cpu":
-            return {"op": "reply", "cpu_s": self._player.cpu_s() - self._cpu_before}, []
+        # Read before the player is asked: its answer then shows that it had not ended, and taken others' time along.
+        taken = self._player.cpu_s() - self._cpu_before if question["op"] == "cpu" else 0.0
         end = min(time.monotonic() + self._call_s, self._deadline)
         try:
             self._player.send(question, blobs, end)
@@ -69,7 +69,7 @@ class Exchange:
             self.close()
             return _failed(f"The submission's code wrote into the grader's pipe: {error}")
         if answer["op"] == "reply":
-            return {"op": "reply"}, items
+            return {"op": "reply", "cpu_s": taken}, items
         why = _line(answer.get("why")) if answer["op"] == "error" else ""
         if why and header.get("quiet"):
             why = "its words are not shown, for it had seen hidden data"

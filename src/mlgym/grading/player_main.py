@@ -3,8 +3,8 @@
 It has no answers and no say in the verdict: whatever the submission does in here, it can change only its own moves.
 A request is `load` (import a module of the submission, or none), `define` (run a text of the grader's as a module whose
 functions are called from then on), `each` (call a function once for every item of an array), `numbers` (call it once
-with an array as a list) or `batch` (call it once with numpy arrays); the answer is `reply` with arrays or `error` with
-one sentence.
+with an array as a list), `batch` (call it once with numpy arrays) or `cpu` (answer, to show that all is still there);
+the answer is `reply` with arrays or `error` with one sentence.
 Argument: the folder of the submission, where its code runs.
 """
 
@@ -144,7 +144,7 @@ def main() -> None:
                 module = load(header["module"], header["seed"])
             elif header["op"] == "define":
                 module = define(header["module"], header["source"])
-            else:
+            elif header["op"] != "cpu":
                 answer = call(getattr(module, header["function"]), header, items)
             reply = write_frame({"op": "reply"}, [to_npy(item) for item in answer])
         except BaseException as error:  # SystemExit and KeyboardInterrupt too: the submission raised them

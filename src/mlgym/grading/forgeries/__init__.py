@@ -17,6 +17,7 @@ from mlgym.grading.forgeries.forgery import Forgery
 from mlgym.grading.forgeries.games import GAMES
 from mlgym.grading.forgeries.language_models import LANGUAGE_MODELS
 from mlgym.grading.forgeries.policies import POLICIES
+from mlgym.grading.forgeries.sat import SAT
 from mlgym.grading.forgeries.tables import TABLES
 from mlgym.grading.host import Grader
 from mlgym.grading.prepare import Prepared
@@ -26,7 +27,7 @@ from mlgym.sandbox import Sandbox, choose, scratch
 from mlgym.sandbox.tar import SubmissionRefused, write_tar
 
 FRAUD_S = 120.0  # for the command of a fraud
-FORGERIES: tuple[Forgery, ...] = (*COMMON, *CAPTIONS, *CLASSIFIERS, *GAMES, *LANGUAGE_MODELS, *POLICIES, *TABLES)
+FORGERIES: tuple[Forgery, ...] = (*COMMON, *CAPTIONS, *CLASSIFIERS, *GAMES, *LANGUAGE_MODELS, *POLICIES, *SAT, *TABLES)
 
 
 @dataclass(frozen=True)

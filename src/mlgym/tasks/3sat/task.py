@@ -6,7 +6,7 @@ from kinds import sat
 
 
 def prepare(public, private, *, settings, seed):
-    """Draw the formulas; the baseline that everybody is timed against is the one that the agent finds."""
+    """Draw the formulas; all are timed against the baseline that the agent finds: another one is another version."""
     sat.prepare(public, private, Path(__file__).parent / "workspace" / "heuristic.py", settings["groups"])
 
 
