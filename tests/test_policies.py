@@ -253,15 +253,16 @@ def test_the_baseline_scores_as_recorded_and_the_solution_far_above(task, tmp_pa
             scores[solution] = grader.grade(trial.files, "test").scores["mean_return"]
     noise = anchors.noise["test"]
     assert scores[False] == pytest.approx(anchors.baseline["test"], abs=4 * noise + 1e-3)
-    assert scores[True] > anchors.baseline["test"] + max(4 * noise, (anchors.best - anchors.baseline["test"]) / 2)
+    assert scores[True] > anchors.baseline["test"] + max(4 * noise, (anchors.best - anchors.baseline["test"]) / 4)
 
 
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("task", ["mountain-car-tiny"], indirect=True)
 def test_the_car_drives_as_its_equations_say(task, tmp_path):
-    """Full throttle along the velocity, once by gymnax in the grader, once here, in numpy."""
-    code = GOOD.format("np.where(observations[:, 1:] < 0, -1, 1).astype(np.float32)")
+    """Full throttle along the velocity, once by gymnax in the grader with jax in the player, once here, in numpy."""
+    code = GOOD.format("np.asarray(jnp.where(observations[:, 1:] < 0, -1.0, 1.0))")
+    code = "import jax.numpy as jnp\n" + code
     with Grader(task) as grader:
         score = grader.grade(submit(tmp_path / "throttle", code), "test").scores["mean_return"]
     position, velocity = np.linspace(-0.6, -0.4, 1001), np.zeros(1001)

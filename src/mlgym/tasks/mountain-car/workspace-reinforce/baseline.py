@@ -1,6 +1,6 @@
 """Train policies for the continuous mountain car by REINFORCE and write them to checkpoints/.
 
-    python baseline.py --steps 20000000
+    python baseline.py --steps 1000000
 
 All policies are trained at once, each from a seed of its own.
 """
@@ -81,7 +81,7 @@ def update(optimizer, frames, carry, key):
 def main():
     """Train as many policies as are graded, on episodes as long as graded ones, and save them."""
     options = argparse.ArgumentParser()
-    options.add_argument("--steps", type=int, default=20_000_000, help="frames for each policy")
+    options.add_argument("--steps", type=int, default=1_000_000, help="frames for each policy")
     options = options.parse_args()
     graded = json.loads(Path("data/evaluation.json").read_text())
     policies, frames = graded["checkpoints"], graded["frames"]
