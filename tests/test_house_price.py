@@ -93,6 +93,7 @@ def test_the_switch_for_the_logarithm_works(prepared, tmp_path):
     assert found["test"]["r2"] == pytest.approx(0.925, abs=0.005)
 
 
+@pytest.mark.slow
 def test_the_hidden_solution_is_clearly_better_on_both_splits(prepared, tmp_path):
     assert prepared.task.solution and prepared.task.anchors
     found = scores(prepared, tmp_path / "w", (prepared.task.solution / "baseline.py").read_text())
@@ -100,6 +101,7 @@ def test_the_hidden_solution_is_clearly_better_on_both_splits(prepared, tmp_path
     assert found["test"]["r2"] > 0.93
 
 
+@pytest.mark.slow
 def test_generated_data_has_the_same_shape_and_every_part_works_on_it(prepared, tmp_path):
     folder = tmp_path / "house-price"
     shutil.copytree(prepared.task.folder, folder)

@@ -71,6 +71,7 @@ def test_nobody_survives_is_an_honest_answer_and_scores_as_one(prepared, tmp_pat
         assert grader.grade(tmp_path, "test").scores == {"accuracy": pytest.approx(0.616, abs=0.04)}
 
 
+@pytest.mark.slow
 def test_the_hidden_solution_is_clearly_better(prepared, tmp_path):
     anchors, kind = prepared.task.anchors, choose("auto")
     with Grader(prepared, kind) as grader:
