@@ -218,6 +218,17 @@ def test_a_copy_of_the_users_is_taken_and_checked(shop: Shop, tmp_path: Path) ->
     assert shop.ranges == []
 
 
+def test_a_file_of_the_users_whose_checksum_only_the_server_knows_is_taken_and_marked(
+    shop: Shop, tmp_path: Path
+) -> None:
+    folder = task(tmp_path, shop)
+    (folder / "task.toml").write_text((folder / "task.toml").read_text().replace(f'sha256 = "{SHA256}"', ""))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "data.bin").write_bytes(DATA)
+    prepared = prepare(load_task(folder), own=tmp_path / "own")
+    assert prepared.data == "unchecked" and (prepared.public / "kind").read_text() == "3000000"
+
+
 def test_an_unpacked_folder_of_the_users_is_taken_and_marked(shop: Shop, tmp_path: Path) -> None:
     found = load_task(task(tmp_path, shop, 'unpacked = "train"'))
     (tmp_path / "own" / "train").mkdir(parents=True)

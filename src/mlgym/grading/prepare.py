@@ -49,7 +49,7 @@ LARGE_MB = 500  # of a task's sources together: more is fetched only when asked 
 class Prepared:
     """A task ready to run: its data folders and environments.
 
-    `data` says what stands in for the task's own data: `generated` (made up), `unchecked` (a folder of the user's), or
+    `data` says what stands in for the task's own data: `generated` (made up), `unchecked` (files of the user's), or
     the task's own name for a stand-in; it is empty for the data that the task is named after. `python` says what an
     environment of the user's has, `shown` are the places that it takes beside its own folder.
     """
@@ -151,7 +151,7 @@ def _fill(folder: Path, task: Task, sources: dict[str, Path] | None, grader_env:
     public.mkdir()
     private.mkdir()
     paths = {source.name: str(sources[source.name]) if sources else None for source in task.sources}
-    own = sources and any(path.is_dir() for path in sources.values())
+    own = sources and any(cache_dir() not in path.parents for path in sources.values())
     label = GENERATED if sources is None else UNCHECKED if own else task.data
     (folder / LABEL).write_text(label)
     if sources:

@@ -22,13 +22,15 @@ _failed: dict[tuple[str, Source], str] = {}
 def fetch(source: Source, *, own: Path | None = None, say: Say = SAY) -> Path:
     """The source's file in the cache, fetched the first time and checked; with `own` taken from that folder of yours.
 
-    From `own` it may also be the unpacked folder that the source names, used where it lies and not checked. Raises
-    SourceError when it cannot be had; a registry that failed is not asked again in this process.
+    From `own` it may also be the unpacked folder that the source names, or a file whose checksum only its server knows:
+    these are used where they lie, and not checked. Raises SourceError when it cannot be had; a registry that failed is not asked again in this process.
     """
     cache = cache_dir()
     if own and source.unpacked and (folder := _named(own, source.unpacked, folders=True)):
         return folder
     copy = _named(own, file_name(source)) if own else None
+    if copy and not (source.sha256 or source.md5):
+        return copy
     folder = cache / "sources" / _key(source)
     memory = (str(cache), source)
     fill: Callable[[Path], None] = lambda part: _fill(part, source, copy, say)  # noqa: E731
