@@ -23,7 +23,8 @@ def fetch(source: Source, *, own: Path | None = None, say: Say = SAY) -> Path:
     """The source's file in the cache, fetched the first time and checked; with `own` taken from that folder of yours.
 
     From `own` it may also be the unpacked folder that the source names, or a file whose checksum only its server knows:
-    these are used where they lie, and not checked. Raises SourceError when it cannot be had; a registry that failed is not asked again in this process.
+    these are used where they lie, and not checked. Raises SourceError when it cannot be had; a registry that failed is
+    not asked again in this process.
     """
     cache = cache_dir()
     if own and source.unpacked and (folder := _named(own, source.unpacked, folders=True)):
