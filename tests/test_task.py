@@ -203,7 +203,8 @@ def test_the_shipped_tasks_load_with_anchors_and_no_hidden_module_is_imported():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
     tasks = {task.name: task for task in list_tasks()}
     assert "house-price" in tasks and list(tasks) == sorted(tasks)
-    assert all(task.anchors for task in tasks.values())
+    # COCO's published figures are of another measure, and could not be measured anew
+    assert [name for name, task in tasks.items() if not task.anchors] == ["image-captioning"]
     for task in tasks.values():  # other data has scores of its own
         whole = load_task(task.folder.name)
         same = (task.settings, task.sources, task.start) == (whole.settings, whole.sources, whole.start)
