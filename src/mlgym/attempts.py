@@ -139,11 +139,11 @@ class Attempts:
         return files, code, ""
 
     def _code(self, into: Path) -> dict[str, str]:
-        """The baseline's files and the workspace's other Python files, as far as they are small and plain."""
+        """The baseline's files and the workspace's other Python files but those of data/, if small and plain."""
         with contextlib.suppress(SubmissionRefused, OSError):
             found = self._shell.list(self._shell.workspace, depth=3)
             plain = (entry.path for entry in found if entry.kind == "file" and entry.size <= CODE_BYTES)
-            names = [name for name in plain if not set("*?[") & set(name)]
+            names = [name for name in plain if not set("*?[") & set(name) and not name.startswith("data/")]
             own = self._task.baseline.files
             names = [*(n for n in names if n in own), *(n for n in names if n.endswith(".py") and n not in own)]
             if names:
