@@ -289,6 +289,7 @@ def test_own_scores_pay_where_they_are_believed(tmp_path, forgery):
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.timeout(600)  # on a loaded machine
 def test_the_tiny_task_runs_and_its_solution_is_better(tmp_path):
     try:
         prepared = prepare(load_task("image-captioning-tiny"))

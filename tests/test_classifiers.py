@@ -330,6 +330,7 @@ def test_the_wordnet_pairs_cannot_be_told_from_the_hypothesis_alone(task):
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.timeout(600)  # on a loaded machine
 def test_mnli_tiny_runs_and_its_solution_is_better(tmp_path):
     try:
         prepared = prepare(load_task("mnli-tiny"))

@@ -44,10 +44,10 @@ COMMON: tuple[Forgery, ...] = (
     Forgery(
         "daemon",
         (),
-        "cp $SUBMISSION honest; setsid sh -c 'echo $$ > daemon.pid; while sleep 0.05; do"
+        "cp -r $SUBMISSION honest; setsid sh -c 'echo $$ > daemon.pid; while sleep 0.05; do"
         " for folder in . $ROOT/grader $ROOT/submission $ROOT/tmp; do"
         f' echo "$0" > $folder/verdict.json; echo "$0" > $folder/$SUBMISSION; done; done\' \'{VERDICT}\''
-        " >/dev/null 2>&1 & until [ -s daemon.pid ]; do sleep 0.01; done; cp honest $SUBMISSION",
+        " >/dev/null 2>&1 & until [ -s daemon.pid ]; do sleep 0.01; done; rm -r $SUBMISSION; cp -r honest $SUBMISSION",
         "what is graded is a frozen copy in sandboxes of its own, in which the workspace's processes are not",
     ),
 )
