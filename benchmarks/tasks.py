@@ -15,12 +15,12 @@ from mlgym.check import Examination
 from mlgym.examine import check
 from mlgym.report.console import number
 from mlgym.sandbox import choose
-from mlgym.task import load_tasks
+from mlgym.task import load_task, load_tasks
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "tasks.md"
 MARKS = re.compile("(<!-- measured -->\n).*?(<!-- end -->)", re.DOTALL)
-HEAD = """| task | metric | baseline, test | spread | better solution | published baseline | published best | baseline run | memory | grading | ok |
+HEAD = """| task | metric | baseline, test | spread | better solution | published baseline, full | published best, full | baseline run | memory | grading | ok |
 |---|---|---|---|---|---|---|---|---|---|---|
 """  # noqa: E501
 
@@ -29,7 +29,8 @@ def row(examination: Examination) -> str:
     """A task's line of the table."""
     task, base, anchors = examination.task, examination.baseline, examination.task.anchors
     score = base.scores["test"][task.metric] if base and "test" in base.scores else None
-    published = anchors.published if anchors else {}
+    whole = load_task(task.folder.name).anchors
+    published = whole.published if whole else {}
     cells = [
         f"[{task.name}](tasks/{task.folder.name}.md)" + (f" ({examination.data})" if examination.data else ""),
         task.metric + (" ↑" if task.direction == "maximize" else " ↓"),

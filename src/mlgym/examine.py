@@ -31,7 +31,7 @@ def check(tasks: Iterable[Task], sandbox: str) -> list[tuple[Examination, float]
             _print(task, examination.findings[-1])
         done.append((examination, time.monotonic() - began))
     print()
-    Console(width=max(Console().width, 120)).print(_table(done))
+    Console(width=max(Console().width, 140)).print(_table(done))
     print(f"{len(done)} tasks in {sum(seconds for _, seconds in done):.0f} s")
     return done
 
@@ -58,12 +58,12 @@ def measure(tasks: Iterable[Task], seeds: int, sandbox: str) -> None:
 def _table(done: list[tuple[Examination, float]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("task", no_wrap=True)
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     for name in ("baseline\nval./test", "recorded\nval./test", "noise\ntest", "published\nbase/best", "best\nknown"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("run\ns", "run\nMB", "graded\ns", "check\ns"):
         table.add_column(name, justify="right")
-    table.add_column("data")
+    table.add_column("data", no_wrap=True)
     table.add_column("")
     for examination, seconds in done:
         task, base, recorded = examination.task, examination.baseline, examination.task.anchors
