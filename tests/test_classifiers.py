@@ -36,6 +36,10 @@ instruction = "Classify."
 packages = "numpy"
 submission = { paths = ["submission"], max_mb = 1 }
 limits = { call_s = 10 }
+[anchors]
+baseline = { validation = 0.333, test = 0.333 }
+noise = { validation = 0.075, test = 0.105 }
+source = "The starter is right about a third; the noise is that of guessing on 40 and on 20 pairs."
 """
 TASK = """
 import csv

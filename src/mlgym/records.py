@@ -55,11 +55,15 @@ class Action(Record):
 
 
 class Observation(Record):
-    """What the agent gets back. `validation` holds the scores that it was shown, when the step graded a submission."""
+    """What the agent gets back. `validation` holds the scores that it was shown, when the step graded a submission.
+
+    `hit` names the bound of the sandbox that the step ran into: oom, disk, processes, output or timeout.
+    """
 
     text: Text
     status: Literal["ok", "error", "timeout", "format", "end"] = "ok"
     tool: str = ""
+    hit: str = ""
     validation: Scores | None = None
     steps_left: int | None = None
     money_left: float | None = None
@@ -129,7 +133,9 @@ class Step(Record):
 
 
 class Cost(Record):
-    """What an episode used: dollars (None: price unknown), tokens, model calls and the three clocks in seconds."""
+    """What an episode used: dollars (None: price unknown), tokens, model calls, the three clocks in seconds, and the
+    seconds of processors that its sandbox took.
+    """
 
     money: float | None = 0.0
     tokens_in: int = 0
@@ -138,6 +144,7 @@ class Cost(Record):
     command_s: float = 0.0
     model_s: float = 0.0
     grader_s: float = 0.0
+    cpu_s: float = 0.0
 
 
 class Result(Record):
@@ -147,7 +154,8 @@ class Result(Record):
     scores of the final submission, `selected` those of the attempt with the best validation; `baseline` maps split ->
     scores of the starter. `progress` is that of `final` (-1 without a valid score), None where the task has no scale
     or an infrastructure fault left the episode unscored. `data` names data that stands in for the task's own, `python`
-    says what an environment of the user's had.
+    says what an environment of the user's had. `hits` counts the bounds that were run into, by name; `processors` were
+    given (0: no share was set aside), and the cards `gpus`.
     """
 
     ended: str
@@ -169,12 +177,17 @@ class Result(Record):
     oracle: bool = False
     data: str = ""
     python: str = ""
+    hits: dict[str, int] = Field(default_factory=dict)
+    processors: float = 0.0
+    gpus: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class EpisodeSpec(Record):
     """Everything that decides an episode; its JSON is `spec.json`. `task` is a name or a folder's path, `python` an
-    interpreter of the user's, empty for the task's own environment.
+    interpreter of the user's, empty for the task's own environment. `processors` takes the place of the task's figure;
+    `network` are the hosts that a proxy lets through, None no network at all, empty all hosts. More validations than
+    `max_validations` are not refused but flagged by `mlgym audit`.
     """
 
     task: str
@@ -189,6 +202,9 @@ class EpisodeSpec(Record):
     feedback: Split = "validation"
     limits: Limits = Limits()
     python: str = ""
+    processors: float | None = None
+    network: tuple[str, ...] | None = None
+    max_validations: int | None = None
 
 
 class ToolCall(Record):

@@ -49,11 +49,13 @@ class Bind:
 
 @dataclass(frozen=True)
 class SandboxLimits:
-    """Bounds of one sandbox: MB of data of a process, processes, MB of a file, open files, bytes of a command's output
-    that come back, and bytes at which it is stopped. `local` does not bound the number of processes.
+    """Bounds of one sandbox: MB of memory of all its processes, MB on disk in all, processes, MB of a file, open files,
+    bytes of a command's output that come back, and bytes at which it is stopped. `local` does not bound the number of
+    processes.
     """
 
     memory_mb: int = 8192
+    disk_mb: int = 16384
     processes: int = 512
     file_mb: int = 4096
     open_files: int = 4096
@@ -68,6 +70,9 @@ class SandboxSpec:
     `python` is an environment folder (shown at /opt/env), `binds` are further read-only places, `variables` the whole
     environment beside PATH and HOME. Nothing else of the host is shown but the system's programs and the base Python.
     `timed`: no process inside can make its children vanish unwaited for, so that their processor time can be added up.
+    `processors` are the numbers of those that it may run on (empty: all), `gpus` of the cards that it sees, `proxy` is
+    the Unix socket of the host's proxy, its only way to a network. `layers` are read-only folders that lie under the
+    workspace, the topmost first.
     """
 
     folder: Path
@@ -76,6 +81,10 @@ class SandboxSpec:
     variables: Mapping[str, str] = field(default_factory=dict)
     limits: SandboxLimits = SandboxLimits()
     timed: bool = False
+    processors: tuple[int, ...] = ()
+    gpus: tuple[int, ...] = ()
+    proxy: Path | None = None
+    layers: tuple[Path, ...] = ()
 
 
 class Sandbox(Protocol):

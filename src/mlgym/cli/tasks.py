@@ -1,0 +1,101 @@
+"""Verbs about tasks: list, make, prepare, check and grade them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlgym.cli.app import AsJson, Debug, SandboxName, TaskName, TaskNames, app
+from mlgym.errors import UsageError
+
+tasks_app = typer.Typer(invoke_without_command=True)
+app.add_typer(tasks_app, name="tasks")
+
+
+@tasks_app.callback()
+def tasks(context: typer.Context, as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the tasks and the suites; `tasks init` writes a new one."""
+    if context.invoked_subcommand is None:
+        from mlgym.report import tasks as text
+
+        print(text.as_json()) if as_json else text.print_table()
+
+
+@tasks_app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The new task's folder.")],
+    kind: Annotated[str, typer.Option("--kind", help="table (predictions for a csv) or game (a strategy).")] = "table",
+    csv: Annotated[Path | None, typer.Option("--csv", help="The table, with a header.", dir_okay=False)] = None,
+    target: Annotated[str, typer.Option("--target", help="The column to predict.")] = "",
+    metric: Annotated[
+        str, typer.Option("--metric", help="r2, rmse or accuracy; what fits the column if left out.")
+    ] = "",
+    sandbox: SandboxName = "auto",
+    debug: Debug = False,
+) -> None:
+    """Write a task that passes `mlgym check` at once: its data split, its baseline made and measured."""
+    from mlgym import author
+
+    author.init(Path(name), kind, csv, target, metric, sandbox, say=lambda line: print(line, file=sys.stderr))
+    print(f"{name} is a task. Next: read {name}/task.toml, then `mlgym check {name}`, `mlgym run {name} -a tuner`.")
+
+
+Own = Annotated[
+    Path | None, typer.Option("--data", help="A folder that has the data already.", exists=True, file_okay=False)
+]
+
+
+@app.command()
+def prepare(names: TaskNames = None, data: Own = None, debug: Debug = False) -> None:
+    """Fetch and prepare all that needs a network; afterwards MLGYM_OFFLINE=1 makes no connection."""
+    from mlgym.errors import SourceError
+    from mlgym.grading.prepare import prepare as make
+    from mlgym.task import load_tasks
+
+    failed = []
+    for task in load_tasks(names or ["mini"]):
+        try:
+            made = make(task, say=print, own=data, large=True)
+        except SourceError as error:
+            print(error, file=sys.stderr)
+            failed.append(task.name)
+            continue
+        print(f"{task.name}: ready{', data: ' + made.data if made.data else ''}")
+    if failed:
+        raise SourceError(f"Not prepared: {', '.join(failed)}.")
+
+
+Seeded = Annotated[
+    int, typer.Option("--measure", min=0, help="Measure baseline and solution with so many seeds; prints [anchors].")
+]
+
+
+@app.command()
+def check(names: TaskNames = None, seeds: Seeded = 0, sandbox: SandboxName = "auto", debug: Debug = False) -> None:
+    """Check tasks: baseline as recorded, answers out of reach, forgeries score nothing."""
+    from mlgym import examine
+    from mlgym.task import load_tasks
+
+    tasks = load_tasks(names or ["mini"])
+    if seeds:
+        examine.measure(tasks, seeds, sandbox)
+    elif failed := [finding for one, _ in examine.check(tasks, sandbox) for finding in one.findings if not finding.ok]:
+        raise UsageError(f"{len(failed)} checks failed: see the lines that begin with FAIL.")
+
+
+@app.command()
+def grade(
+    task: TaskName,
+    folder: Annotated[Path, typer.Argument(help="A folder with the submission's files.", exists=True, file_okay=False)],
+    sandbox: SandboxName = "auto",
+    debug: Debug = False,
+) -> None:
+    """Grade a folder as a submission, on both splits."""
+    from mlgym.check import grade_folder
+
+    for split, verdict in grade_folder(task, folder, sandbox, say=lambda line: print(line, file=sys.stderr)):
+        print(f"{split}: {json.dumps(verdict.scores) if verdict.valid else 'no valid score, because ' + verdict.why}")
+        if not verdict.valid:
+            raise typer.Exit(1)
