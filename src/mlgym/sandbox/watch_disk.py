@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MB = 1 << 20
 REGULAR = 5.0  # seconds after which it is measured though the free space has not moved far
 SLACK = 8 * MB  # what a sandbox over its bound may still write unnoticed
+TRIES = 3
 GROWTH = 0.05  # seconds in which the writers are told from the others
 OPEN = 10  # every so many measurings also look for deleted files that are open, though no space seems to be missing
 
@@ -33,7 +34,8 @@ class Disk:
         self.used = self.sum = self.count = self.free = self.top = 0
         self.driver = 0
         self.last = 0.0
-        self.asked: set[tuple[int, int]] = set()
+        self.unseen = 0
+        self.asked: Counter[tuple[int, int]] = Counter()
         self.walk: Generator[int, None, None] | None = None
 
     def look(self, until: float) -> None:
@@ -65,7 +67,6 @@ class Disk:
 
     def judge(self) -> None:
         """Compare what was measured with the bound."""
-        tree: list[Process] = []
         self.used = self.sum
         if self.used + self.top - self.free > self.bound or self.count % OPEN == 0:
             tree = trees.below(self.pid, trees.processes())
@@ -76,33 +77,36 @@ class Disk:
             return
         if self.used > self.most:
             self.struck["disk"] += 1
-            self.stop(tree or trees.below(self.pid, trees.processes()))
+            self.stop()
             self.most = self.used
         self.most = min(self.most, self.used) + SLACK
 
-    def stop(self, tree: Sequence[Process]) -> None:
-        """End the processes that write now, all where it cannot be told which do.
-
-        A shell seems to write what its children wrote; it is asked to interrupt its command before it is ended, and
-        its children with it, whose fate tells a shell whether it was meant.
-        """
-        self.driver = self.driver or (first(tree) if tree else 0)
-        before = measure.written(tree)
+    def stop(self) -> None:
+        """End the processes that write now; all, where time after time none is seen to, at last the sandbox itself."""
+        before = measure.written(trees.below(self.pid, trees.processes()))
         time.sleep(GROWTH)
+        tree = trees.below(self.pid, trees.processes())
         after = measure.written(tree)
-        victims = others(tree, self.driver)
-        if before:
-            victims = [each for each in victims if after.get(each.pid, 0) > before.get(each.pid, 0)]
-        if not victims and after != before and self.used > self.bound + self.bound // 8 + 8 * SLACK:
-            victims = list(tree[:1])  # the first process writes itself, and far too much: the sandbox ends
+        self.driver = self.driver or (first(tree) if tree else 0)
+        below = others(tree, self.driver)
+        victims = [each for each in below if after.get(each.pid, 0) > before.get(each.pid, 0)]
+        self.unseen = 0 if victims else self.unseen + 1
+        if self.unseen >= TRIES:
+            victims = below or list(tree[:1])
         for process in victims:
-            name = (process.pid, process.started)
-            if process.parent != self.driver or name in self.asked:
-                end(process)
-                continue
-            self.asked.add(name)
-            for each in (process, *(each for each in tree if each.parent == process.pid)):
-                end(each, signal.SIGINT)
+            self.interrupt(process, tree)
+
+    def interrupt(self, process: Process, tree: Sequence[Process]) -> None:
+        """End a process. A shell, which seems to write what its children wrote, has some chances to drop its command;
+        its children are interrupted with it, since their fate tells a shell whether it was meant.
+        """
+        name = (process.pid, process.started)
+        self.asked[name] += 1
+        if process.parent != self.driver or self.asked[name] > TRIES:
+            end(process)
+            return
+        for each in (process, *(each for each in tree if each.parent == process.pid)):
+            end(each, signal.SIGINT)
 
     def close(self) -> None:
         """End a measuring that is under way."""
