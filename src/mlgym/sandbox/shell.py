@@ -110,6 +110,11 @@ class Shell:
                 self.stop()
                 raise
 
+    @property
+    def running(self) -> bool:
+        """Whether the sandbox was started and neither stopped nor found gone."""
+        return self._process is not None
+
     def stop(self) -> None:
         """End the sandbox and all that runs in it; safe to call twice."""
         self._stop(PATIENCE)
