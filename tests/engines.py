@@ -5,9 +5,12 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 BASE = "mlgym-test-base"
 # bash, coreutils and python3, the libraries of these, and what the examiner calls inside
@@ -22,7 +25,24 @@ PACKAGES = (
     "hostname", "dash", "debianutils",
 )
 # fmt: on
+PODMAN = """[containers]
+default_ulimits = ["nofile=1024:20000", "nproc=4096:4096"]
+netns = "none"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+PODMAN_STORAGE = """[storage]
+driver = "overlay"
+graphroot = "{0}/storage"
+runroot = "{0}/run"
+"""
 LINKS = {name: f"usr/{name}" for name in ("bin", "sbin", "lib", "lib64")} | {"usr/bin/awk": "mawk"}
+
+
+class NoEngine(Exception):
+    """An engine that does not run here."""
 
 
 def base_tar(into: Path) -> None:
@@ -37,7 +57,8 @@ def base_tar(into: Path) -> None:
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.SYMTYPE, target
             tar.addfile(link)
-        found = {path.parent.resolve() / path.name for line in listed.stdout.splitlines() if (path := Path(line))}
+        lines = [line for line in listed.stdout.splitlines() if line.startswith("/")]  # others tell of diversions
+        found = {path.parent.resolve() / path.name for line in lines if (path := Path(line))}
         for path in sorted(found):
             if path.parent != Path("/") and not path.is_relative_to("/usr/share") and not path.is_dir():
                 tar.add(path, str(path), recursive=False)
@@ -55,12 +76,34 @@ def docker_daemon(folder: Path) -> Iterator[str]:
         end = time.monotonic() + 30
         while subprocess.run(["docker", "--host", address, "version"], capture_output=True).returncode:
             if daemon.poll() is not None or time.monotonic() > end:
-                raise OSError((folder / "log").read_text(errors="replace").strip().splitlines()[-1])
+                raise NoEngine((folder / "log").read_text(errors="replace").strip().splitlines()[-1])
             time.sleep(0.1)
         yield address
     finally:
         daemon.terminate()
         daemon.wait(30)
+
+
+@contextlib.contextmanager
+def running(engine: str) -> Iterator[None]:
+    """An engine that answers, with the base image as MLGYM_IMAGE; raises NoEngine with what it says where none can."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary, pytest.MonkeyPatch.context() as patch:
+        folder = Path(temporary)
+        daemon = contextlib.ExitStack()
+        if engine == "docker" and not os.environ.get("DOCKER_HOST"):
+            patch.setenv("DOCKER_HOST", daemon.enter_context(docker_daemon(folder)))
+        with daemon:
+            if engine == "podman" and os.geteuid() == 0:
+                (folder / "storage.conf").write_text(PODMAN_STORAGE.format(folder))
+                (folder / "containers.conf").write_text(PODMAN)
+                patch.setenv("CONTAINERS_STORAGE_CONF", f"{folder}/storage.conf")
+                patch.setenv("CONTAINERS_CONF", f"{folder}/containers.conf")
+            base_tar(folder / "base.tar")
+            made = subprocess.run([engine, "import", f"{folder}/base.tar", BASE], capture_output=True, text=True)
+            if made.returncode:
+                raise NoEngine(made.stderr.strip())
+            patch.setenv("MLGYM_IMAGE", BASE)
+            yield
 
 
 def why_not(engine: str) -> str:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlgym.cache import SAY, Say, cache_dir, made
@@ -43,8 +44,9 @@ def environment(packages: Sequence[str], *, say: Say = SAY) -> Path:
     folder = cache_dir() / "environments" / hashlib.sha256(about.encode()).hexdigest()[:16]
     what = f"Python environment with {len(pins)} package{'s' * (len(pins) != 1)}"
     made(folder, lambda part: _fill(part, pins, base, what, say), what=f"the {what}", say=say)
-    if not (folder / MANIFEST).exists():  # an environment of an older version
-        _write_manifest(folder, pins)
+    if not (folder / MANIFEST).exists():  # an environment of an older version, perhaps another user's
+        with suppress(OSError):
+            _write_manifest(folder, pins)
     return folder
 
 

@@ -22,7 +22,7 @@ from mlgym.sandbox.engine import Engine, call, command, engine, removed
 from mlgym.sandbox.scratch import namespace, started
 
 # A container's name tells the pid, the start and the pid namespace of the process that it belongs to.
-LABEL, NAME = "mlgym.sandbox", re.compile(r"mlgym-(\d+)-(\d+)-(\d+)-[0-9a-f]+")
+LABEL, NAME = "mlgym-sandbox", re.compile(r"mlgym-(\d+)-(\d+)-(\d+)-[0-9a-f]+")
 PRELUDE = (
     'echo 1000 >/proc/self/oom_score_adj;ulimit -c 0 -d "$1" -f "$2" -n "$3";[ "$4" = 0 ] || ulimit -u "$4";'
     'cd "$5";shift 5;exec "$@"'

@@ -54,7 +54,7 @@ def call(program: str, *arguments: str, seconds: float = PATIENCE_S) -> str:
 def failure(program: str, said: str) -> str:
     """A failure of the engine as one sentence."""
     title = TITLES[program]
-    if f"'{program}': No such file" in said or f"{program}: No such file" in said:
+    if re.search(rf"{program}\W*: No such file", said):
         return f"There is no program {program}: install {title} or choose another sandbox."
     if re.search(r"permission denied while trying to connect|dial unix [^ ]*: connect: permission denied", said):
         return (
@@ -63,8 +63,9 @@ def failure(program: str, said: str) -> str:
     if re.search(r"Cannot connect to the Docker daemon|Is the docker daemon running|connect: |dial tcp", said):
         where = os.environ.get("DOCKER_HOST") or "its usual socket"
         return f"No Docker daemon answers at {where}: start Docker, set DOCKER_HOST or choose another sandbox."
-    lines = [line for line in said.strip().splitlines() if line.strip()] or ["it said nothing"]
-    return f"{title} failed: {lines[-1].strip().rstrip('.')}."
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in said.splitlines() if line.strip()] or ["no word"]
+    told = [line for line in lines if re.search("error", line, re.IGNORECASE) and "building at STEP" not in line]
+    return f"{title} failed: {(told or lines)[-1].rstrip('.')}."
 
 
 def engine(program: str) -> Engine:
@@ -86,8 +87,9 @@ def _asked(program: str, *_addresses: str) -> Engine:
 def removed(program: str, names: Sequence[str]) -> None:
     """End containers and take them away; one that is gone already is no error."""
     if names:
+        at_once = ["--time", "0"] if program == "podman" else []  # which would ask them to end and wait 10 s
         subprocess.run(
-            command(program, "rm", "--force", "--volumes", *names),
+            command(program, "rm", "--force", "--volumes", *at_once, *names),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PATIENCE_S,

@@ -23,7 +23,7 @@ BASE = "python:3.12-slim"
 OLDEST = (3, 11)
 PYTHON = "/opt/python3"  # a link to the base image's own, with no packages
 BUILD_S = 3600.0
-STAGE = "mlgym.stage"  # the label of the images that a build leaves beside its own
+STAGE = "mlgym-stage"  # the label of the images that a build leaves beside its own
 ABOUT = "import json, os, platform, sys; print(json.dumps([sys.version_info[:2], os.confstr('CS_GNU_LIBC_VERSION')]))"
 # What the base image has beside programs and libraries, other packages with their data above all, is taken away: inside
 # are the task's own packages and nothing more, as in the other sandboxes.
