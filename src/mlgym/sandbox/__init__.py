@@ -16,7 +16,12 @@ from mlgym.sandbox.tar import SubmissionRefused
 
 WORKSPACE = "/home/agent/workspace"
 ENVIRONMENT = "/opt/env"
-BACKENDS = {"bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap", "local": "mlgym.sandbox.local:Local"}
+BACKENDS = {
+    "bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap",
+    "user": "mlgym.sandbox.user:User",
+    "landlock": "mlgym.sandbox.landlock:Landlock",
+    "local": "mlgym.sandbox.local:Local",
+}
 
 __all__ = [
     "BACKENDS",
@@ -41,10 +46,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of the host shown read-only at `target` inside."""
+    """A file or folder of the host shown read-only at `target` inside; `live`: a folder to which the host adds later."""
 
     source: Path
     target: str
+    live: bool = False
 
 
 @dataclass(frozen=True)
