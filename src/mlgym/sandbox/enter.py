@@ -94,11 +94,11 @@ def bound(limits: dict[str, int]) -> None:
 def bury(about: dict[str, Any], watched: int, domain: int) -> None:
     """The undertaker, a child of the host: wait for the end of the first process, then end all that it left."""
     os.setsid()
+    lower(about, about["burier"], domain)
     os.dup2(about["ended"], 0)
     os.dup2(watched, 1)
     os.closerange(2, 4096)
     os.write(0, str(os.getpid()).encode())
-    lower(about, about["burier"], domain)
     if not beyond(about["host"]):
         return
     poll = select.poll()

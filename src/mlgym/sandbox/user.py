@@ -231,7 +231,7 @@ def laid(source: Path, target: Path, without: frozenset[Path] | set[Path] = froz
     if source.is_symlink():
         target.symlink_to(source.readlink())
     elif source.is_dir():
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         target.chmod(0o755)
         for child in source.iterdir():
             if child not in without:

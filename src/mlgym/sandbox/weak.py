@@ -18,14 +18,14 @@ from mlgym.sandbox import SandboxSpec, enter, open_files, places
 EXECUTE, READ_FILE, READ_FOLDER = 1 << 0, 1 << 2, 1 << 3
 READ = READ_FILE | READ_FOLDER
 USE = READ | EXECUTE
-DEVICE = READ_FILE | 1 << 1
+DEVICE = READ_FILE | 1 << 1 | 1 << 15
 ALL = 0xFFFF & ~(1 << 6 | 1 << 11)  # but for making devices
 SHARED = DEVICE | READ_FOLDER | 1 << 5 | 1 << 8 | 1 << 14  # plain files only
 TCP = 3
 # What Landlock can refuse in each of its versions: of files, of networks, scopes.
 FILES = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF, 5: 0xFFFF}
 ASKED = ("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/inputrc")
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+DEVICES = ("null", "zero", "full", "random", "urandom")
 BURIAL_S = 10.0  # for the undertaker to end what is left
 MACHINES = ("x86_64", "aarch64")
 
