@@ -91,10 +91,10 @@ def bound(limits: dict[str, int]) -> None:
         resource.setrlimit(which, (value, value))
 
 
-def bury(about: dict[str, Any], watched: int, domain: int) -> None:
+def bury(about: dict[str, Any], watched: int) -> None:
     """The undertaker, a child of the host: wait for the end of the first process, then end all that it left."""
     os.setsid()
-    lower(about, about["burier"], domain)
+    lower(about["user"], about["burier"])
     os.dup2(about["ended"], 0)
     os.dup2(watched, 1)
     os.closerange(2, 4096)
@@ -112,24 +112,22 @@ def bury(about: dict[str, Any], watched: int, domain: int) -> None:
         select.poll().poll(10)
 
 
-def lower(about: dict[str, Any], keeper: int, domain: int) -> None:
-    """Become the sandbox's user, and enter its domain.
+def lower(user: int, keeper: int) -> None:
+    """Become the sandbox's user, if it has one.
 
     A signal needs the sender's number in the first or the last of a process's three: what keeps another one there is
     out of reach of those whose three are all the sandbox's.
     """
-    if about["user"]:
-        for number in range(64):
-            try:
-                control(PR_CAPBSET_DROP, number)
-            except OSError:
-                break
-        os.setgroups([])
-        os.setresgid(*[about["user"]] * 3)
-        os.setresuid(keeper, about["user"], keeper)
-    control(PR_SET_NO_NEW_PRIVS, 1)
-    if domain >= 0:
-        restrict(domain)
+    if not user:
+        return
+    for number in range(64):
+        try:
+            control(PR_CAPBSET_DROP, number)
+        except OSError:
+            break
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(keeper, user, keeper)
 
 
 def beyond(host: int) -> bool:
@@ -163,15 +161,18 @@ def main() -> None:
     scope = ruleset(0, 0, SIGNALS, []) if not user else -1
     bound(about["limits"])
     os.umask(about["umask"])
+    control(PR_SET_NO_NEW_PRIVS, 1)
+    if domain >= 0:
+        restrict(domain)  # before there are two: each call makes a domain of its own
     watched = os.pidfd_open(os.getpid())
     if not sibling():
         try:
-            bury(about, watched, domain)
+            bury(about, watched)
         finally:
             os._exit(0)
     os.close(watched)
     os.close(about["ended"])
-    lower(about, about["keeper"], domain)
+    lower(user, about["keeper"])
     if not beyond(about["host"]):
         os._exit(1)
     if scope >= 0:

@@ -11,6 +11,7 @@ from typing import ClassVar
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
+from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import NAME, scratch
 
 HOME = "/home/agent"
@@ -75,6 +76,10 @@ class Landlock:
         order = weak.hand(about)
         self.handed += [order, its]
         return [self.interpreter, "-I", "-S", "-c", weak.text(), str(order)]
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over its processes, its home and its temporary files."""
+        return watch(pid, self.spec, Path(self.home), Path(self.temporary))
 
     def stop(self) -> None:
         """Wait until nothing of the sandbox runs, and take its folders away."""

@@ -17,6 +17,7 @@ from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
 from mlgym.sandbox.bubblewrap import free_uid, give
+from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import NAME, namespace, remove, scratch, started
 
 HOME = "/home/agent"
@@ -72,6 +73,8 @@ class User:
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """The command line; its orders are handed over by a descriptor."""
         given = variables(self.spec, self.home, self.inside(ENVIRONMENT)) | {"TMPDIR": str(self._place / "t")}
+        if self.interpreter != str(places.base()):  # a library that it needs is looked for where it was installed
+            given["LD_LIBRARY_PATH"] = str(Path(self.interpreter).parent.parent / "lib")
         mine, its = os.pipe()
         self._ended.append(mine)
         about = weak.orders(
@@ -91,6 +94,10 @@ class User:
         order = weak.hand(about)
         self.handed += [order, its]
         return [self.interpreter, "-I", "-S", "-c", weak.text(), str(order)]
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over its processes, its home and its temporary files."""
+        return watch(pid, self.spec, Path(self.home), self._place / "t")
 
     def stop(self) -> None:
         """End what is left of the sandbox's users, give the workspace back and take the folders away."""
@@ -205,16 +212,16 @@ def published(parent: Path, environment: Path, base: tuple[Path, Path]) -> Path:
 
     def make(folder: Path) -> None:
         laid(environment, folder)
-        for path in [folder / "pyvenv.cfg", *(folder / "bin").iterdir()]:
+        for path in (folder / "bin").iterdir():
             if path.is_symlink() and base[0] in path.readlink().parents:
                 link = moved(path.readlink(), base)
                 path.unlink()
                 path.symlink_to(link)
-            elif path.name == "pyvenv.cfg":
-                text = path.read_text().replace(str(base[0]), str(base[1]))
-                path.unlink()  # it is a link to the file of the original
-                path.write_text(text)
-                path.chmod(0o644)
+        if (config := folder / "pyvenv.cfg").is_file():
+            text = config.read_text().replace(str(base[0]), str(base[1]))
+            config.unlink()  # it may be the very file of the original
+            config.write_text(text)
+            config.chmod(0o644)
 
     about = environment.stat()
     name = hashlib.sha256(f"{environment} {about.st_ino} {about.st_mtime_ns} {base[1]}".encode()).hexdigest()[:16]
