@@ -122,7 +122,7 @@ class Grader:
             Bind(self._task.code, f"{HIDDEN}/task.py"),
             Bind(KINDS, f"{HIDDEN}/kinds"),
             Bind(self._prepared.private, f"{HIDDEN}/private"),
-            Bind(place / "frozen", f"{HIDDEN}/submissions"),
+            Bind(place / "frozen", f"{HIDDEN}/submissions", live=True),
         )
         spec = SandboxSpec(place / "grader", self._prepared.grader_env, binds, {}, self._limits)
         places = ("task.py", "kinds", "private", "submissions")

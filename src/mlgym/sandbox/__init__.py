@@ -19,9 +19,11 @@ WORKSPACE = "/home/agent/workspace"
 ENVIRONMENT = "/opt/env"
 BACKENDS = {
     "bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap",
-    "local": "mlgym.sandbox.local:Local",
+    "user": "mlgym.sandbox.user:User",
+    "landlock": "mlgym.sandbox.landlock:Landlock",
     "docker": "mlgym.sandbox.container:Docker",
     "podman": "mlgym.sandbox.container:Podman",
+    "local": "mlgym.sandbox.local:Local",
 }
 
 __all__ = [
@@ -48,10 +50,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of the host shown read-only at `target` inside."""
+    """A file or folder of the host shown read-only at `target` inside; `live`: a folder to which the host adds later."""
 
     source: Path
     target: str
+    live: bool = False
 
 
 @dataclass(frozen=True)

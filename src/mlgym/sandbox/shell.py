@@ -103,6 +103,7 @@ class Shell:
         with self._lock:
             try:
                 self.sandbox.start()
+                self.workspace = self.sandbox.workspace
                 limits = self.sandbox.spec.limits
                 config: dict[str, Any] = {"output_kept": limits.output_kept, "output_max": limits.output_max}
                 config |= {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
