@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, places, seccomp, variables
+from mlgym.sandbox.meter import Meter, watch
 
 HOME = "/home/agent"
 MB = 1 << 20
@@ -63,6 +64,10 @@ class Bubblewrap:
         options = b"\0".join(os.fsencode(option) for option in self.options())
         keeper = KEEPER if os.geteuid() == 0 else []
         return [*keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over its processes."""
+        return watch(pid, self.spec)
 
     def stop(self) -> None:
         """Nothing outlives the process that `wrap` describes."""
