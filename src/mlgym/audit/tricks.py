@@ -9,6 +9,7 @@ import json
 import pickletools
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -168,16 +169,16 @@ def _in_file(path: Path, name: str) -> Iterator[str]:
 
 def _calls(data: bytes, name: str) -> Iterator[str]:
     """What a pickle, or those in a zip (as torch saves), would import that no honest one needs."""
-    if data[:1] == b"\x80" or name.endswith(PICKLES):
-        yield from (call for call in _imports(data) if CALLED.match(call))
-    elif data[:4] == b"PK\x03\x04":
+    if data[:4] == b"PK\x03\x04":
         try:
             with zipfile.ZipFile(BytesIO(data)) as archive:
                 for member in archive.infolist():
-                    if member.filename.endswith(".pkl") and member.file_size <= PICKLE_BYTES:
+                    if member.filename.endswith(PICKLES) and member.file_size <= PICKLE_BYTES:
                         yield from _calls(archive.read(member), member.filename)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, EOFError):
+        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, EOFError, zlib.error):
             return
+    elif data[:1] == b"\x80" or name.endswith(PICKLES):
+        yield from (call for call in _imports(data) if CALLED.match(call))
 
 
 def _imports(data: bytes) -> Iterator[str]:
