@@ -22,7 +22,6 @@ from mlgym.cache import cache_dir
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
-from mlgym.metrics import progress
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
 from mlgym.sandbox.scratch import remove
@@ -210,17 +209,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
-        anchors = self.anchors
-        if anchors is None:
-            return None
-        return progress(
-            None if scores is None else scores.get(self.task.metric),
-            baseline=anchors.baseline[split],
-            baseline_test=anchors.baseline["test"],
-            best=anchors.best,
-            direction=self.task.direction,
-            scale=anchors.scale,
-        )
+        return self.task.progress(scores, split) if self.anchors else None
 
     def _action(self, action: str | Action) -> Action:
         if isinstance(action, str):
@@ -329,8 +318,8 @@ def _fault(error: GradingError) -> dict[str, Any]:
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:
-    """An attempt as `info` has it: without the hashes of its files."""
-    return attempt.model_dump(exclude={"files", "code"})
+    """An attempt as `info` has it: without the hashes of its files and of its grader."""
+    return attempt.model_dump(exclude={"files", "code", "provenance"})
 
 
 def render_brief(brief: Brief) -> str:

@@ -15,7 +15,7 @@ from mlgym.grading.frames import FrameError
 from mlgym.grading.prepare import KINDS, Prepared
 from mlgym.grading.program import Program
 from mlgym.grading.submission import copy
-from mlgym.records import Scores, Split
+from mlgym.records import Provenance, Scores, Split
 from mlgym.sandbox import Bind, Sandbox, SandboxLimits, SandboxSpec, choose
 from mlgym.sandbox.scratch import remove, scratch
 
@@ -74,6 +74,21 @@ class Grader:
         if answer["valid"] and self._task.metric not in answer["scores"]:
             raise GradingError(f"The grader of {self._task.name} gave no {self._task.metric}.")
         return Verdict(answer["valid"], answer["why"], answer["scores"], time.monotonic() - began)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What this grader's scores depend on."""
+        prepared = self._prepared
+        return Provenance(
+            task=self._task.name,
+            version=self._task.version,
+            grader=prepared.grader_version,
+            data=prepared.data_version,
+            environment=prepared.python or prepared.env.name,
+            grader_environment=prepared.grader_env.name,
+            backend=self._backend.name,
+            isolation=self._backend.isolation,
+        )
 
     def close(self) -> None:
         """Stop the grader; safe to call twice."""
