@@ -72,12 +72,14 @@ MACHINES = {
     ),
 }
 CLONE3, SIGCHLD = 435, 17
+AFFINITY = 2  # the place of sched_setaffinity in `scheduling`
 
 
-def program(machine: str = "", timed: bool = False) -> bytes:
+def program(machine: str = "", timed: bool = False, *, pinned: bool = False) -> bytes:
     """The filter for `machine` (this one by default) as bwrap's --seccomp reads it; empty where none is known.
 
     `timed` refuses to change what SIGCHLD does: the children of who ignores it leave no account of their time.
+    `pinned` refuses to change on which processors a process runs.
     """
     known = MACHINES.get(machine or platform.machine())
     if known is None:
@@ -86,7 +88,7 @@ def program(machine: str = "", timed: bool = False) -> bytes:
     code = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, known.audit), foreign, (LOAD, 0, 0, NUMBER)]
     if machine != "aarch64":
         code += [(ABOVE, 0, 1, X32), foreign]
-    blocks = [(number, [refuse]) for number in known.calls]
+    blocks = [(number, [refuse]) for number in (*known.calls, *(known.scheduling[AFFINITY],) * pinned)]
     blocks.append((CLONE3, [foreign]))  # its flags are out of reach; libraries fall back to clone
     blocks.append((known.clone, [(LOAD, 0, 0, FIRST), (ANY, 0, 1, NAMESPACES), refuse, allow]))
     terminal = [(LOAD, 0, 0, FIRST + 8), (EQUAL, 1, 0, TIOCSTI), (EQUAL, 0, 1, TIOCLINUX), refuse, allow]
