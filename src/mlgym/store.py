@@ -106,7 +106,7 @@ class Episode:
                 f"{folder} holds an episode with another {', '.join(differs)}: choose another folder with -o, "
                 "or repeat the command that made it."
             )
-        for name in ("steps.jsonl", "calls.jsonl"):
+        for name in ("steps.jsonl", "calls.jsonl", "network.jsonl"):
             _drop_torn(folder / name)
         with guarded(folder):
             (folder / "attempts" / "files").mkdir(parents=True, exist_ok=True)
@@ -168,6 +168,14 @@ class Episode:
             "reply": reply.model_dump(mode="json"),
         }
         self._append("calls.jsonl", json.dumps(record))
+
+    def add_asked(self, asked: dict[str, Any]) -> None:
+        """Append a host that the sandbox asked the proxy for."""
+        self._append("network.jsonl", json.dumps(asked))
+
+    def asked(self) -> list[dict[str, Any]]:
+        """The hosts that the sandbox asked the proxy for."""
+        return [json.loads(line) for line in lines(self.folder / "network.jsonl")]
 
     def attempts(self) -> list[Attempt]:
         """The recorded attempts in order."""

@@ -40,14 +40,22 @@ class Grader:
     """Grades submissions of one task; its grader sandbox starts with the first one and serves all.
 
     A grader that ends by itself is replaced once for a grading. Raises GradingError where the infrastructure or the
-    task's own grader fails; a submission's fault is a verdict.
+    task's own grader fails; a submission's fault is a verdict. `processors` and `gpus` are those of the episode; only
+    the submission's own code sees the cards.
     """
 
-    def __init__(self, prepared: Prepared, backend: str | type[Sandbox] = "auto") -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        backend: str | type[Sandbox] = "auto",
+        processors: tuple[int, ...] = (),
+        gpus: tuple[int, ...] = (),
+    ) -> None:
         self._prepared = prepared
         self._task = prepared.task
         self._backend = choose(backend) if isinstance(backend, str) else backend
         self._limits = SandboxLimits(memory_mb=prepared.task.limits.memory_mb)
+        self._processors, self._gpus = processors, gpus
         self._open = contextlib.ExitStack()
         self._place: Path | None = None
         self._grader: Program | None = None
@@ -139,7 +147,8 @@ class Grader:
             Bind(self._prepared.private, f"{HIDDEN}/private"),
             Bind(place / "frozen", f"{HIDDEN}/submissions", live=True),
         )
-        spec = SandboxSpec(place / "grader", self._prepared.grader_env, binds, {}, self._limits)
+        env, processors = self._prepared.grader_env, self._processors
+        spec = SandboxSpec(place / "grader", env, binds, {}, self._limits, processors=processors)
         places = ("task.py", "kinds", "private", "submissions")
         grader = Program(self._backend, spec, "grader_main.py", [f"{HIDDEN}/{name}" for name in places])
         try:
@@ -157,7 +166,8 @@ class Grader:
         folder = Path(tempfile.mkdtemp(dir=self._folder(), prefix="player-"))
         folder.chmod(0o755)
         binds = (Bind(frozen, SUBMISSION), *self._prepared.shown)
-        spec = SandboxSpec(folder, self._prepared.env, binds, {"PYTHONHASHSEED": "0"}, self._limits, timed)
+        given = {"PYTHONHASHSEED": "0"}
+        spec = SandboxSpec(folder, self._prepared.env, binds, given, self._limits, timed, self._processors, self._gpus)
         return Program(self._backend, spec, "player_main.py", [SUBMISSION])
 
     def _stop(self) -> None:
