@@ -311,11 +311,17 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             "memory_mb": self.task.limits.memory_mb,
             "gpu": "none" if confined else "as on the host",
             "network": "none" if confined else "as on the host",
-            "python": (self.prepared and self.prepared.python) or platform.python_version(),
+            "python": (self.prepared and self.prepared.python) or self._python(),
             "packages": list(self.task.packages),
             "workspace": self.session.shell.workspace,
             "isolation": self.backend.isolation,
         }
+
+    def _python(self) -> str:
+        """The version inside: this one's, but for an image's own."""
+        if self.backend.system == "host":
+            return platform.python_version()
+        return self.session.shell.exec([self.session.shell.sandbox.interpreter, "--version"]).output.split()[-1]
 
 
 def _fault(error: GradingError) -> dict[str, Any]:
