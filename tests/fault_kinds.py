@@ -32,15 +32,19 @@ def killed(role: str, sign: int, world: World, rng: random.Random) -> Outcome:
     A moment that came too late for a fault is drawn again.
     """
     for _ in range(TRIES):
-        case, faults = Case(world), 0
+        case, faults, early = Case(world), 0, list[str]()
         for _ in range(rng.choice((1, 1, 2))):
             process = case.start()
             start = 0.0 if role == "run" else world.seconds / 4
             faults += case.strike(process, role, rng.uniform(start, world.seconds * 0.9), sign)
-            case.go(process)
+            code = case.go(process)
+            if code == 128 + sign:  # it had the time to tidy up: nothing waits for the next run
+                early += world.orphans()
         if faults:
             break
-    return outcome(world, case, faults)
+    found = outcome(world, case, faults)
+    found["orphans"] += early
+    return found
 
 
 def torn(world: World, rng: random.Random) -> Outcome:

@@ -271,13 +271,14 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         lost since the reset, else StorageError: an agent cannot fill the disk to leave no result, and is not to blame
         for what others wrote.
         """
-        left = disk.free(self._place)
-        if left >= disk.ROOM or not self.session.shell.running:
+        left, shell = disk.free(self._place), self.session.shell
+        if left >= disk.ROOM or not shell.running:
             return
-        if 2 * disk.taken(self._place) < max(self._room - left, disk.ROOM):
+        spec = shell.sandbox.spec
+        if 2 * sum(map(disk.taken, (spec.folder, *spec.layers))) < max(self._room - left, disk.ROOM):
             raise disk.full(self._place)
-        self.session.shell.stop()
-        remove(self._place / "workspace")
+        shell.stop()
+        remove(spec.folder)
         raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
