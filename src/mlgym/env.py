@@ -9,7 +9,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -261,8 +261,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             proxy = self._open.enter_context(
                 Proxy(self.network, place, lambda asked: self.on_network(asdict(asked)))
             ).path
-        given = {"processors": self.processors, "gpus": self.gpus, "proxy": proxy}
-        spec = replace(SandboxSpec(folder, prepared.env, binds, {}, limits), **given)
+        spec = SandboxSpec(
+            folder, prepared.env, binds, {}, limits, processors=self.processors, gpus=self.gpus, proxy=proxy
+        )
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
@@ -279,13 +280,14 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         lost since the reset, else StorageError: an agent cannot fill the disk to leave no result, and is not to blame
         for what others wrote.
         """
-        left = disk.free(self._place)
-        if left >= disk.ROOM or not self.session.shell.running:
+        left, shell = disk.free(self._place), self.session.shell
+        if left >= disk.ROOM or not shell.running:
             return
-        if 2 * disk.taken(self._place) < max(self._room - left, disk.ROOM):
+        spec = shell.sandbox.spec
+        if 2 * sum(map(disk.taken, (spec.folder, *spec.layers))) < max(self._room - left, disk.ROOM):
             raise disk.full(self._place)
-        self.session.shell.stop()
-        remove(self._place / "workspace")
+        shell.stop()
+        remove(spec.folder)
         raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:

@@ -52,7 +52,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of the host shown read-only at `target` inside; `live`: a folder to which the host adds later."""
+    """A file or folder of the host shown read-only at `target` inside; `live`: a folder that the host adds to later."""
 
     source: Path
     target: str
