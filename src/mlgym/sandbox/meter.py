@@ -44,7 +44,9 @@ class Watch:
         self._struck: Counter[str] = Counter()
         self._seen: Counter[str] = Counter()
         self._cpu_s = 0.0
-        self._disk = Disk(pid, spec.limits, (spec.folder, *folders), self._struck)
+        places = {folder.resolve() for folder in (spec.folder, *folders)}
+        outer = [place for place in places if not places & set(place.parents)]
+        self._disk = Disk(pid, spec.limits, outer, self._struck)
         self._memory = None if group else Memory(pid, spec.limits, temporary, self._struck)
         dog().add(self._disk, *([self._memory] if self._memory else []))
 
