@@ -267,7 +267,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         )
 
     def _machine(self) -> dict[str, Any]:
-        confined = self.backend.isolation == "full"
+        confined = self.backend.isolation != "none"
         return {
             "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory_mb": self.task.limits.memory_mb,
