@@ -136,7 +136,7 @@ class User:
         os.chown(shown, 0, self.uids[0])
         if self.spec.python:
             self._shown[ENVIRONMENT] = published(parent, self.spec.python.resolve(), base)
-        for number, bind in enumerate(self.spec.binds):
+        for bind in self.spec.binds:
             target = bind.target.rstrip("/")
             if target.startswith(f"{WORKSPACE}/"):
                 place = Path(self.workspace, target.removeprefix(f"{WORKSPACE}/"))
@@ -146,8 +146,8 @@ class User:
                 if closed := weak.reachable(place):
                     raise SandboxError(f"{closed} is closed to other users: make {place} reachable with chmod o+x.")
             else:
-                place = shown / str(number)
-                self._shown[target] = place
+                place = self._shown[target] = shown / target.lstrip("/")
+                place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             if bind.live:
                 self._move(bind.source, place)
                 place.chmod(0o755)
