@@ -122,9 +122,12 @@ def _cache() -> Iterator[Finding]:
 
 def _sandboxes() -> Iterator[Finding]:
     from mlgym.sandbox import BACKENDS
+    from mlgym.sandbox.engine import TITLES
     from mlgym.sandbox.probe import probe
 
-    tried = [probe(name) for name in BACKENDS]
+    for name in TITLES:
+        yield _engine(name)
+    tried = [probe(name) for name in BACKENDS if name not in TITLES]
     isolated = any(each.works and each.isolation != "none" for each in tried)
     for each in tried:
         if each.works:
@@ -135,6 +138,20 @@ def _sandboxes() -> Iterator[Finding]:
             advice = each.advice or "Choose another with --sandbox."
             status: Literal["warning", "problem"] = "warning" if isolated else "problem"
             yield Finding(f"sandbox {each.name}", status, f"does not start: {each.why}", advice)
+
+
+def _engine(name: str) -> Finding:
+    """Whether a container engine answers; one that is not installed hinders nobody."""
+    from mlgym.sandbox.engine import engine
+    from mlgym.sandbox.images import base
+
+    try:
+        rootless = engine(name).rootless
+    except MlgymError as error:
+        if shutil.which(name) is None:
+            return Finding(f"sandbox {name}", "ok", "not installed")
+        return Finding(f"sandbox {name}", "warning", str(error), "Asked for by name only: other sandboxes need it not.")
+    return Finding(f"sandbox {name}", "ok", f"answers{', without root' if rootless else ''} (base image {base()})")
 
 
 def _models() -> Iterator[Finding]:

@@ -390,6 +390,21 @@ class Driver:
         signalled(-1 if self.apart else shell, _signal.SIGKILL)
         self.until(done, 5.0)
 
+    def renew(self) -> None:
+        """End all that runs here and start a new shell."""
+
+        def rest() -> set[int]:
+            return self.born((set(), 0)) | ({self.bash} if self.codes[self.bash] is None else set())
+
+        for _ in range(50):
+            if not (left := rest()):
+                break
+            for number in (_signal.SIGSTOP, _signal.SIGKILL):
+                for pid in left:
+                    signalled(pid, number)
+            self.until(lambda: not rest(), 0.2)
+        self.spawn_bash()
+
     def until(self, done: Callable[[], bool], seconds: float) -> None:
         """See to the children until `done`, at most so long."""
         end = time.monotonic() + seconds

@@ -6,7 +6,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
@@ -24,12 +24,14 @@ class Landlock:
 
     name: ClassVar[str] = "landlock"
     isolation: ClassVar[Isolation] = "partial"
+    system: ClassVar[Literal["host", "image"]] = "host"
 
     def __init__(self, spec: SandboxSpec) -> None:
         self.spec = spec
         self.handed: list[int] = []
         self.workspace = str(spec.folder.resolve())
         self.home = self.outputs = self.temporary = ""
+        self.passing: tuple[str, ...] = ()
         self.interpreter = str(places.base())
         self._open = contextlib.ExitStack()
         self._ended: list[int] = []
@@ -47,7 +49,7 @@ class Landlock:
                 (place / name).mkdir(0o700)
             self.home, self.temporary = str(place / "home"), str(place / "t")
             self.outputs = f"{self.home}/.output"
-            (place / "home" / "workspace").symlink_to(self.workspace)
+            self.passing = (self.home, self.temporary)
             for target, source in self._shown().items():
                 link = Path(self.workspace, target.removeprefix(f"{WORKSPACE}/"))
                 if target.startswith(f"{WORKSPACE}/") and not link.is_symlink():
@@ -71,7 +73,9 @@ class Landlock:
             umask=0o077,
             ended=its,
             domain=weak.domain(self._rules()),
-            filter=seccomp.program(timed=self.spec.timed, shared=True, same=True, deaf=deaf),
+            filter=seccomp.program(
+                timed=self.spec.timed, pinned=bool(self.spec.processors), shared=True, same=True, deaf=deaf
+            ),
         )
         order = weak.hand(about)
         self.handed += [order, its]
@@ -96,7 +100,8 @@ class Landlock:
     def inside(self, path: str) -> str:
         """The host's path of what other backends show at `path`."""
         found = {WORKSPACE: self.workspace, HOME: self.home}
-        found |= {target: str(source) for target, source in self._shown().items()}
+        shown = {target: str(source) for target, source in self._shown().items()}
+        found |= {target: source for target, source in shown.items() if not target.startswith(f"{WORKSPACE}/")}
         for place in sorted(found, key=len, reverse=True):
             if path == place or path.startswith(f"{place}/"):
                 return found[place] + path[len(place) :]

@@ -91,14 +91,22 @@ MACHINES = {
     ),
 }
 CLONE3, SIGCHLD = 435, 17
+AFFINITY = 2  # the place of sched_setaffinity in `scheduling`
 
 
 def program(
-    machine: str = "", timed: bool = False, *, shared: bool = False, same: bool = False, deaf: bool = False
+    machine: str = "",
+    timed: bool = False,
+    *,
+    pinned: bool = False,
+    shared: bool = False,
+    same: bool = False,
+    deaf: bool = False,
 ) -> bytes:
     """The filter for `machine` (this one by default) as bwrap's --seccomp reads it; empty where none is known.
 
     `timed` refuses to change what SIGCHLD does: the children of who ignores it leave no account of their time.
+    `pinned` refuses to change on which processors a process runs.
     """
     known = MACHINES.get(machine or platform.machine())
     if known is None:
@@ -108,6 +116,7 @@ def program(
     if machine != "aarch64":
         code += [(ABOVE, 0, 1, X32), foreign]
     calls = known.calls + shared * known.shared + same * known.owners + deaf * (known.connect,)
+    calls += pinned * (known.scheduling[AFFINITY],)
     blocks = [(number, [refuse]) for number in calls]
     blocks.append((CLONE3, [foreign]))  # its flags are out of reach; libraries fall back to clone
     blocks.append((known.clone, [(LOAD, 0, 0, FIRST), (ANY, 0, 1, NAMESPACES), refuse, allow]))

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.cache import made
 from mlgym.errors import SandboxError
@@ -34,11 +34,13 @@ class User:
 
     name: ClassVar[str] = "user"
     isolation: ClassVar[Isolation] = "partial"
+    system: ClassVar[Literal["host", "image"]] = "host"
 
     def __init__(self, spec: SandboxSpec) -> None:
         self.spec = spec
         self.handed: list[int] = []
         self.workspace = self.home = self.outputs = self.interpreter = ""
+        self.passing: tuple[str, ...] = ()
         self.uids = (0, 0, 0)  # the sandbox's, the driver's, the undertaker's
         self._place = Path()
         self._shown: dict[str, Path] = {}
@@ -63,6 +65,7 @@ class User:
             self.home, self.workspace, self.outputs = str(home), str(home / "workspace"), str(home / ".output")
             for name in ("home", "t"):
                 (self._place / name).mkdir(0o700)
+            self.passing = (self.home, str(self._place / "t"))
             self._move(self.spec.folder, home / "workspace")
             give(home, self.uids[0])
             give(self._place / "t", self.uids[0])
@@ -86,7 +89,7 @@ class User:
             umask=0o022,
             ended=its,
             domain=weak.domain(self._rules()) if weak.version() else (),
-            filter=seccomp.program(timed=self.spec.timed, shared=True),
+            filter=seccomp.program(timed=self.spec.timed, pinned=bool(self.spec.processors), shared=True),
             user=self.uids[0],
             keeper=self.uids[1],
             burier=self.uids[2],
