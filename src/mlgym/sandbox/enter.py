@@ -153,8 +153,8 @@ def main() -> None:
         about = marshal.load(file)
     argv, user = about["argv"], about["user"]
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")
     except OSError:
         pass
     domain = ruleset(*about["domain"]) if about["domain"] else -1

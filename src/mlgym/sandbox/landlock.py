@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ SOCKETS = ("/run", "/tmp", "/var/tmp", "/dev", "/mnt", "/home")
 
 
 class Landlock:
-    """Commands run as this user, who can use only the places that are listed, and reach none of the user's processes."""
+    """Commands run as this user, who can use listed places only and reach none of the user's processes."""
 
     name: ClassVar[str] = "landlock"
     isolation: ClassVar[Isolation] = "partial"
@@ -134,7 +133,7 @@ def sockets() -> Iterator[str]:
     beside = [str(path) for folder in folders for path in _files(Path(folder), 3)]
     for path in {*listed, *mounted, *beside}:
         with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.stat(path).st_mode) and os.access(path, os.W_OK) and not _own(path):
+            if Path(path).is_socket() and os.access(path, os.W_OK) and not _own(path):
                 yield path
 
 

@@ -1,11 +1,10 @@
-"""What the weaker backends `user` and `landlock` share: what Landlock lets through, and how their first program starts."""
+"""What the weaker backends `user` and `landlock` share: what Landlock lets through, how their first program starts."""
 
 import contextlib
 import marshal
 import os
 import platform
 import select
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -116,16 +115,6 @@ def buried(ended: int) -> bool:
             os.waitpid(int(said), 0)
         return True
     return False
-
-
-def reachable(path: Path) -> Path | None:
-    """The first folder on the way to a place, or the place itself, that is closed to other users; None where none is."""
-    for each in reversed((path, *path.parents)):
-        mode = each.stat().st_mode
-        needed = 0o005 if each == path and stat.S_ISDIR(mode) else 0o001 if stat.S_ISDIR(mode) else 0o004
-        if mode & needed != needed:
-            return each
-    return None
 
 
 def known() -> None:
