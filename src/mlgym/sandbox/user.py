@@ -11,7 +11,7 @@ from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
 from mlgym.sandbox.bubblewrap import free_uid, give
-from mlgym.sandbox.laid import laid, open_folder, moved, published, published_base, reachable, temporary
+from mlgym.sandbox.laid import laid, moved, open_folder, published, published_base, reachable, temporary
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import scratch
 from mlgym.sandbox.uids import clear, sweep

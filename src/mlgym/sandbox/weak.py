@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgym.cache import cache_dir
-from mlgym.errors import SandboxError
+from mlgym.errors import SandboxError, SourceError
 from mlgym.sandbox import SandboxSpec, enter, open_files, places
 
 EXECUTE, READ_FILE, READ_FOLDER = 1 << 0, 1 << 2, 1 << 3
@@ -41,7 +41,9 @@ def version() -> int:
 def system() -> tuple[tuple[str, int], ...]:
     """The places of the system that are open to all sandboxes, with the rights that they have there."""
     shown = places.places()
-    hidden = [*map(Path, shown.hidden), places.PACKAGE, cache_dir().resolve()]
+    hidden = [*map(Path, shown.hidden), places.PACKAGE]
+    with contextlib.suppress(SourceError):  # one that cannot be made hides nothing
+        hidden.append(cache_dir().resolve())
     rules = [rule for path in shown.shown for rule in without(Path(path), hidden)]
     rules += [(path, READ) for path in (*ASKED, "/proc", "/sys/devices/system")]
     rules += [(f"/dev/{name}", DEVICE) for name in DEVICES]
