@@ -315,7 +315,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         )
 
     def _machine(self) -> dict[str, Any]:
-        confined = self.backend.isolation == "full"
+        confined = self.backend.isolation != "none"
         return {
             "processors": len(self.processors) or len(usable()),
             "memory_mb": self.task.limits.memory_mb,
