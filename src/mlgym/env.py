@@ -9,7 +9,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -272,8 +272,15 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             proxy = self._open.enter_context(
                 Proxy(self.network, place, lambda asked: self.on_network(asdict(asked)))
             ).path
-        given = {"processors": self.processors, "gpus": self.gpus, "proxy": proxy}
-        spec = replace(SandboxSpec(folder, prepared.env, binds, {}, limits), **given)
+        spec = SandboxSpec(
+            folder,
+            prepared.env,
+            binds,
+            limits=limits,
+            processors=self.processors,
+            gpus=self.gpus,
+            proxy=proxy,
+        )
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell

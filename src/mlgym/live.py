@@ -15,7 +15,6 @@ from mlgym.report.show import difference
 from mlgym.store import episode_folder
 from mlgym.task import load_task
 
-
 EVERYTHING = Allocator()
 
 

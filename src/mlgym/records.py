@@ -155,8 +155,8 @@ class Result(Record):
     scores of the starter. `progress` is that of `final` (-1 without a valid score), None where the task has no scale
     or an infrastructure fault left the episode unscored. `data` names data that stands in for the task's own, `python`
     says what an environment of the user's had. `hits` counts the bounds that were run into, by name; `processors` were
-    given (0: no share was set aside), and the cards `gpus`. `network` are the hosts that a proxy let through, empty for all
-    hosts, None where there was no network.
+    given (0: no share was set aside), and the cards `gpus`. `network` are the hosts that a proxy let through, empty for
+    all hosts, None where there was no network.
     """
 
     ended: str
