@@ -163,7 +163,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(tmp_path, server):
     asked: list[str] = []
 
     def rebinding(host, port, **more):
-        """A hostile name server: a public address first, this machine's the second time."""
+        """A hostile name server: its second answer is another."""
         asked.append(host)
         return socket.getaddrinfo("192.0.2.1" if len(asked) == 1 else "127.0.0.1", port, **more)
 
