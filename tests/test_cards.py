@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from smi import Smi
 
 from mlgym.allocator import Allocator, Share, Want
 from mlgym.cards import Card, cards, descends, minor
 from mlgym.errors import UsageError
 from mlgym.sandbox import SandboxSpec, choose, nvidia, variables
+from tests.smi import Smi
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
     6.5: {"live", "examine", "author"},
     6: {"report", "viewer", "serve", "doctor"},
-    5: {"bench", "launchers", "check", "regrade", "importers", "exporters", "vector", "rl"},
+    5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
     4: {"episode"},
     3.8: {"outcome"},
     3.5: {"wrappers"},

@@ -25,7 +25,6 @@ from mlgym.cards import cards
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
-from mlgym.metrics import progress
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
 from mlgym.sandbox.proxy import Proxy
@@ -223,17 +222,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
-        anchors = self.anchors
-        if anchors is None:
-            return None
-        return progress(
-            None if scores is None else scores.get(self.task.metric),
-            baseline=anchors.baseline[split],
-            baseline_test=anchors.baseline["test"],
-            best=anchors.best,
-            direction=self.task.direction,
-            scale=anchors.scale,
-        )
+        return self.task.progress(scores, split) if self.anchors else None
 
     def _action(self, action: str | Action) -> Action:
         if isinstance(action, str):
@@ -273,13 +262,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
                 Proxy(self.network, place, lambda asked: self.on_network(asdict(asked)))
             ).path
         spec = SandboxSpec(
-            folder,
-            prepared.env,
-            binds,
-            limits=limits,
-            processors=self.processors,
-            gpus=self.gpus,
-            proxy=proxy,
+            folder, prepared.env, binds, {}, limits, processors=self.processors, gpus=self.gpus, proxy=proxy
         )
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
@@ -297,13 +280,14 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         lost since the reset, else StorageError: an agent cannot fill the disk to leave no result, and is not to blame
         for what others wrote.
         """
-        left = disk.free(self._place)
-        if left >= disk.ROOM or not self.session.shell.running:
+        left, shell = disk.free(self._place), self.session.shell
+        if left >= disk.ROOM or not shell.running:
             return
-        if 2 * disk.taken(self._place) < max(self._room - left, disk.ROOM):
+        spec = shell.sandbox.spec
+        if 2 * sum(map(disk.taken, (spec.folder, *spec.layers))) < max(self._room - left, disk.ROOM):
             raise disk.full(self._place)
-        self.session.shell.stop()
-        remove(self._place / "workspace")
+        shell.stop()
+        remove(spec.folder)
         raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
@@ -366,8 +350,8 @@ def _fault(error: GradingError) -> dict[str, Any]:
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:
-    """An attempt as `info` has it: without the hashes of its files."""
-    return attempt.model_dump(exclude={"files", "code"})
+    """An attempt as `info` has it: without the hashes of its files and of its grader."""
+    return attempt.model_dump(exclude={"files", "code", "provenance"})
 
 
 def render_brief(brief: Brief) -> str:

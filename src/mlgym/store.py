@@ -193,8 +193,13 @@ class Episode:
             write_whole(self.folder / "attempts" / f"{attempt.n:04d}.json", attempt.model_dump_json(indent=1).encode())
 
     def checkout(self, files: dict[str, str], into: Path) -> Path:
-        """Lay the files of an attempt into the fresh folder `into`; raises FileNotFoundError for a file let go."""
+        """Lay the files of an attempt into the fresh folder `into`; raises FileNotFoundError for a file let go.
+
+        Raises UsageError for a name that does not stay in it, as a record that was tampered with may have.
+        """
         for name, digest in files.items():
+            if name.startswith("/") or ".." in name.split("/"):
+                raise UsageError(f"{self.folder} has an attempt with the file {name!a}, which no agent can have made.")
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.file(digest), into / name)
         return into
@@ -217,7 +222,17 @@ class Episode:
 
     def file(self, digest: str) -> Path:
         """Where a stored file of that sha256 lies (or lay, before it was let go)."""
+        if not re.fullmatch("[0-9a-zA-Z]+", digest):
+            raise UsageError(f"{self.folder} has an attempt with the hash {digest!a}, which is none.")
         return self.folder / "attempts" / "files" / digest
+
+    def intact(self, digest: str) -> bool | None:
+        """Whether the stored file still has that sha256; None when it was let go."""
+        try:
+            with self.file(digest).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        except FileNotFoundError:
+            return None
 
     def _reopen(self) -> None:
         """Take back the steps that a fault left unscored at the end, and their attempts, and put the result aside."""

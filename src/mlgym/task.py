@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from mlgym.errors import TaskError, UsageError
-from mlgym.records import Limits, Record, Source, Split, merged
+from mlgym.metrics import progress
+from mlgym.records import Limits, Record, Scores, Source, Split, merged
 
 SHIPPED = Path(__file__).parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
@@ -98,7 +99,8 @@ class Task(Record):
 
     `data` names the data set where it is not the task's own; with `stand_in` the task's `prepare` can do without its
     sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
-    learn the baseline's command). `network` are hosts that it would like to reach; it does where the user allows it.
+    learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise.
+    `network` are hosts that it would like to reach; it does where the user allows it.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Task(Record):
     start: Inside = "workspace"
     network: tuple[str, ...] = ()
     without: tuple[Inside, ...] = ()
+    timed: bool = False
 
     @property
     def reference(self) -> str:
@@ -146,6 +149,20 @@ class Task(Record):
     def code(self) -> Path:
         """The hidden module."""
         return self.folder / "task.py"
+
+    def progress(self, scores: Scores | None, split: Split) -> float | None:
+        """The progress of `scores` on a split (0 = baseline, 1 = best known); None where no best is known."""
+        anchors = self.anchors
+        if anchors is None:
+            return None
+        return progress(
+            None if scores is None else scores.get(self.metric),
+            baseline=anchors.baseline[split],
+            baseline_test=anchors.baseline["test"],
+            best=anchors.best,
+            direction=self.direction,
+            scale=anchors.scale,
+        )
 
     @property
     def episode_limits(self) -> Limits:

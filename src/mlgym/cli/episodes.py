@@ -67,6 +67,9 @@ def run(
     processors: Processors = None,
     gpus: Cards = "",
     network: Network = None,
+    max_validations: Annotated[
+        int | None, typer.Option("--max-validations", min=0, help="More are not refused; `mlgym audit` flags them.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -105,6 +108,7 @@ def run(
             limits=limits[one.name],
             processors=processors,
             network=_hosts(network, one),
+            max_validations=max_validations,
         )
         for seed in range(seeds)
         for one in loaded

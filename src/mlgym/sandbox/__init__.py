@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Protocol, cast
 from mlgym.names import resolve
 from mlgym.records import Isolation
 from mlgym.sandbox import nvidia
+from mlgym.sandbox.meter import Meter
 from mlgym.sandbox.scratch import scratch
 from mlgym.sandbox.shell import PROXY, PROXY_PORT, Entry, Ran, Shell
 from mlgym.sandbox.spawn import launch
@@ -19,9 +20,11 @@ WORKSPACE = "/home/agent/workspace"
 ENVIRONMENT = "/opt/env"
 BACKENDS = {
     "bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap",
-    "local": "mlgym.sandbox.local:Local",
+    "user": "mlgym.sandbox.user:User",
+    "landlock": "mlgym.sandbox.landlock:Landlock",
     "docker": "mlgym.sandbox.container:Docker",
     "podman": "mlgym.sandbox.container:Podman",
+    "local": "mlgym.sandbox.local:Local",
 }
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "WORKSPACE",
     "Bind",
     "Entry",
+    "Meter",
     "Ran",
     "Sandbox",
     "SandboxLimits",
@@ -48,10 +52,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of the host shown read-only at `target` inside."""
+    """A file or folder of the host shown read-only at `target` inside; `live`: a folder that the host adds to later."""
 
     source: Path
     target: str
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,9 @@ class Sandbox(Protocol):
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """The host's command line that runs `argv` inside."""
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over what runs in the process `pid`, just made from `wrap`: it enforces the spec's limits."""
 
     def stop(self) -> None:
         """Take away what `start` made; safe to call twice."""
