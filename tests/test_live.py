@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -158,3 +161,21 @@ def test_what_was_asked_of_the_network_is_kept(tmp_path):
 def test_a_network_needs_a_sandbox_with_one_of_its_own(tmp_path):
     with pytest.raises(UsageError, match="The sandbox 'local' has no network of its own"):
         run_episode(spec(sandbox="local", network=()), tmp_path / "one")
+
+
+@pytest.mark.parametrize("several", [1, 2])
+def test_an_interrupt_while_waiting_stops_at_once(tmp_path, several):
+    with Allocator().claim(Want(len(usable()))):
+        command = ["run", GUESS, "-a", "nop", "-k", several, "-n", several, "-o", tmp_path / "run"]
+        waiting = subprocess.Popen(
+            [sys.executable, "-u", "-m", "mlgym", *map(str, command)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(several):
+            assert "Waiting for 0.1 processor" in waiting.stdout.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, stderr = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130 and "the same command goes on" in stderr
+    assert not list(tmp_path.glob("run/*/*/*/result.json"))
