@@ -12,6 +12,7 @@ from mlgym.errors import UsageError
 
 if TYPE_CHECKING:
     from mlgym.records import Split
+    from mlgym.task import Task
 
 AgentName = Annotated[
     str,
@@ -30,6 +31,17 @@ BaseUrl = Annotated[str, typer.Option("--base-url", help="Address of an OpenAI-c
 Sampling = Annotated[list[str] | None, typer.Option("-M", help="Sampling, such as temperature=0.2; may be repeated.")]
 OwnPython = Annotated[
     Path | None, typer.Option("--python", help="An interpreter of yours, whose packages the agent gets instead.")
+]
+Processors = Annotated[
+    float | None,
+    typer.Option("--processors", min=0.01, help="Processors an episode, below 1 a share; else the task's figure."),
+]
+Cards = Annotated[str, typer.Option("--gpus", help="none, all, or cards such as 0,1; else what a task asks for.")]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network", help="Hosts to reach through a proxy, such as pypi.org,*.pythonhosted.org; any; task: its own."
+    ),
 ]
 Feedback = Annotated[str, typer.Option("--feedback", help="The split that validate shows; 'test' as the original did.")]
 
@@ -52,6 +64,9 @@ def run(
     feedback: Feedback = "validation",
     python: OwnPython = None,
     sandbox: SandboxName = "auto",
+    processors: Processors = None,
+    gpus: Cards = "",
+    network: Network = None,
     max_validations: Annotated[
         int | None, typer.Option("--max-validations", min=0, help="More are not refused; `mlgym audit` flags them.")
     ] = None,
@@ -60,6 +75,7 @@ def run(
 ) -> None:
     """Run an agent on a task or on all of a suite; the same command again goes on where it was stopped."""
     from mlgym import live
+    from mlgym.allocator import Allocator
     from mlgym.models import default_limits
     from mlgym.records import EpisodeSpec
     from mlgym.store import method, slug
@@ -90,13 +106,16 @@ def run(
             feedback=_split(feedback),
             python=str(python.expanduser().absolute()) if python else "",
             limits=limits[one.name],
+            processors=processors,
+            network=_hosts(network, one),
             max_validations=max_validations,
         )
         for seed in range(seeds)
         for one in loaded
     ]
     target = output or Path("runs") / slug(f"{Path(task).name}-{method(specs[0])}")
-    _end(live.run(specs, target, concurrent, "none" if quiet else "steps"))
+    detail = "none" if quiet else "steps"
+    _end(live.run(specs, target, concurrent, detail, allocator=Allocator(gpus)))
 
 
 @app.command()
@@ -120,6 +139,20 @@ def demo(output: Output = None, seeds: Seeds = 1, sandbox: SandboxName = "auto",
     ]
     with tempfile.TemporaryDirectory(prefix="mlgym-demo-") as fresh:
         _end(live.run(specs, output or Path(fresh), 2, "attempts", stored=output is not None))
+
+
+def _hosts(network: str | None, task: "Task") -> tuple[str, ...] | None:
+    """The hosts that an episode may reach; empty for all, None for no network."""
+    from mlgym.sandbox.proxy import rules
+
+    if network is None:
+        if task.network:
+            wish = ", ".join(task.network)
+            print(f"{task.name} asks for a network ({wish}) and gets none without --network task.", file=sys.stderr)
+        return None
+    hosts = task.network if network == "task" else () if network == "any" else tuple(network.split(","))
+    rules(hosts)
+    return hosts or (() if network == "any" else None)
 
 
 def _end(broken: int) -> None:

@@ -82,6 +82,7 @@ def results(rows: Iterable[tuple[EpisodeSpec, Result]]) -> Table:
             result.data,
             "own python" if result.python else "",
             "oracle" if result.oracle else "",
+            "network" if result.network is not None else "",
             "feedback=test" if result.feedback == "test" else "",
         ]
         table.add_row(
