@@ -17,7 +17,7 @@ from mlgym.errors import SandboxError
 from mlgym.grading.forgeries import fitting, run_forgeries
 from mlgym.grading.prepare import prepare
 from mlgym.records import EpisodeSpec
-from mlgym.sandbox import Bind, SandboxSpec, container, images, launch, open_shell
+from mlgym.sandbox import Bind, SandboxLimits, SandboxSpec, container, images, launch, open_shell
 from mlgym.sandbox.container import LABEL, Docker, Podman, sweep
 from mlgym.sandbox.engine import call, failure
 from mlgym.sandbox.examiner import Case, cases, examine
@@ -120,11 +120,33 @@ def test_the_filter_taken_away_is_noticed(case: str, backend: type[Docker], monk
 
 
 @pytest.mark.slow
-def test_the_number_of_processes_is_the_containers(backend: type[Docker], monkeypatch: pytest.MonkeyPatch) -> None:
-    case = CASES["walls: the number of processes"]
-    monkeypatch.setattr(container, "PRELUDE", container.PRELUDE.replace('ulimit -u "$4"', ":"))
-    assert examine(case, backend).outcome == "passed"
-    assert examine(case, without(backend, "--pids-limit")).outcome == "failed"
+def test_what_was_hit_is_said_and_the_processor_time_is_counted(backend: type[Docker], tmp_path: Path) -> None:
+    limits = SandboxLimits(memory_mb=128, processes=40)
+    many = "for i in 1 2 3 4; do python3 -c 'x = bytearray(60 << 20); import time; time.sleep(1)' & done; wait"
+    with open_shell(backend, SandboxSpec(tmp_path, limits=limits)) as shell:
+        fill = "for place in /tmp /dev/shm ~; do head -c 300M /dev/zero >$place/x; done; rm /dev/shm/x ~/x /tmp/x"
+        assert shell.run(fill, 20).hit == "" and shell.run("echo alive", 20).output == "alive\n"
+        assert shell.run(many, 20).hit == "oom"
+        assert shell.run("echo alive", 20).hit == ""
+        assert shell.run("(for i in $(seq 60); do sleep 1 & done; wait) 2>/dev/null", 20).hit == "processes"
+        before = shell.cpu_s
+        shell.exec(["python3", "-c", "import time; a = time.process_time()\nwhile time.process_time() < a + 0.5: pass"])
+        assert 0.5 <= shell.cpu_s - before < 1.5
+    assert shell.cpu_s >= before + 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("option", "many"), [("--memory", "oom"), ("--pids-limit", "processes")])
+def test_a_limit_taken_away_is_noticed(option: str, many: str, backend: type[Docker], tmp_path: Path) -> None:
+    limits = SandboxLimits(memory_mb=128, processes=40)
+    taken = ["--memory\x00128m", "--memory-swap\x00128m"] if option == "--memory" else [f"{option}\x0040"]
+    kind = without(backend, *taken)
+    commands = {
+        "oom": "for i in 1 2 3 4; do python3 -c 'x = bytearray(60 << 20); import time; time.sleep(1)' & done; wait",
+        "processes": "(for i in $(seq 60); do sleep 1 & done; wait) 2>/dev/null",
+    }
+    with open_shell(kind, SandboxSpec(tmp_path, limits=limits)) as shell:
+        assert shell.run(commands[many], 20).hit == ""
 
 
 @pytest.mark.slow
