@@ -6,9 +6,11 @@
 """
 
 import contextlib
+import copy
 import os
 import platform
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +25,14 @@ from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
 from mlgym.metrics import progress
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
-from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
+from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
 from mlgym.sandbox.shell import Shell
+from mlgym.sandbox.snapshots import Shelf, Snapshot
 from mlgym.sandbox.tar import write_tar
 from mlgym.task import Anchors, Task, list_tasks, load_task
 
 END = "end"
+AFTER_END = "The episode has ended: call reset() for another."
 BEFORE_RESET = "The environment has no episode yet: call reset() first."
 
 
@@ -91,6 +95,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._steps = 0
         self._text = ""
         self._open = contextlib.ExitStack()
+        self._shelf = Shelf(cache_dir() / "scratch")
+        self._snapshots: dict[str, tuple[Snapshot, dict[str, Any]]] = {}
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
 
@@ -116,7 +122,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name)
         self._steps, self.command_s = 0, 0.0
-        place = self._open.enter_context(scratch(cache_dir() / "scratch"))
+        self._shelf, self._snapshots = Shelf(cache_dir() / "scratch"), {}
+        place = self._open.enter_context(self._shelf.held())
         shell = self._open_shell(self.prepared, place)
         self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
         self._session = toolbox.Session(
@@ -130,9 +137,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         """Run one tool call. A lost sandbox ends the episode, graded by its last valid attempt; a fault of the grader
         leaves it unscored. Raises UsageError before `reset` and after the end.
         """
-        session, attempts = self.session, self.attempts
-        if attempts.final is not None:
-            raise UsageError("The episode has ended: call reset() for another.")
+        session, attempts = self._going(), self.attempts
         self._steps += 1
         made, grader_before, began = len(attempts.made), attempts.grader_s, time.perf_counter()
         info: dict[str, Any] = {"scored": True}
@@ -181,6 +186,39 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             return self.attempts.final
         return self.attempts.make("end", self._steps, reason=reason, replaying=self.replayed is not None)
 
+    def snapshot(self) -> str:
+        """Save the workspace, the shell (folder, variables, functions, aliases, options) and what the tools remember;
+        returns the snapshot's id, good for this episode and its forks. What runs in the background ends.
+        """
+        session = self._going()
+        saved = self._shelf.snapshot(session.shell)
+        name = f"snapshot-{saved.passing.name}"
+        self._snapshots[name] = saved, copy.deepcopy(session.state)
+        return name
+
+    def restore(self, id: str) -> None:
+        """Take the episode back to a snapshot. What was used up stays so: steps, seconds, attempts."""
+        session, (saved, state) = self._going(), self._saved(id)
+        self._shelf.restore(session.shell, saved)
+        session.state = copy.deepcopy(state)
+
+    def fork(self, id: str) -> "ResearchEnv":
+        """Another environment at a snapshot, in a sandbox and with a grader of its own; close it like this one.
+
+        It goes on from this one's count of steps, and has the attempts made so far.
+        """
+        session, (saved, state) = self._going(), self._saved(id)
+        assert self.prepared is not None
+        shell = self._shelf.branch(session.shell, saved)
+        other = copy.copy(self)
+        other._open = contextlib.ExitStack()
+        other._open.enter_context(self._shelf.held())
+        other._open.callback(self._shelf.discard, shell)
+        other._grader = Grader(self.prepared, self.backend.name)
+        other._attempts = self.attempts.forked(shell, other._grader)
+        other._session = replace(session, shell=shell, grade=other._tried, state=copy.deepcopy(state), attempt=None)
+        return other
+
     def render(self) -> str | None:
         """The last observation, with render_mode "ansi"."""
         return self._text if self.render_mode == "ansi" else None
@@ -214,6 +252,19 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             direction=self.task.direction,
             scale=anchors.scale,
         )
+
+    def _going(self) -> toolbox.Session:
+        """The session of an episode that has not ended."""
+        session = self.session
+        if self.attempts.final is not None:
+            raise UsageError(AFTER_END)
+        return session
+
+    def _saved(self, id: str) -> tuple[Snapshot, dict[str, Any]]:
+        if id not in self._snapshots:
+            there = ", ".join(self._snapshots) or "none"
+            raise UsageError(f"There is no snapshot '{id}' of this episode; there are: {there}.")
+        return self._snapshots[id]
 
     def _action(self, action: str | Action) -> Action:
         if isinstance(action, str):
