@@ -124,7 +124,8 @@ cd way/deep; set -uo pipefail -C; _own=1; set -f; IFS=:; (exit 3)
 TOLD = r"""
 echo "$? $x $n ${list[1]} ${#list[@]} ${map[k]} ${map[a b]} $ref $fixed ${frozen[1]} $_own ${LANG-none}"
 printf '%q\n' "$IFS"; f me; g; ll; g2; umask; trap -p; pwd; pwd -P; shopt extglob nullglob; echo $-
-set -o | grep -e noclobber -e pipefail; bash -c 'f "$Y"'; env | grep -v _= | grep -v -e ^TMPDIR | sort; declare -p Y n ref fixed frozen; cd - >/dev/null; cd ~-
+set -o | grep -e noclobber -e pipefail; bash -c 'f "$Y"'; env | grep -v _= | grep -v ^TMPDIR | sort
+declare -p Y n ref fixed frozen; cd - >/dev/null; cd ~-
 """
 
 
