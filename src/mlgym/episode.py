@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from mlgym import agents, models, outcome
+from mlgym import agents, models, onward, outcome
 from mlgym.cache import cache_dir
 from mlgym.env import END, ResearchEnv
 from mlgym.errors import BudgetError, MlgymError, ModelError, SandboxError, UsageError
@@ -43,6 +43,8 @@ def run_episode(
     with contextlib.closing(store):
         if store.result is not None:
             return store.result
+        if spec.source:
+            onward.begin(store, spec)
         with contextlib.closing(_Drive(spec, store, on_step, say)) as drive:
             return drive.run()
 
@@ -95,6 +97,7 @@ class _Drive:
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
+        self.copied = onward.copied(spec)
         self.boundary = self.why = ""
 
     def say(self, note: str) -> None:
@@ -142,6 +145,8 @@ class _Drive:
             self.boundary, self.why = old.action.args.get("boundary", ""), old.action.args.get("why", "")
             return old.action, old.model_s
         before = self.model.cost.model_s if self.model else 0.0
+        if self.model:
+            self.model.closed = self._stuck(old)
         try:
             action = next(flow) if observation is None else flow.send(observation)
             if action.tool == END:
@@ -160,10 +165,22 @@ class _Drive:
         if old is None:
             return action, seconds
         if action.model_dump(exclude={"id", "call"}) != old.action.model_dump(exclude={"id", "call"}):
-            self.say(
-                f"Step {old.n}: played back, the agent chose another action than the recorded one, which was kept."
-            )
+            self._differs(old)
         return old.action, old.model_s
+
+    def _differs(self, old: Step) -> None:
+        if stuck := self._stuck(old):
+            raise UsageError(stuck)
+        self.say(f"Step {old.n}: played back, the agent chose another action than the recorded one, which was kept.")
+
+    def _stuck(self, old: Step | None) -> str:
+        """What is wrong where the agent does not take the next step as it was taken by another episode's."""
+        if old is None or old.n > self.copied:
+            return ""
+        return (
+            f"The agent {self.spec.agent} does not choose the recorded action of step {old.n}, so it cannot go on from "
+            f"{self.spec.source}: name the agent and the options that made it."
+        )
 
     def _failed(self, reason: str, boundary: str, error: BaseException) -> Action:
         self.boundary = boundary
@@ -198,6 +215,7 @@ class _Drive:
             model_s=model_s,
             grader_s=inner.attempts.grader_s - grader_before,
             attempt=info["attempt"]["n"] if "attempt" in info else None,
+            calls=self.model.cost.calls if self.model else 0,
         )
         self.store.add_step(step)
         self.steps.append(step)
@@ -242,6 +260,7 @@ class _Drive:
             oracle=split(self.spec.agent)[0] == "oracle",
             data=research.prepared.data if research.prepared else "",
             python=research.prepared.python if research.prepared else "",
+            source=self.spec.source,
             notes=tuple(self.notes),
         )
         self.store.finish(result)

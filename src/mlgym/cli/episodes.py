@@ -33,10 +33,14 @@ OwnPython = Annotated[
 ]
 Feedback = Annotated[str, typer.Option("--feedback", help="The split that validate shows; 'test' as the original did.")]
 
+From = Annotated[
+    str, typer.Option("--from", help="EPISODE@STEP: go on from a step of a recorded episode, in a new one.")
+]
+
 
 @app.command()
 def run(
-    task: TaskOrSuite,
+    task: TaskOrSuite = "",
     agent: AgentName = "",
     model: ModelName = "",
     seeds: Seeds = 1,
@@ -52,6 +56,7 @@ def run(
     feedback: Feedback = "validation",
     python: OwnPython = None,
     sandbox: SandboxName = "auto",
+    source: From = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -62,9 +67,15 @@ def run(
     from mlgym.store import method, slug
     from mlgym.task import load_tasks
 
-    loaded = load_tasks([task])
     given = {"steps": steps, "money": money, "tokens": tokens, "seconds": seconds}
     set_ = {key: value for key, value in given.items() if value is not None}
+    if source:
+        others = {"agent": agent, "model": model, "base_url": base_url, "sampling": _sampling(sampling or [])}
+        _from(source, task, seeds, set_, {**others, "sandbox": sandbox if sandbox != "auto" else ""}, output, quiet)
+        return
+    if not task:
+        raise UsageError("Name a task or a suite (see 'mlgym tasks'), or an episode to go on from with --from.")
+    loaded = load_tasks([task])
     limits = {one.name: one.episode_limits.model_copy(update=set_) for one in loaded}
     if model:
         sentence = ""
@@ -93,6 +104,33 @@ def run(
     ]
     target = output or Path("runs") / slug(f"{Path(task).name}-{method(specs[0])}")
     _end(live.run(specs, target, concurrent, "none" if quiet else "steps"))
+
+
+def _from(
+    source: str,
+    task: str,
+    seeds: int,
+    limits: dict[str, Any],
+    others: dict[str, Any],
+    output: Path | None,
+    quiet: bool,
+) -> None:
+    """Go on from a step of a recorded episode, with these limits and other values where they are given."""
+    from mlgym import live
+    from mlgym.models import default_limits
+    from mlgym.onward import onward
+    from mlgym.store import method, slug
+
+    if task or seeds > 1:
+        raise UsageError("--from goes on from one episode, whose task and seed stay: name no task and no -k.")
+    spec = onward(source, **{key: value for key, value in others.items() if value})
+    bounds = spec.limits.changed(**limits)
+    if others["model"]:
+        bounds, sentence = default_limits(spec.model, spec.base_url, bounds)
+        print(sentence, end="\n" * bool(sentence), file=sys.stderr if quiet else sys.stdout)
+    spec = spec.changed(limits=bounds)
+    target = output or Path("runs") / slug(f"{Path(spec.task).name}-{method(spec)}")
+    _end(live.run([spec], target, 1, "none" if quiet else "steps"))
 
 
 @app.command()
