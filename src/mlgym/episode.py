@@ -126,6 +126,8 @@ class _Drive:
         ended, info = False, dict[str, Any]()
         while not ended:
             old = recorded[len(self.steps)] if len(self.steps) < len(recorded) else None
+            if self.model:
+                self.model.closed = self._stuck(old)
             action, model_s = self._next(flow, observation, old)
             observation, ended, info = self._step(action, model_s, old)
         with contextlib.suppress(Exception):
@@ -145,8 +147,6 @@ class _Drive:
             self.boundary, self.why = old.action.args.get("boundary", ""), old.action.args.get("why", "")
             return old.action, old.model_s
         before = self.model.cost.model_s if self.model else 0.0
-        if self.model:
-            self.model.closed = self._stuck(old)
         try:
             action = next(flow) if observation is None else flow.send(observation)
             if action.tool == END:
