@@ -17,10 +17,11 @@ from typing import Any, Literal
 import gymnasium
 from gymnasium.envs.registration import WrapperSpec
 
+from mlgym import disk
 from mlgym import tools as toolbox
-from mlgym.attempts import Attempts, Checkout
+from mlgym.attempts import Attempts, Checkout, Kind
 from mlgym.cache import cache_dir
-from mlgym.errors import GradingError, SandboxError, UsageError
+from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
 from mlgym.metrics import progress
@@ -94,6 +95,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._grader: Grader | None = None
         self._steps = 0
         self._text = ""
+        self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
         self._shelf = Shelf(cache_dir() / "scratch")
         self._snapshots: dict[str, tuple[Snapshot, dict[str, Any]]] = {}
@@ -124,6 +126,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._steps, self.command_s = 0, 0.0
         self._shelf, self._snapshots = Shelf(cache_dir() / "scratch"), {}
         place = self._open.enter_context(self._shelf.held())
+        self._place, self._room = place, disk.free(place)
         shell = self._open_shell(self.prepared, place)
         self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
         self._session = toolbox.Session(
@@ -135,7 +138,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     def step(self, action: str | Action) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Run one tool call. A lost sandbox ends the episode, graded by its last valid attempt; a fault of the grader
-        leaves it unscored. Raises UsageError before `reset` and after the end.
+        leaves it unscored. Raises UsageError before `reset` and after the end, and StorageError where the machine's
+        disk is full by others' doing: the step does not count then.
         """
         session, attempts = self._going(), self.attempts
         self._steps += 1
@@ -144,6 +148,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         ended = ""
         action = self._action(action)
         try:
+            self._check_room()
             if action.tool == END:
                 ended = str(action.args.get("reason", "gave_up"))
                 observation = Observation(text=f"The episode ended: {ended}.", status="end", tool=END)
@@ -151,6 +156,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
                 observation = toolbox.call(session, action, self.tools)
                 if self.classic and not session.ended:
                     observation = self._with_footer(observation)
+                self._check_room()
         except SandboxError as error:
             ended = "error"
             observation = Observation(text=f"The sandbox is gone: {error}", status="error", tool=action.tool)
@@ -184,7 +190,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         """Grade the state as it stands, once; later calls return the same attempt. `reason` says how it ended."""
         if self.attempts.final is not None:
             return self.attempts.final
-        return self.attempts.make("end", self._steps, reason=reason, replaying=self.replayed is not None)
+        return self._make("end", reason)
 
     def snapshot(self) -> str:
         """Save the workspace, the shell (folder, variables, functions, aliases, options) and what the tools remember;
@@ -275,7 +281,17 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         return action
 
     def _tried(self, kind: Literal["validate", "submit"]) -> Attempt:
-        return self.attempts.make(kind, self._steps, replaying=self.replayed is not None)
+        return self._make(kind)
+
+    def _make(self, kind: Kind, reason: str = "") -> Attempt:
+        """An attempt; where the workspace's files leave no room for it, the one of a lost sandbox."""
+        replaying = self.replayed is not None
+        try:
+            return self.attempts.make(kind, self._steps, reason=reason, replaying=replaying)
+        except StorageError:
+            with contextlib.suppress(SandboxError):
+                self._check_room()
+            return self.attempts.make(kind, self._steps, reason=reason, replaying=replaying)
 
     def _with_footer(self, observation: Observation) -> Observation:
         left = None if self.limits.steps is None else self.limits.steps - self._steps
@@ -292,6 +308,26 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
+
+    @property
+    def lost(self) -> bool:
+        """Whether the sandbox of the running episode is gone."""
+        return self._session is not None and not self._session.shell.running
+
+    def _check_room(self) -> None:
+        """Hold the machine's disk against what a step needs.
+
+        Raises SandboxError, with the sandbox and its files gone, where the workspace holds at least half of what was
+        lost since the reset, else StorageError: an agent cannot fill the disk to leave no result, and is not to blame
+        for what others wrote.
+        """
+        left = disk.free(self._place)
+        if left >= disk.ROOM or not self.session.shell.running:
+            return
+        if 2 * disk.taken(self._place) < max(self._room - left, disk.ROOM):
+            raise disk.full(self._place)
+        self._shelf.discard(self.session.shell)
+        raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
         self._session = self._attempts = None
@@ -324,11 +360,17 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             "memory_mb": self.task.limits.memory_mb,
             "gpu": "none" if confined else "as on the host",
             "network": "none" if confined else "as on the host",
-            "python": (self.prepared and self.prepared.python) or platform.python_version(),
+            "python": (self.prepared and self.prepared.python) or self._python(),
             "packages": list(self.task.packages),
             "workspace": self.session.shell.workspace,
             "isolation": self.backend.isolation,
         }
+
+    def _python(self) -> str:
+        """The version inside: this one's, but for an image's own."""
+        if self.backend.system == "host":
+            return platform.python_version()
+        return self.session.shell.exec([self.session.shell.sandbox.interpreter, "--version"]).output.split()[-1]
 
 
 def _fault(error: GradingError) -> dict[str, Any]:

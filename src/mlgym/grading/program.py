@@ -95,7 +95,7 @@ class Program:
     def close(self) -> str:
         """Stop the program and everything in its sandbox; says how it had ended, if it had."""
         try:
-            code = self._process.wait(0.2 if self._gone() else 0)
+            code = self._process.wait(2 if self._gone() else 0)  # an engine cleans up first
             how = f"with code {code}" if code >= 0 else f"by signal {-code}"
         except subprocess.TimeoutExpired:
             how = ""

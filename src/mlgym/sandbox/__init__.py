@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Literal, Protocol, cast
 
 from mlgym.names import resolve
 from mlgym.records import Isolation
@@ -16,7 +16,12 @@ from mlgym.sandbox.tar import SubmissionRefused
 
 WORKSPACE = "/home/agent/workspace"
 ENVIRONMENT = "/opt/env"
-BACKENDS = {"bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap", "local": "mlgym.sandbox.local:Local"}
+BACKENDS = {
+    "bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap",
+    "local": "mlgym.sandbox.local:Local",
+    "docker": "mlgym.sandbox.container:Docker",
+    "podman": "mlgym.sandbox.container:Podman",
+}
 
 __all__ = [
     "BACKENDS",
@@ -90,12 +95,14 @@ class SandboxSpec:
 class Sandbox(Protocol):
     """Turns an argv for the inside into an argv for the host.
 
-    `workspace`, `home` and `outputs` are folders as the inside sees them, `interpreter` a Python of this version in
-    there, `handed` the descriptors that the process made of the last `wrap` must inherit.
+    `system` says whose programs are inside: this machine's, or an image's. `workspace`, `home` and `outputs` are
+    folders as the inside sees them, `interpreter` a Python in there (this very version, but for an image), `handed` the
+    descriptors that the process made of the last `wrap` must inherit.
     """
 
     name: ClassVar[str]
     isolation: ClassVar[Isolation]
+    system: ClassVar[Literal["host", "image"]]
     spec: SandboxSpec
     workspace: str
     home: str

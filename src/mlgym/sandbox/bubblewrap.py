@@ -6,7 +6,7 @@ import random
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
@@ -28,6 +28,7 @@ class Bubblewrap:
 
     name: ClassVar[str] = "bubblewrap"
     isolation: ClassVar[Isolation] = "full"
+    system: ClassVar[Literal["host", "image"]] = "host"
     program: ClassVar[str] = ""
     overlays: ClassVar[bool] = True
     passing: ClassVar[tuple[str, ...]] = (HOME, "/tmp")  # folders of its own that end with it

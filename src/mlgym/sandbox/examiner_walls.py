@@ -1,5 +1,6 @@
 """Cases of the examiner: what a backend that claims isolation keeps inside, and what it keeps out."""
 
+import contextlib
 import os
 import platform
 import secrets
@@ -89,8 +90,9 @@ def host_files(place: Place) -> None:
         places += [str(Path.cwd() / "pyproject.toml"), str(Path(mlgym.__file__)), "/etc/hostname", "/etc/resolv.conf"]
         places += [f"/proc/{pid}/{way}{canary}" for pid in ("1", "self") for way in ("root", "cwd/../../..")]
         for path in places:
-            says(shell, f"ln -sfn '{path}' link; cat link; cat link/*; ls -d {path}", code=2)
-            refused(OSError, lambda: shell.read("link"), f"{path} was read through a link")
+            says(shell, f"ln -sfn '{path}' link; cat link link/* 2>/dev/null; ls -A link/ 2>/dev/null", "")
+            with contextlib.suppress(OSError):
+                must(not shell.read("link"), f"{path} was read through a link")
         found = says(shell, f"find / -path /proc -prune -o -name '{canary.name}' -print 2>/dev/null", None).output
         must(not found, f"the host's file was found: {found}")
         seen = says(shell, "ls -A /root /home /opt /srv /mnt /var /run /etc 2>/dev/null").output

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
@@ -21,6 +21,7 @@ class Local:
 
     name: ClassVar[str] = "local"
     isolation: ClassVar[Isolation] = "none"
+    system: ClassVar[Literal["host", "image"]] = "host"
     warning: ClassVar[str] = (
         "The sandbox 'local' isolates nothing: the agent can read your files and your keys, and use your network."
     )

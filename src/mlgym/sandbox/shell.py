@@ -65,10 +65,11 @@ class Entry:
 
 
 @cache
-def program() -> bytes:
-    """The program for the inside, compiled (it runs on this very Python), its length first."""
+def program(compiled: bool) -> bytes:
+    """The program for the inside, its length first: compiled for this very Python, or as text for another."""
     here = Path(__file__).parent
-    codes = [compile((here / name).read_text(), f"<{name[:-3]}>", "exec", dont_inherit=True) for name in PROGRAM]
+    texts = {f"<{name[:-3]}>": (here / name).read_text() for name in PROGRAM}
+    codes = [compile(text, name, "exec", dont_inherit=True) if compiled else text for name, text in texts.items()]
     data = marshal.dumps(codes)
     return len(data).to_bytes(4, "big") + data
 
@@ -106,10 +107,17 @@ class Shell:
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     assert pipe
                     os.set_blocking(pipe.fileno(), False)
-                self.cwd = self._call("", config, timeout=START, prefix=program())[0]["cwd"]
+                self.cwd = self._call("", config, timeout=START, prefix=program(self.sandbox.system == "host"))[0][
+                    "cwd"
+                ]
             except BaseException:
                 self.stop()
                 raise
+
+    @property
+    def running(self) -> bool:
+        """Whether the sandbox was started and neither stopped nor found gone."""
+        return self._process is not None
 
     def stop(self) -> None:
         """End the sandbox and all that runs in it; safe to call twice."""
