@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Protocol, cast
 
 from mlgym.names import resolve
 from mlgym.records import Isolation
+from mlgym.sandbox.meter import Meter
 from mlgym.sandbox.scratch import scratch
 from mlgym.sandbox.shell import Entry, Ran, Shell
 from mlgym.sandbox.spawn import launch
@@ -29,6 +30,7 @@ __all__ = [
     "WORKSPACE",
     "Bind",
     "Entry",
+    "Meter",
     "Ran",
     "Sandbox",
     "SandboxLimits",
@@ -117,6 +119,9 @@ class Sandbox(Protocol):
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """The host's command line that runs `argv` inside."""
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over what runs in the process `pid`, just made from `wrap`: it enforces the spec's limits."""
 
     def stop(self) -> None:
         """Take away what `start` made; safe to call twice."""

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, layers, open_files, places, seccomp, variables
+from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import remove
 
 HOME = "/home/agent"
@@ -72,6 +73,10 @@ class Bubblewrap:
             folder = self.spec.folder
             keeper = [*keeper, *layers.mounted(folder, self.spec.layers, layers.marks(folder.parent))]
         return [*keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over its processes."""
+        return watch(pid, self.spec)
 
     def stop(self) -> None:
         """Nothing outlives the process that `wrap` describes."""
