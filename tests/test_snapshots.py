@@ -101,6 +101,17 @@ def test_every_kind_of_file_comes_back_as_it_was(world: World) -> None:
     assert says(world.shell, TREE) == before
 
 
+def test_a_link_out_of_the_workspace_is_saved_as_a_link(world: World, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("canary-8731")
+    says(world.shell, f"ln -s {secret} file; ln -s {tmp_path} folder; mkdir d; ln -s ../../.. d/up")
+    saved = world.shelf.snapshot(world.shell)
+    fork = world.fork(saved)
+    assert says(fork, "readlink file folder d/up") == f"{secret}\n{tmp_path}\n../../..\n"
+    kept = [path for path in world.shelf.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in kept if b"canary" in path.read_bytes()]
+
+
 def test_what_was_deleted_stays_deleted(world: World) -> None:
     says(world.shell, "mkdir d; touch d/old f keep")
     world.shelf.snapshot(world.shell)
