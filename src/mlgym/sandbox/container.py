@@ -46,6 +46,7 @@ class Docker:
     system: ClassVar[Literal["host", "image"]] = "image"
     without_sys: ClassVar[tuple[str, str]] = ("--tmpfs", "/sys:ro,size=4k,mode=755")
     workspace, home, outputs, interpreter = WORKSPACE, HOME, f"{HOME}/.output", images.PYTHON
+    passing: ClassVar[tuple[str, ...]] = (HOME, "/tmp")  # folders of its own that end with it
 
     def __init__(self, spec: SandboxSpec) -> None:
         self.spec = spec
