@@ -15,10 +15,19 @@ TEXTS = [path.read_text() for path in sorted(SHIPPED.glob("*/task.toml"))]
 LINES = sorted({line for text in TEXTS for line in text.splitlines() if line.strip() and len(line) < 200})
 KEYS = sorted({line.split("=")[0].strip() for line in LINES if "=" in line and line[0].isalpha()})
 ODD = [
-    "nan", "inf", "-inf", "1e400", "0", "-1", "true", "''", "'\\u0000'", '"\\u0000"', "[]", "{}", "[[]]", "[{}]", "{a={}}",
-    "1979-05-27", "07:32:00", "99999999999999999999999", "'../x'", "'/etc'", "'~'", "['']", "[1, 'a']", '"\\ud800"', "'x'",
-    "{ validation = 1 }", "{ validation = 'a', test = [] }", "['a==1', 'a==1']", "'jax'",
-]  # fmt: skip
+    *("nan", "inf", "-inf", "1e400", "0", "-1", "true", "1979-05-27", "07:32:00", "99999999999999999999999"),
+    *("''", "'\\u0000'", '"\\u0000"', '"\\ud800"', "'../x'", "'/etc'", "'~'", "'x'", "'jax'", "['']", "[1, 'a']"),
+    *(
+        "[]",
+        "{}",
+        "[[]]",
+        "[{}]",
+        "{a={}}",
+        "{ validation = 1 }",
+        "{ validation = 'a', test = [] }",
+        "['a==1', 'a==1']",
+    ),
+]
 VALUE = st.sampled_from(ODD) | st.text(max_size=6).map(repr) | st.floats().map(str)
 TABLES = [
     "submission",
