@@ -25,8 +25,9 @@ FLOORS: dict[float, set[str]] = {
     2.5: {"tools", "agents"},
     2: {"grading"},
     1: {"task", "sandbox", "models", "store", "sources", "environments", "allocator"},
-    0.5: {"pip", "own_python"},
+    0.5: {"pip", "own_python", "cards"},
     0.2: {"names", "cache"},
+    0.1: {"disk"},
     0: {"errors", "records", "metrics"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}

@@ -6,23 +6,29 @@
 """
 
 import contextlib
-import os
 import platform
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
 from gymnasium.envs.registration import WrapperSpec
 
+from mlgym import disk
 from mlgym import tools as toolbox
-from mlgym.attempts import Attempts, Checkout
+from mlgym.allocator import usable
+from mlgym.attempts import Attempts, Checkout, Kind
 from mlgym.cache import cache_dir
-from mlgym.errors import GradingError, SandboxError, UsageError
+from mlgym.cards import cards
+from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
+from mlgym.sandbox.proxy import Proxy
+from mlgym.sandbox.scratch import remove
 from mlgym.sandbox.shell import Shell
 from mlgym.sandbox.tar import write_tar
 from mlgym.task import Anchors, Task, list_tasks, load_task
@@ -51,7 +57,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic";
     `feedback` the split that `validate` shows; `python` an interpreter whose environment takes the place of the task's
-    own. Action: a text (a command line) or an Action. Observation: text.
+    own. `processors` are the numbers of those that the episode has for itself (empty: all), `gpus` of the cards that
+    it sees; `network` opens a way to these hosts (empty: all), and `on_network` is told of each that is asked for, as a
+    dictionary and from another thread. Action: a text (a command line) or an Action. Observation: text.
     The Action `end` (args: reason) ends the episode, graded as it stands. `info` has `observation` (the record as a
     dictionary), `attempt` (when the step graded one), `final` (at the end) and `scored` (False after a fault of the
     infrastructure, with `boundary` and `why`). Raises UsageError for an unknown task, SandboxError where
@@ -69,6 +77,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         feedback: Split = "validation",
         limits: Limits | None = None,
         python: str = "",
+        processors: tuple[int, ...] = (),
+        gpus: tuple[int, ...] = (),
+        network: tuple[str, ...] | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.task = task if isinstance(task, Task) else load_task(task)
@@ -79,6 +90,10 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self.python = python
         self.render_mode = render_mode
         self.backend = choose(sandbox)
+        self.processors, self.gpus, self.network = processors, gpus, network
+        self.on_network: Callable[[dict[str, Any]], None] = lambda _: None
+        if network is not None and self.backend.isolation != "full":
+            raise UsageError(f"The sandbox '{self.backend.name}' has no network of its own to open a way out of.")
         self.action_space = AnyText()
         self.observation_space = AnyText()
         self.command_s = 0.0
@@ -89,6 +104,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._grader: Grader | None = None
         self._steps = 0
         self._text = ""
+        self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
@@ -113,9 +129,10 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._stop_episode()
         if self.prepared is None or self._grader is None:
             self.prepared = prepare(self.task, python=self.python)
-            self._grader = Grader(self.prepared, self.backend.name)
+            self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
         self._steps, self.command_s = 0, 0.0
         place = self._open.enter_context(scratch(cache_dir() / "scratch"))
+        self._place, self._room = place, disk.free(place)
         shell = self._open_shell(self.prepared, place)
         self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
         self._session = toolbox.Session(
@@ -127,7 +144,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     def step(self, action: str | Action) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Run one tool call. A lost sandbox ends the episode, graded by its last valid attempt; a fault of the grader
-        leaves it unscored. Raises UsageError before `reset` and after the end.
+        leaves it unscored. Raises UsageError before `reset` and after the end, and StorageError where the machine's
+        disk is full by others' doing: the step does not count then.
         """
         session, attempts = self.session, self.attempts
         if attempts.final is not None:
@@ -138,6 +156,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         ended = ""
         action = self._action(action)
         try:
+            self._check_room()
             if action.tool == END:
                 ended = str(action.args.get("reason", "gave_up"))
                 observation = Observation(text=f"The episode ended: {ended}.", status="end", tool=END)
@@ -145,6 +164,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
                 observation = toolbox.call(session, action, self.tools)
                 if self.classic and not session.ended:
                     observation = self._with_footer(observation)
+                self._check_room()
         except SandboxError as error:
             ended = "error"
             observation = Observation(text=f"The sandbox is gone: {error}", status="error", tool=action.tool)
@@ -178,7 +198,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         """Grade the state as it stands, once; later calls return the same attempt. `reason` says how it ended."""
         if self.attempts.final is not None:
             return self.attempts.final
-        return self.attempts.make("end", self._steps, reason=reason, replaying=self.replayed is not None)
+        return self._make("end", reason)
 
     def render(self) -> str | None:
         """The last observation, with render_mode "ansi"."""
@@ -213,7 +233,17 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         return action
 
     def _tried(self, kind: Literal["validate", "submit"]) -> Attempt:
-        return self.attempts.make(kind, self._steps, replaying=self.replayed is not None)
+        return self._make(kind)
+
+    def _make(self, kind: Kind, reason: str = "") -> Attempt:
+        """An attempt; where the workspace's files leave no room for it, the one of a lost sandbox."""
+        replaying = self.replayed is not None
+        try:
+            return self.attempts.make(kind, self._steps, reason=reason, replaying=replaying)
+        except StorageError:
+            with contextlib.suppress(SandboxError):
+                self._check_room()
+            return self.attempts.make(kind, self._steps, reason=reason, replaying=replaying)
 
     def _with_footer(self, observation: Observation) -> Observation:
         left = None if self.limits.steps is None else self.limits.steps - self._steps
@@ -226,10 +256,39 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         limits = SandboxLimits(memory_mb=self.task.limits.memory_mb)
         data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
         binds = (*data, *prepared.shown, *toolbox.lint_binds())
-        spec = SandboxSpec(folder, prepared.env, binds, {}, limits)
+        proxy = None
+        if self.network is not None:
+            proxy = self._open.enter_context(
+                Proxy(self.network, place, lambda asked: self.on_network(asdict(asked)))
+            ).path
+        spec = SandboxSpec(
+            folder, prepared.env, binds, {}, limits, processors=self.processors, gpus=self.gpus, proxy=proxy
+        )
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
+
+    @property
+    def lost(self) -> bool:
+        """Whether the sandbox of the running episode is gone."""
+        return self._session is not None and not self._session.shell.running
+
+    def _check_room(self) -> None:
+        """Hold the machine's disk against what a step needs.
+
+        Raises SandboxError, with the sandbox and its files gone, where the workspace holds at least half of what was
+        lost since the reset, else StorageError: an agent cannot fill the disk to leave no result, and is not to blame
+        for what others wrote.
+        """
+        left, shell = disk.free(self._place), self.session.shell
+        if left >= disk.ROOM or not shell.running:
+            return
+        spec = shell.sandbox.spec
+        if 2 * sum(map(disk.taken, (spec.folder, *spec.layers))) < max(self._room - left, disk.ROOM):
+            raise disk.full(self._place)
+        shell.stop()
+        remove(spec.folder)
+        raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
         self._session = self._attempts = None
@@ -258,15 +317,32 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
     def _machine(self) -> dict[str, Any]:
         confined = self.backend.isolation == "full"
         return {
-            "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "processors": len(self.processors) or len(usable()),
             "memory_mb": self.task.limits.memory_mb,
-            "gpu": "none" if confined else "as on the host",
-            "network": "none" if confined else "as on the host",
-            "python": (self.prepared and self.prepared.python) or platform.python_version(),
+            "gpu": self._cards() or ("none" if confined else "as on the host"),
+            "network": self._way_out() or ("none" if confined else "as on the host"),
+            "python": (self.prepared and self.prepared.python) or self._python(),
             "packages": list(self.task.packages),
             "workspace": self.session.shell.workspace,
             "isolation": self.backend.isolation,
         }
+
+    def _cards(self) -> str:
+        """The cards that the sandbox was given."""
+        given = (card for card in (cards() if self.gpus else []) if card.index in self.gpus)
+        return ", ".join(f"{card.name} ({card.total_mb / 1000:.0f} GB)" for card in given)
+
+    def _way_out(self) -> str:
+        """What a proxy lets through."""
+        if self.network is None:
+            return ""
+        return f"through the proxy of the variable HTTPS_PROXY to {', '.join(self.network) or 'all hosts'}"
+
+    def _python(self) -> str:
+        """The version inside: this one's, but for an image's own."""
+        if self.backend.system == "host":
+            return platform.python_version()
+        return self.session.shell.exec([self.session.shell.sandbox.interpreter, "--version"]).output.split()[-1]
 
 
 def _fault(error: GradingError) -> dict[str, Any]:

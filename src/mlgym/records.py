@@ -178,7 +178,8 @@ class Result(Record):
     scores of the starter. `progress` is that of `final` (-1 without a valid score), None where the task has no scale
     or an infrastructure fault left the episode unscored. `data` names data that stands in for the task's own, `python`
     says what an environment of the user's had. `hits` counts the bounds that were run into, by name; `processors` were
-    given (0: no share was set aside), and the cards `gpus`.
+    given (0: no share was set aside), and the cards `gpus`. `network` are the hosts that a proxy let through, empty for
+    all hosts, None where there was no network.
     """
 
     ended: str
@@ -203,6 +204,7 @@ class Result(Record):
     hits: dict[str, int] = Field(default_factory=dict)
     processors: float = 0.0
     gpus: tuple[int, ...] = ()
+    network: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
 

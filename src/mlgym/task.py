@@ -57,7 +57,8 @@ class Baseline(Record):
 
 class TaskLimits(Record):
     """Bounds: steps; command seconds in all (`seconds`) and for each command; seconds of a grading, and of each call of
-    the submission's code in it (`call_s`); MB of memory.
+    the submission's code in it (`call_s`); MB of memory. An episode gets `processors` for itself, or below 1 a share of
+    one, and so many `gpus` with `gpu_memory` GB free on each.
     """
 
     steps: int = Field(default=50, ge=1)
@@ -66,6 +67,9 @@ class TaskLimits(Record):
     grade_s: Positive = 60
     call_s: Positive = 30
     memory_mb: int = Field(default=8192, ge=64)
+    processors: Positive = 2
+    gpus: int = Field(default=0, ge=0)
+    gpu_memory: float = Field(default=0, ge=0, allow_inf_nan=False)
 
 
 class Anchors(Record):
@@ -96,6 +100,7 @@ class Task(Record):
     `data` names the data set where it is not the task's own; with `stand_in` the task's `prepare` can do without its
     sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
     learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise.
+    `network` are hosts that it would like to reach; it does where the user allows it.
     """
 
     name: str
@@ -119,6 +124,7 @@ class Task(Record):
     data: str = ""
     stand_in: bool = False
     start: Inside = "workspace"
+    network: tuple[str, ...] = ()
     without: tuple[Inside, ...] = ()
     timed: bool = False
 

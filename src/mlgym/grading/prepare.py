@@ -18,7 +18,7 @@ from mlgym.environments import environment
 from mlgym.errors import SourceError, TaskError, UsageError
 from mlgym.own_python import SYSTEM, OwnPython, own_python
 from mlgym.pip import UMASK
-from mlgym.sandbox import Bind
+from mlgym.sandbox import Bind, Sandbox, SandboxSpec, open_shell, scratch
 from mlgym.sources import fetch
 from mlgym.task import SHIPPED, Task, load_task
 
@@ -108,6 +108,15 @@ def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool 
     label = (folder / LABEL).read_text()
     about, shown = (mine.about, _shown(mine)) if mine else ("", ())
     return Prepared(task, folder / "public", folder / "private", env, grader_env, label, about, shown)
+
+
+def build_images(prepared: Prepared, backend: type[Sandbox]) -> None:
+    """Open a sandbox with each of the task's environments once, which builds what is not there; raises SandboxError."""
+    for env in {prepared.env, prepared.grader_env}:
+        with scratch(cache_dir() / "scratch") as folder:
+            (folder / "workspace").mkdir()
+            with open_shell(backend, SandboxSpec(folder / "workspace", env)):
+                pass
 
 
 def _shown(mine: OwnPython) -> tuple[Bind, ...]:

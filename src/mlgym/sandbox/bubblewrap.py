@@ -6,11 +6,24 @@ import random
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, places, seccomp, variables
+from mlgym.sandbox import (
+    ENVIRONMENT,
+    PROXY,
+    WORKSPACE,
+    SandboxSpec,
+    layers,
+    nvidia,
+    open_files,
+    places,
+    seccomp,
+    variables,
+)
+from mlgym.sandbox.meter import Meter, watch
+from mlgym.sandbox.scratch import remove
 
 HOME = "/home/agent"
 MB = 1 << 20
@@ -27,7 +40,10 @@ class Bubblewrap:
 
     name: ClassVar[str] = "bubblewrap"
     isolation: ClassVar[Isolation] = "full"
+    system: ClassVar[Literal["host", "image"]] = "host"
     program: ClassVar[str] = ""
+    overlays: ClassVar[bool] = True
+    passing: ClassVar[tuple[str, ...]] = (HOME, "/tmp")  # folders of its own that end with it
 
     def __init__(self, spec: SandboxSpec) -> None:
         self.spec = spec
@@ -44,8 +60,11 @@ class Bubblewrap:
             type(self).program = working().program
         if not seccomp.program():
             raise SandboxError(f"No filter of system calls is known for {platform.machine()}: choose another sandbox.")
+        if self.spec.layers:
+            remake(layers.work(self.spec.folder))
         if os.geteuid() == 0:
-            self.uid = free_uid()
+            # Files in layers cannot change hands: what goes on from them keeps their user number.
+            self.uid = self.spec.layers[0].stat().st_uid if self.spec.layers else free_uid()
             give(self.spec.folder, self.uid)
             for bind in self.spec.binds:
                 readable(bind.source)
@@ -61,7 +80,14 @@ class Bubblewrap:
             prelude = ["/usr/bin/setpriv", *user, "--inh-caps=-all", "--bounding-set=-all", "--", *prelude]
         options = b"\0".join(os.fsencode(option) for option in self.options())
         keeper = KEEPER if os.geteuid() == 0 else []
+        if self.spec.layers:
+            folder = self.spec.folder
+            keeper = [*keeper, *layers.mounted(folder, self.spec.layers, layers.marks(folder.parent))]
         return [*keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over its processes."""
+        return watch(pid, self.spec)
 
     def stop(self) -> None:
         """Nothing outlives the process that `wrap` describes."""
@@ -87,7 +113,8 @@ class Bubblewrap:
             yield from ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
         else:
             yield from ("--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns")
-        yield from ("--seccomp", str(self.hand(seccomp.program(timed=self.spec.timed))), "--clearenv")
+        code = seccomp.program(timed=self.spec.timed, pinned=bool(self.spec.processors))
+        yield from ("--seccomp", str(self.hand(code)), "--clearenv")
         for key, value in variables(self.spec, HOME, ENVIRONMENT).items():
             yield from ("--setenv", key, value)
         yield from self.mounts()
@@ -99,6 +126,7 @@ class Bubblewrap:
         if self.spec.python:
             sources[ENVIRONMENT] = str(self.spec.python)
         sources |= {bind.target: str(bind.source) for bind in self.spec.binds}
+        sources |= {PROXY: str(self.spec.proxy)} if self.spec.proxy else {}
         users = f"root:x:0:0::/root:/bin/sh\nagent:x:{self.uid}:{self.uid}::{HOME}:/bin/bash\n"
         groups = f"root:x:0:\nagent:x:{self.uid}:\n"
         texts = {
@@ -121,6 +149,7 @@ class Bubblewrap:
         for hidden in shown.hidden:
             yield from ("--perms", "0555", "--tmpfs", hidden, "--remount-ro", hidden)
         yield from ("--proc", "/proc", "--dev", "/dev")
+        yield from nvidia.options(self.spec.gpus)
         for size, folder in ((SHARED_MB, "/dev/shm"), (TEMPORARY_MB, "/tmp"), (HOME_MB, HOME)):
             yield from ("--perms", "1777", "--size", str(size * MB), "--tmpfs", folder)
         yield from ("--symlink", "/tmp", "/var/tmp", "--bind", str(self.spec.folder), WORKSPACE)
@@ -138,6 +167,12 @@ def readable(path: Path) -> None:
     needed = 0o005 if stat.S_ISDIR(mode) else 0o004
     if mode & needed != needed:
         raise SandboxError(f"{path} cannot be shown in a sandbox: make it readable with `chmod -R o+rX {path}`.")
+
+
+def remake(folder: Path) -> None:
+    """An empty folder in the place of whatever is there."""
+    remove(folder)
+    folder.mkdir()
 
 
 def free_uid() -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mlgym.sandbox.inside_files import Refused, list_folder, pack, read_file, unpack, write_file
     from mlgym.sandbox.inside_shell import Driver, Ended
+    from mlgym.sandbox.inside_trees import load_trees, save_trees
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 SIGHUP = 1
@@ -81,6 +82,8 @@ class Inside:
     def __init__(self, channel: Channel) -> None:
         config, _ = channel.receive()
         self.channel, self.home, self.workspace = channel, config["home"], config["workspace"]
+        if config["proxy"]:
+            self.proxy = hand_out(config["proxy"], config["port"])
         self.driver = Driver(config, channel.requests)
         channel.send({"id": config["id"], "cwd": self.driver.cwd})
 
@@ -125,6 +128,34 @@ class Inside:
         unpack(ask["files"], body, self.path(ask["into"]))
         return {}, b""
 
+    def save(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        """An archive of whole folders, in frames marked `more`."""
+
+        def send(data: bytes) -> None:
+            self.channel.send({"id": ask["id"], "more": True}, data)
+
+        save_trees(ask["roots"], ask["without"], ask["bytes"], send)
+        return {}, b""
+
+    def load(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        """Such an archive laid out; its parts follow the request, an empty one last."""
+
+        def receive() -> bytes:
+            return self.channel.exactly(int.from_bytes(self.channel.exactly(4), "big"))
+
+        parts = iter(receive, b"")
+        try:
+            load_trees(ask["roots"], parts)
+        finally:
+            for _rest in parts:
+                """What is not used is read all the same."""
+        return {}, b""
+
+    def renew(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        """All that runs ended, and a new shell."""
+        self.driver.renew()
+        return {"cwd": self.driver.cwd}, b""
+
     def answer(self) -> None:
         """Do one request."""
         ask, body = self.channel.receive()
@@ -137,6 +168,26 @@ class Inside:
             number = getattr(error, "errno", None) or 5
             header, body = {"errno": number, "error": getattr(error, "strerror", None) or str(error)}, b""
         self.channel.send({"id": ask["id"], **header}, body)
+
+
+def hand_out(path: str, port: int) -> Any:
+    """Give the host's proxy an address of this network, 127.0.0.1, to listen at: nothing in here has to serve it.
+
+    It listens as long as the socket is open that comes back.
+    """
+    import socket
+
+    proxy = socket.socket(socket.AF_UNIX)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(64)
+        proxy.settimeout(10)
+        proxy.connect(path)
+        socket.send_fds(proxy, [b"."], [listener.fileno()])
+        if not proxy.recv(1):
+            raise OSError(5, "the host's proxy did not take its address")
+    return proxy
 
 
 def main() -> None:
