@@ -6,6 +6,7 @@ replies of the model, recorded attempts are not graded again.
 """
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def run_episode(
     lost: list[_Lost] = []
     with contextlib.closing(store):
         if store.result is not None:
-            sweep(cache_dir() / "scratch")  # of a process that was killed after its last word
+            for place in (cache_dir() / "scratch", Path(tempfile.gettempdir())):
+                sweep(place)  # what a process left that was killed after its last word
             return store.result
         while True:
             try:

@@ -29,8 +29,8 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 
 def sweep(parent: Path) -> None:
-    """Remove the folders below `parent` whose owners are dead."""
-    for entry in parent.iterdir():
+    """Remove the folders below `parent`, if it is there, whose owners are dead."""
+    for entry in parent.iterdir() if parent.exists() else ():
         match = NAME.fullmatch(entry.name)
         if match and int(match[3]) == namespace() and started(int(match[1])) != int(match[2]):
             with contextlib.suppress(OSError):
