@@ -44,7 +44,7 @@ def test_what_a_folder_takes_counts_no_link_and_any_depth(tmp_path: Path) -> Non
     (folder / "up").symlink_to(tmp_path)
     assert disk.taken(folder) < 1 << 20
     deep = folder.joinpath(*["d"] * 1500)
-    here = os.getcwd()
+    here = Path.cwd()
     try:
         os.chdir(folder)
         for _ in range(1500):

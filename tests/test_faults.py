@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,6 @@ import pytest
 
 from tests.fault_kinds import KINDS, killed
 from tests.faults import ROOT, Case, Outcome, World
-
-Get = Callable[[str, int], Outcome]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Wo
     yield one, other
 
 
-def run_all(worlds: tuple[World, World], seed: int) -> dict[str, "Future[Outcome]"]:
+def run_all(pool: ThreadPoolExecutor, worlds: tuple[World, World], seed: int) -> dict[str, "Future[Outcome]"]:
     """Every kind of fault once, two at a time."""
     free = list(worlds)
 
@@ -43,13 +41,14 @@ def run_all(worlds: tuple[World, World], seed: int) -> dict[str, "Future[Outcome
         finally:
             free.append(world)
 
-    with ThreadPoolExecutor(2) as pool:
-        return {kind: pool.submit(one, kind) for kind in KINDS}
+    return {kind: pool.submit(one, kind) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
-def first(worlds: tuple[World, World]) -> dict[str, "Future[Outcome]"]:
-    return run_all(worlds, 1)
+def first(worlds: tuple[World, World]) -> Iterator[dict[str, "Future[Outcome]"]]:
+    with ThreadPoolExecutor(2) as pool:
+        yield run_all(pool, worlds, 1)
+        pool.shutdown(cancel_futures=True)
 
 
 def judge(found: Outcome) -> None:
@@ -68,10 +67,11 @@ def test_an_episode_with_a_fault_ends_as_the_undisturbed(kind: str, first: dict[
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3])
 def test_and_at_other_moments_too(worlds: tuple[World, World], seed: int) -> None:
-    for kind, future in run_all(worlds, seed).items():
-        if "skipped" not in future.result():
-            judge(future.result())
-            print(kind)
+    with ThreadPoolExecutor(2) as pool:
+        for kind, future in run_all(pool, worlds, seed).items():
+            print(kind, seed)
+            if "skipped" not in future.result():
+                judge(future.result())
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_a_signal_that_can_be_caught_leaves_nothing_behind(worlds: tuple[World, 
     case = Case(worlds[0])
     process = case.start()
     end = time.monotonic() + 30
-    while not re.search(r"^step 1", case.said(), re.MULTILINE) and time.monotonic() < end:
+    while not re.search(r"^step 1", case.said(), re.M) and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(sign)
     assert case.go(process) == 128 + sign, case.said()
@@ -156,6 +156,4 @@ def test_who_filled_the_disk_bears_the_blame(tmp_path: Path, worlds: tuple[World
         timeout=100,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert re.search(
-        r"^The disk under .* is full: make room, and the same command goes on\.$", ran.stdout, re.MULTILINE
-    )
+    assert re.search(r"^The disk under .* is full: make room, and the same command goes on\.$", ran.stdout, re.M)
