@@ -26,6 +26,12 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
+def own_claims(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a test wait for nobody else's."""
+    monkeypatch.setenv("MLGYM_RUNTIME", str(tmp_path_factory.getbasetemp() / "claims"))
+
+
+@pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test can spend the user's money."""
     for name in list(os.environ):

@@ -15,7 +15,7 @@ from mlgym.grading.frames import FrameError
 from mlgym.grading.prepare import KINDS, Prepared
 from mlgym.grading.program import Program
 from mlgym.grading.submission import copy
-from mlgym.records import Scores, Split
+from mlgym.records import Provenance, Scores, Split
 from mlgym.sandbox import Bind, Sandbox, SandboxLimits, SandboxSpec, choose
 from mlgym.sandbox.scratch import remove, scratch
 
@@ -36,14 +36,22 @@ class Grader:
     """Grades submissions of one task; its grader sandbox starts with the first one and serves all.
 
     Where a process of it ends by itself, a grading is done once more with fresh ones. Raises GradingError where the
-    infrastructure or the task's own grader fails; a submission's fault is a verdict.
+    infrastructure or the task's own grader fails; a submission's fault is a verdict. `processors` and `gpus` are those
+    of the episode; only the submission's own code sees the cards.
     """
 
-    def __init__(self, prepared: Prepared, backend: str | type[Sandbox] = "auto") -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        backend: str | type[Sandbox] = "auto",
+        processors: tuple[int, ...] = (),
+        gpus: tuple[int, ...] = (),
+    ) -> None:
         self._prepared = prepared
         self._task = prepared.task
         self._backend = choose(backend) if isinstance(backend, str) else backend
         self._limits = SandboxLimits(memory_mb=prepared.task.limits.memory_mb)
+        self._processors, self._gpus = processors, gpus
         self._open = contextlib.ExitStack()
         self._place: Path | None = None
         self._grader: Program | None = None
@@ -70,6 +78,21 @@ class Grader:
         if answer["valid"] and self._task.metric not in answer["scores"]:
             raise GradingError(f"The grader of {self._task.name} gave no {self._task.metric}.")
         return Verdict(answer["valid"], answer["why"], answer["scores"], time.monotonic() - began)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What this grader's scores depend on."""
+        prepared = self._prepared
+        return Provenance(
+            task=self._task.name,
+            version=self._task.version,
+            grader=prepared.grader_version,
+            data=prepared.data_version,
+            environment=prepared.python or prepared.env.name,
+            grader_environment=prepared.grader_env.name,
+            backend=self._backend.name,
+            isolation=self._backend.isolation,
+        )
 
     def close(self) -> None:
         """Stop the grader; safe to call twice."""
@@ -118,9 +141,10 @@ class Grader:
             Bind(self._task.code, f"{HIDDEN}/task.py"),
             Bind(KINDS, f"{HIDDEN}/kinds"),
             Bind(self._prepared.private, f"{HIDDEN}/private"),
-            Bind(place / "frozen", f"{HIDDEN}/submissions"),
+            Bind(place / "frozen", f"{HIDDEN}/submissions", live=True),
         )
-        spec = SandboxSpec(place / "grader", self._prepared.grader_env, binds, {}, self._limits)
+        env, processors = self._prepared.grader_env, self._processors
+        spec = SandboxSpec(place / "grader", env, binds, {}, self._limits, processors=processors)
         places = ("task.py", "kinds", "private", "submissions")
         grader = Program(self._backend, spec, "grader_main.py", [f"{HIDDEN}/{name}" for name in places])
         try:
@@ -138,7 +162,8 @@ class Grader:
         folder = Path(tempfile.mkdtemp(dir=self._folder(), prefix="player-"))
         folder.chmod(0o755)
         binds = (Bind(frozen, SUBMISSION), *self._prepared.shown)
-        spec = SandboxSpec(folder, self._prepared.env, binds, {"PYTHONHASHSEED": "0"}, self._limits, timed)
+        given = {"PYTHONHASHSEED": "0"}
+        spec = SandboxSpec(folder, self._prepared.env, binds, given, self._limits, timed, self._processors, self._gpus)
         return Program(self._backend, spec, "player_main.py", [SUBMISSION])
 
     def _stop(self) -> None:

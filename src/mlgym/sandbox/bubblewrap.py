@@ -10,7 +10,19 @@ from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, layers, open_files, places, seccomp, variables
+from mlgym.sandbox import (
+    ENVIRONMENT,
+    PROXY,
+    WORKSPACE,
+    SandboxSpec,
+    layers,
+    nvidia,
+    open_files,
+    places,
+    seccomp,
+    variables,
+)
+from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import remove
 
 HOME = "/home/agent"
@@ -73,6 +85,10 @@ class Bubblewrap:
             keeper = [*keeper, *layers.mounted(folder, self.spec.layers, layers.marks(folder.parent))]
         return [*keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
 
+    def meter(self, pid: int) -> Meter:
+        """The watch over its processes."""
+        return watch(pid, self.spec)
+
     def stop(self) -> None:
         """Nothing outlives the process that `wrap` describes."""
 
@@ -97,7 +113,8 @@ class Bubblewrap:
             yield from ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
         else:
             yield from ("--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns")
-        yield from ("--seccomp", str(self.hand(seccomp.program(timed=self.spec.timed))), "--clearenv")
+        code = seccomp.program(timed=self.spec.timed, pinned=bool(self.spec.processors))
+        yield from ("--seccomp", str(self.hand(code)), "--clearenv")
         for key, value in variables(self.spec, HOME, ENVIRONMENT).items():
             yield from ("--setenv", key, value)
         yield from self.mounts()
@@ -109,6 +126,7 @@ class Bubblewrap:
         if self.spec.python:
             sources[ENVIRONMENT] = str(self.spec.python)
         sources |= {bind.target: str(bind.source) for bind in self.spec.binds}
+        sources |= {PROXY: str(self.spec.proxy)} if self.spec.proxy else {}
         users = f"root:x:0:0::/root:/bin/sh\nagent:x:{self.uid}:{self.uid}::{HOME}:/bin/bash\n"
         groups = f"root:x:0:\nagent:x:{self.uid}:\n"
         texts = {
@@ -131,6 +149,7 @@ class Bubblewrap:
         for hidden in shown.hidden:
             yield from ("--perms", "0555", "--tmpfs", hidden, "--remount-ro", hidden)
         yield from ("--proc", "/proc", "--dev", "/dev")
+        yield from nvidia.options(self.spec.gpus)
         for size, folder in ((SHARED_MB, "/dev/shm"), (TEMPORARY_MB, "/tmp"), (HOME_MB, HOME)):
             yield from ("--perms", "1777", "--size", str(size * MB), "--tmpfs", folder)
         yield from ("--symlink", "/tmp", "/var/tmp", "--bind", str(self.spec.folder), WORKSPACE)

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, images, open_files, scratch, seccomp, variables
+from mlgym.sandbox import ENVIRONMENT, PROXY, WORKSPACE, SandboxSpec, images, open_files, scratch, seccomp, variables
 from mlgym.sandbox.bubblewrap import HOME, HOME_MB, SHARED_MB, TEMPORARY_MB, free_uid, give, readable
 from mlgym.sandbox.engine import Engine, call, command, engine, removed
 from mlgym.sandbox.scratch import namespace, started
@@ -75,7 +75,8 @@ class Docker:
         alone = self.user[0] != os.geteuid()  # a limit of processes by user counts all of this user's
         numbers = [limits.memory_mb * 1024, limits.file_mb * 1024, min(limits.open_files, open_files())]
         prelude = ["/bin/bash", "-c", PRELUDE, "start", *map(str, numbers), str(limits.processes * alone), WORKSPACE]
-        code = base64.b64encode(seccomp.program(self.engine.machine, self.spec.timed)).decode()
+        pinned = bool(self.spec.processors)
+        code = base64.b64encode(seccomp.program(self.engine.machine, self.spec.timed, pinned=pinned)).decode()
         confine = [self.interpreter, "-I", "-S", "-c", CONFINE, code]
         given = [f"{key}={value}" for key, value in variables(self.spec, HOME, ENVIRONMENT).items()]
         options = [*self.options(), "--entrypoint", "/usr/bin/env", self.image, "-i", *given]
@@ -113,6 +114,8 @@ class Docker:
             yield from ("--mount", f"type=bind,source={self._texts / name},target=/etc/{name},readonly")
         for bind in self.spec.binds:
             yield from ("--mount", f"type=bind,source={bind.source},target={bind.target},readonly")
+        if self.spec.proxy:
+            yield from ("--mount", f"type=bind,source={self.spec.proxy},target={PROXY},readonly")
 
     def cards(self) -> Iterator[str]:
         """The options that show the specification's GPUs."""

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from mlgym.errors import SandboxError
+from mlgym.sandbox.meter import STOPPED, Meter
 from mlgym.sandbox.spawn import launch
 from mlgym.sandbox.tar import SubmissionRefused
 
 if TYPE_CHECKING:
     from mlgym.sandbox import Sandbox
 
+PROXY, PROXY_PORT = "/run/proxy", 3128  # inside: the host's proxy, and where the driver lets it listen
 START, SLACK = 30.0, 20.0  # seconds that a start may take, and an answer beside what was asked for
 PATIENCE, DISTRUST = 10.0, 2.0  # seconds that a driver has for its end; one that has failed has less
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
@@ -45,6 +47,7 @@ class Ran:
 
     `code` is None after a timeout. `restarted` means that the shell itself ended and was replaced: folder and files are
     as they were, variables and functions are gone. `cut`: the middle of the output was left out (the text says so).
+    `hit` names the bound of the sandbox that it ran into: oom, disk, processes, output or timeout.
     """
 
     output: str
@@ -53,6 +56,7 @@ class Ran:
     cwd: str
     seconds: float
     cut: bool = False
+    hit: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class Shell:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
         self._buffer = bytearray()
+        self._meter: Meter | None = None
+        self._cpu_s = 0.0
 
     def __enter__(self) -> Self:
         self.start()
@@ -98,12 +104,15 @@ class Shell:
         with self._lock:
             try:
                 self.sandbox.start()
+                self.workspace = self.sandbox.workspace
                 limits = self.sandbox.spec.limits
                 config: dict[str, Any] = {"output_kept": limits.output_kept, "output_max": limits.output_max}
+                config |= {"proxy": PROXY if self.sandbox.spec.proxy else "", "port": PROXY_PORT}
                 config |= {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
                 self._buffer.clear()
                 argv = [self.sandbox.interpreter, "-I", "-S", "-c", BOOT]
                 process = self._process = self._launched(argv)
+                self._meter = self.sandbox.meter(process.pid)
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     assert pipe
                     os.set_blocking(pipe.fileno(), False)
@@ -126,11 +135,20 @@ class Shell:
     def _stop(self, patience: float) -> None:
         with self._lock:
             process, self._process = self._process, None
+            meter, cpu_s, self._meter = self._meter, self.cpu_s, None
             try:
                 if process:
                     end(process, patience)
+                if meter:
+                    meter.close()
+                    self._cpu_s = max(cpu_s, meter.cpu_s())
             finally:
                 self.sandbox.stop()
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of all that ever ran in the sandbox, after its end too."""
+        return self._meter.cpu_s() if self._meter else self._cpu_s
 
     def run(self, command: str, timeout: float) -> Ran:
         """Run a command in the persistent shell, at most `timeout` seconds; then what it started is stopped."""
@@ -213,12 +231,17 @@ class Shell:
         self.cwd = str(header["cwd"])
         stopped = header["verdict"] == "timeout"
         text = spell(output, header)
+        hit = self._meter.hit() if self._meter else ""
+        if hit:
+            text += f"\n{STOPPED[hit].format(**vars(self.sandbox.spec.limits))}\n"
+        elif header["verdict"] != "ok":
+            hit = "output" if header["verdict"] == "flood" else "timeout"
         if header["restarted"] and stopped:
             text += "\n[the shell had to be replaced: its variables and functions are gone]\n"
         status: Literal["ok", "timeout", "restarted"] = (
             "timeout" if stopped else "restarted" if header["restarted"] else "ok"
         )
-        return Ran(text, None if stopped else int(header["code"]), status, self.cwd, seconds, bool(header["cut"]))
+        return Ran(text, None if stopped else int(header["code"]), status, self.cwd, seconds, bool(header["cut"]), hit)
 
     def _call(
         self,
