@@ -64,6 +64,8 @@ def run_episode(
         if store.result is not None:
             for place in (cache_dir() / "scratch", Path(tempfile.gettempdir())):
                 sweep(place)  # what a process left that was killed after its last word
+            if allocator:
+                allocator.sweep()
             return store.result
         notes: list[str] = []
         with _claimed(spec, allocator, say, notes) as share:
