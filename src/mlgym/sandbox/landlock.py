@@ -2,11 +2,10 @@
 
 import contextlib
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
@@ -21,16 +20,18 @@ SOCKETS = ("/run", "/tmp", "/var/tmp", "/dev", "/mnt", "/home")
 
 
 class Landlock:
-    """Commands run as this user, who can use only the places that are listed, and reach none of the user's processes."""
+    """Commands run as this user, who can use listed places only and reach none of the user's processes."""
 
     name: ClassVar[str] = "landlock"
     isolation: ClassVar[Isolation] = "partial"
+    system: ClassVar[Literal["host", "image"]] = "host"
 
     def __init__(self, spec: SandboxSpec) -> None:
         self.spec = spec
         self.handed: list[int] = []
         self.workspace = str(spec.folder.resolve())
         self.home = self.outputs = self.temporary = ""
+        self.passing: tuple[str, ...] = ()
         self.interpreter = str(places.base())
         self._open = contextlib.ExitStack()
         self._ended: list[int] = []
@@ -49,7 +50,7 @@ class Landlock:
                 (place / name).mkdir(0o700)
             self.home, self.temporary = str(place / "home"), str(place / "t")
             self.outputs = f"{self.home}/.output"
-            (place / "home" / "workspace").symlink_to(self.workspace)
+            self.passing = (self.home, self.temporary)
             for target, source in self._shown().items():
                 link = Path(self.workspace, target.removeprefix(f"{WORKSPACE}/"))
                 if target.startswith(f"{WORKSPACE}/") and not link.is_symlink():
@@ -73,7 +74,9 @@ class Landlock:
             umask=0o077,
             ended=its,
             domain=weak.domain(self._rules()),
-            filter=seccomp.program(timed=self.spec.timed, shared=True, same=True, deaf=deaf),
+            filter=seccomp.program(
+                timed=self.spec.timed, pinned=bool(self.spec.processors), shared=True, same=True, deaf=deaf
+            ),
         )
         order = weak.hand(about)
         self.handed += [order, its]
@@ -102,7 +105,8 @@ class Landlock:
     def inside(self, path: str) -> str:
         """The host's path of what other backends show at `path`."""
         found = {WORKSPACE: self.workspace, HOME: self.home}
-        found |= {target: str(source) for target, source in self._shown().items()}
+        shown = {target: str(source) for target, source in self._shown().items()}
+        found |= {target: source for target, source in shown.items() if not target.startswith(f"{WORKSPACE}/")}
         for place in sorted(found, key=len, reverse=True):
             if path == place or path.startswith(f"{place}/"):
                 return found[place] + path[len(place) :]
@@ -135,7 +139,7 @@ def sockets() -> Iterator[str]:
     beside = [str(path) for folder in folders for path in _files(Path(folder), 3)]
     for path in {*listed, *mounted, *beside}:
         with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.stat(path).st_mode) and os.access(path, os.W_OK) and not _own(path):
+            if Path(path).is_socket() and os.access(path, os.W_OK) and not _own(path):
                 yield path
 
 

@@ -7,9 +7,10 @@ architecture. The limits of other processes and the scheduling of pid 1 are out 
 as what it runs.
 
 Two variants are for sandboxes that share the host's network and processes. `shared` leaves Unix sockets only, none of
-System V's and POSIX's queues, and the scheduling of oneself only. `same` is for one that shares the user too, where only
-Landlock keeps files apart, which knows nothing of modes, owners, attributes and watches: those are refused, but for the
-modes 600 and 700 (others are said to be set and are not, so that copies of files succeed). `deaf` refuses to connect.
+System V's and POSIX's queues, and the scheduling of oneself only. `same` is for one that shares the user too, where
+only Landlock keeps files apart, which knows nothing of modes, owners, attributes and watches: those are refused, but
+for the modes 600 and 700 (others are said to be set and are not, so that copies of files succeed). `deaf` refuses to
+connect.
 """
 
 import platform
