@@ -43,11 +43,14 @@ def held(tree: Iterable[Process]) -> list[Held]:
 
 
 def temporary(pid: int, places: Sequence[str]) -> int:
-    """Bytes in the temporary file systems that the process sees at these places."""
+    """Bytes in the temporary file systems that the process sees at these places, and not this process too."""
     total = 0
     for place in places:
+        theirs = f"/proc/{pid}/root{place}"
         try:
-            status = os.statvfs(f"/proc/{pid}/root{place}")
+            if Path(place).exists() and Path(theirs).stat().st_dev == Path(place).stat().st_dev:
+                continue
+            status = os.statvfs(theirs)
         except OSError:
             continue
         total += (status.f_blocks - status.f_bfree) * status.f_frsize
