@@ -14,7 +14,9 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Literal
 
+from mlgym.allocator import cores, usable
 from mlgym.cache import cache_dir, offline
+from mlgym.cards import cards
 from mlgym.errors import MlgymError
 from mlgym.models.endpoint import PROVIDERS
 
@@ -77,12 +79,13 @@ def _software() -> Iterator[Finding]:
 
 
 def _hardware() -> Iterator[Finding]:
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("processors", "ok", str(processors))
+    mine = usable()
+    physical = len({cores().get(cpu, cpu) for cpu in mine})
+    yield Finding("processors", "ok", f"{len(mine)} to give out, on {physical} physical core{'s' * (physical > 1)}")
     with suppress(AttributeError, ValueError, OSError):
         yield Finding("memory", "ok", _gb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
-    gpus = _said("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
-    yield Finding("gpu", "ok", "; ".join(gpus.splitlines()) or "none found")
+    told = (f"{card.index}: {card.name}, {card.total_mb} MB, {card.free_mb} free" for card in cards())
+    yield Finding("gpu", "ok", "; ".join(told) or "none found")
 
 
 def _installers() -> Iterator[Finding]:

@@ -85,13 +85,14 @@ def python(shell: Shell, code: str, timeout: float = 20) -> str:
 
 
 def cases() -> tuple[Case, ...]:
-    """All cases, in order: the shell, its files, the walls."""
+    """All cases, in order: the shell, its files, the walls, other users' processes, the machine."""
     from mlgym.sandbox.examiner_apart import APART
     from mlgym.sandbox.examiner_files import FILES
+    from mlgym.sandbox.examiner_machine import MACHINE
     from mlgym.sandbox.examiner_shell import SHELL
     from mlgym.sandbox.examiner_walls import WALLS
 
-    return (*SHELL, *FILES, *WALLS, *APART)
+    return (*SHELL, *FILES, *WALLS, *APART, *MACHINE)
 
 
 def examine(case: Case, backend: type[Sandbox]) -> Outcome:

@@ -219,7 +219,7 @@ for pid in made:
     os.waitpid(pid, 0)
 print(len(made))
 """
-    return int(python(shell, code))
+    return int(python(shell, code).split()[0])
 
 
 def idle_death(place: Place) -> None:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
+from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import NAME, scratch
 
@@ -34,6 +35,7 @@ class Landlock:
         self.interpreter = str(places.base())
         self._open = contextlib.ExitStack()
         self._ended: list[int] = []
+        self.group: Group | None = None
 
     def start(self) -> None:
         """Make a home and a folder for temporary files; raises SandboxError."""
@@ -78,11 +80,13 @@ class Landlock:
         )
         order = weak.hand(about)
         self.handed += [order, its]
-        return [self.interpreter, "-I", "-S", "-c", weak.text(), str(order)]
+        self.group = Group.make(self.spec.limits)
+        entry = self.group.entry() if self.group else []
+        return [*entry, self.interpreter, "-I", "-S", "-c", weak.text(), str(order)]
 
     def meter(self, pid: int) -> Meter:
         """The watch over its processes, its home and its temporary files."""
-        return watch(pid, self.spec, Path(self.home), Path(self.temporary))
+        return watch(pid, self.spec, Path(self.home), Path(self.temporary), group=self.group)
 
     def stop(self) -> None:
         """Wait until nothing of the sandbox runs, and take its folders away."""
@@ -93,6 +97,8 @@ class Landlock:
                     raise SandboxError("Processes of a sandbox are left: its undertaker does not answer.")
             finally:
                 os.close(fd)
+        if self.group:
+            self.group.close()
         with contextlib.suppress(OSError):  # what is left is swept later
             self._open.close()
 

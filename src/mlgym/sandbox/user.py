@@ -11,6 +11,7 @@ from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
 from mlgym.sandbox.bubblewrap import free_uid, give
+from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.laid import laid, moved, open_folder, published, published_base, reachable, temporary
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import scratch
@@ -41,6 +42,7 @@ class User:
         self._moved: list[tuple[Path, Path]] = []
         self._open = contextlib.ExitStack()
         self._ended: list[int] = []
+        self.group: Group | None = None
 
     def start(self) -> None:
         """Lay out the folders; raises SandboxError."""
@@ -90,11 +92,13 @@ class User:
         )
         order = weak.hand(about)
         self.handed += [order, its]
-        return [self.interpreter, "-I", "-S", "-c", weak.text(), str(order)]
+        self.group = Group.make(self.spec.limits)
+        entry = self.group.entry() if self.group else []
+        return [*entry, self.interpreter, "-I", "-S", "-c", weak.text(), str(order)]
 
     def meter(self, pid: int) -> Meter:
         """The watch over its processes, its home and its temporary files."""
-        return watch(pid, self.spec, Path(self.home), self._place / "t")
+        return watch(pid, self.spec, Path(self.home), self._place / "t", group=self.group)
 
     def stop(self) -> None:
         """End what is left of the sandbox's users, give the workspace back and take the folders away."""
@@ -109,6 +113,8 @@ class User:
             with contextlib.suppress(OSError):
                 source.unlink()
                 shutil.move(target, source)
+        if self.group:
+            self.group.close()
         with contextlib.suppress(OSError):  # what is left is swept later
             self._open.close()
 
