@@ -78,18 +78,22 @@ class Disk:
         if self.used > self.most:
             self.struck["disk"] += 1
             self.stop()
-            self.most = self.used
-        self.most = min(self.most, self.used) + SLACK
+            self.most = self.used + SLACK
+        self.most = min(self.most, self.used + SLACK)
 
     def stop(self) -> None:
         """End the processes that write now; all, where time after time none is seen to, at last the sandbox itself."""
         before = measure.written(trees.below(self.pid, trees.processes()))
-        time.sleep(GROWTH)
-        tree = trees.below(self.pid, trees.processes())
-        after = measure.written(tree)
-        self.driver = self.driver or (first(tree) if tree else 0)
-        below = others(tree, self.driver)
-        victims = [each for each in below if after.get(each.pid, 0) > before.get(each.pid, 0)]
+        tree, below, victims = list[Process](), list[Process](), list[Process]()
+        for _ in range(TRIES):
+            time.sleep(GROWTH)
+            tree = trees.below(self.pid, trees.processes())
+            after = measure.written(tree)
+            self.driver = self.driver or (first(tree) if tree else 0)
+            below = others(tree, self.driver)
+            victims = [each for each in below if after.get(each.pid, 0) > before.get(each.pid, 0)]
+            if victims:
+                break
         self.unseen = 0 if victims else self.unseen + 1
         if self.unseen >= TRIES:
             victims = below or list(tree[:1])
