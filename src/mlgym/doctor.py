@@ -22,6 +22,12 @@ from mlgym.models.endpoint import PROVIDERS
 
 DISTRIBUTION = "mlgym-env"
 LITTLE_GB = 5
+GIVES = {  # docs/sandboxes.md has the whole
+    "bubblewrap": "its own files, processes, network and shared memory",
+    "user": "its own user number, closed folders, Landlock where the kernel has it, no network",
+    "landlock": "Landlock's list of places, no signals or network; the same user",
+    "local": "nothing",
+}
 
 
 @dataclass(frozen=True)
@@ -124,14 +130,17 @@ def _sandboxes() -> Iterator[Finding]:
 
     for name in TITLES:
         yield _engine(name)
-    for name in (name for name in BACKENDS if name not in TITLES):
-        tried = probe(name)
-        if tried.works:
-            program = f" ({tried.program})" if tried.program else ""
-            yield Finding(f"sandbox {name}", "ok", f"starts, isolation {tried.isolation}{program}")
+    tried = [probe(name) for name in BACKENDS if name not in TITLES]
+    isolated = any(each.works and each.isolation != "none" for each in tried)
+    for each in tried:
+        if each.works:
+            program = f" ({each.program})" if each.program else ""
+            gives = f": {GIVES[each.name]}" if each.name in GIVES else ""
+            yield Finding(f"sandbox {each.name}", "ok", f"starts, isolation {each.isolation}{program}{gives}")
         else:
-            advice = tried.advice or "Choose another with --sandbox."
-            yield Finding(f"sandbox {name}", "problem", f"does not start: {tried.why}", advice)
+            advice = each.advice or "Choose another with --sandbox."
+            status: Literal["warning", "problem"] = "warning" if isolated else "problem"
+            yield Finding(f"sandbox {each.name}", status, f"does not start: {each.why}", advice)
 
 
 def _engine(name: str) -> Finding:

@@ -11,6 +11,7 @@ from mlgym.cli.app import Debug, SandboxName, TaskOrSuite, app
 from mlgym.errors import UsageError
 
 if TYPE_CHECKING:
+    from mlgym.allocator import Allocator
     from mlgym.records import Split
     from mlgym.task import Task
 
@@ -45,10 +46,14 @@ Network = Annotated[
 ]
 Feedback = Annotated[str, typer.Option("--feedback", help="The split that validate shows; 'test' as the original did.")]
 
+From = Annotated[
+    str, typer.Option("--from", help="EPISODE@STEP: go on from a step of a recorded episode, in a new one.")
+]
+
 
 @app.command()
 def run(
-    task: TaskOrSuite,
+    task: TaskOrSuite = "",
     agent: AgentName = "",
     model: ModelName = "",
     seeds: Seeds = 1,
@@ -70,6 +75,7 @@ def run(
     max_validations: Annotated[
         int | None, typer.Option("--max-validations", min=0, help="More are not refused; `mlgym audit` flags them.")
     ] = None,
+    source: From = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -81,9 +87,17 @@ def run(
     from mlgym.store import method, slug
     from mlgym.task import load_tasks
 
-    loaded = load_tasks([task])
     given = {"steps": steps, "money": money, "tokens": tokens, "seconds": seconds}
     set_ = {key: value for key, value in given.items() if value is not None}
+    if source:
+        others: dict[str, Any] = {"agent": agent, "model": model, "base_url": base_url}
+        others |= {"sampling": _sampling(sampling or []), "sandbox": sandbox if sandbox != "auto" else ""}
+        others |= {"processors": processors, "max_validations": max_validations}
+        _from(source, task, seeds, set_, others, output, quiet, Allocator(gpus))
+        return
+    if not task:
+        raise UsageError("Name a task or a suite (see 'mlgym tasks'), or an episode to go on from with --from.")
+    loaded = load_tasks([task])
     limits = {one.name: one.episode_limits.model_copy(update=set_) for one in loaded}
     if model:
         sentence = ""
@@ -116,6 +130,34 @@ def run(
     target = output or Path("runs") / slug(f"{Path(task).name}-{method(specs[0])}")
     detail = "none" if quiet else "steps"
     _end(live.run(specs, target, concurrent, detail, allocator=Allocator(gpus)))
+
+
+def _from(
+    source: str,
+    task: str,
+    seeds: int,
+    limits: dict[str, Any],
+    others: dict[str, Any],
+    output: Path | None,
+    quiet: bool,
+    allocator: "Allocator",
+) -> None:
+    """Go on from a step of a recorded episode, with these limits and other values where they are given."""
+    from mlgym import live
+    from mlgym.models import default_limits
+    from mlgym.onward import onward
+    from mlgym.store import method, slug
+
+    if task or seeds > 1:
+        raise UsageError("--from goes on from one episode, whose task and seed stay: name no task and no -k.")
+    spec = onward(source, **{key: value for key, value in others.items() if value})
+    bounds = spec.limits.changed(**limits)
+    if others["model"]:
+        bounds, sentence = default_limits(spec.model, spec.base_url, bounds)
+        print(sentence, end="\n" * bool(sentence), file=sys.stderr if quiet else sys.stdout)
+    spec = spec.changed(limits=bounds)
+    target = output or Path("runs") / slug(f"{Path(spec.task).name}-{method(spec)}")
+    _end(live.run([spec], target, 1, "none" if quiet else "steps", allocator=allocator))
 
 
 @app.command()

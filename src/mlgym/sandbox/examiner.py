@@ -28,7 +28,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that a sandbox must do; `full` cases concern backends with isolation full, `walled` ones partial too."""
+    """One thing that a sandbox must do; `full` cases need isolation full, `walled` ones full or partial."""
 
     name: str
     examine: "Callable[[Place], None]"
