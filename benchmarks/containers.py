@@ -1,4 +1,4 @@
-"""What containers cost beside bubblewrap: python benchmarks/containers.py [BACKEND…] prints what docs/containers.md has.
+"""What containers cost: python benchmarks/containers.py [BACKEND…] prints what docs/containers.md has.
 
 Needs an engine that answers, and the base image that MLGYM_IMAGE names.
 """
