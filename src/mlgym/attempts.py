@@ -86,7 +86,9 @@ class Attempts:
         files, code, why = self._freeze(number)
         if recorded and (recorded.kind, recorded.files) == (kind, files) and not recorded.fallback:
             return recorded
-        attempt = Attempt(n=number, step=step, kind=kind, files=files, code=code, why=why or reason)
+        validations = sum(made.kind == "validate" for made in self.made) + (kind == "validate")
+        by = self._grader.provenance.changed(feedback=self._feedback, validations=validations)
+        attempt = Attempt(n=number, step=step, kind=kind, files=files, code=code, why=why or reason, provenance=by)
         if not why:
             attempt = self._graded(attempt, self.frozen[number])
         return attempt if kind == "validate" or attempt.valid else self._stand_in(attempt)

@@ -7,10 +7,10 @@
 
 import contextlib
 import copy
-import os
 import platform
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +19,16 @@ from gymnasium.envs.registration import WrapperSpec
 
 from mlgym import disk
 from mlgym import tools as toolbox
+from mlgym.allocator import usable
 from mlgym.attempts import Attempts, Checkout, Kind
 from mlgym.cache import cache_dir
+from mlgym.cards import cards
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
-from mlgym.metrics import progress
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
+from mlgym.sandbox.proxy import Proxy
 from mlgym.sandbox.shell import Shell
 from mlgym.sandbox.snapshots import Shelf, Snapshot
 from mlgym.sandbox.tar import write_tar
@@ -57,7 +59,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic";
     `feedback` the split that `validate` shows; `python` an interpreter whose environment takes the place of the task's
-    own. Action: a text (a command line) or an Action. Observation: text.
+    own. `processors` are the numbers of those that the episode has for itself (empty: all), `gpus` of the cards that
+    it sees; `network` opens a way to these hosts (empty: all), and `on_network` is told of each that is asked for, as a
+    dictionary and from another thread. Action: a text (a command line) or an Action. Observation: text.
     The Action `end` (args: reason) ends the episode, graded as it stands. `info` has `observation` (the record as a
     dictionary), `attempt` (when the step graded one), `final` (at the end) and `scored` (False after a fault of the
     infrastructure, with `boundary` and `why`). Raises UsageError for an unknown task, SandboxError where
@@ -75,6 +79,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         feedback: Split = "validation",
         limits: Limits | None = None,
         python: str = "",
+        processors: tuple[int, ...] = (),
+        gpus: tuple[int, ...] = (),
+        network: tuple[str, ...] | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.task = task if isinstance(task, Task) else load_task(task)
@@ -85,6 +92,10 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self.python = python
         self.render_mode = render_mode
         self.backend = choose(sandbox)
+        self.processors, self.gpus, self.network = processors, gpus, network
+        self.on_network: Callable[[dict[str, Any]], None] = lambda _: None
+        if network is not None and self.backend.isolation != "full":
+            raise UsageError(f"The sandbox '{self.backend.name}' has no network of its own to open a way out of.")
         self.action_space = AnyText()
         self.observation_space = AnyText()
         self.command_s = 0.0
@@ -122,7 +133,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._stop_episode()
         if self.prepared is None or self._grader is None:
             self.prepared = prepare(self.task, python=self.python)
-            self._grader = Grader(self.prepared, self.backend.name)
+            self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
         self._steps, self.command_s = 0, 0.0
         self._shelf, self._snapshots = Shelf(cache_dir() / "scratch"), {}
         place = self._open.enter_context(self._shelf.held())
@@ -215,11 +226,18 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         """
         session, (saved, state) = self._going(), self._saved(id)
         assert self.prepared is not None
-        shell = self._shelf.branch(session.shell, saved)
+        held = contextlib.ExitStack()
+        held.enter_context(self._shelf.held())
+        try:
+            place = self._shelf.new()
+            place.mkdir()
+            shell = self._shelf.branch(session.shell, saved, self._proxy(held, place))
+        except BaseException:
+            held.close()
+            raise
+        held.callback(self._shelf.discard, shell)
         other = copy.copy(self)
-        other._open = contextlib.ExitStack()
-        other._open.enter_context(self._shelf.held())
-        other._open.callback(self._shelf.discard, shell)
+        other._open = held
         other._grader = Grader(self.prepared, self.backend.name)
         other._attempts = self.attempts.forked(shell, other._grader)
         other._session = replace(session, shell=shell, grade=other._tried, state=copy.deepcopy(state), attempt=None)
@@ -247,17 +265,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
-        anchors = self.anchors
-        if anchors is None:
-            return None
-        return progress(
-            None if scores is None else scores.get(self.task.metric),
-            baseline=anchors.baseline[split],
-            baseline_test=anchors.baseline["test"],
-            best=anchors.best,
-            direction=self.task.direction,
-            scale=anchors.scale,
-        )
+        return self.task.progress(scores, split) if self.anchors else None
 
     def _going(self) -> toolbox.Session:
         """The session of an episode that has not ended."""
@@ -304,10 +312,19 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         limits = SandboxLimits(memory_mb=self.task.limits.memory_mb)
         data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
         binds = (*data, *prepared.shown, *toolbox.lint_binds())
-        spec = SandboxSpec(folder, prepared.env, binds, {}, limits)
+        proxy = self._proxy(self._open, place)
+        spec = SandboxSpec(
+            folder, prepared.env, binds, {}, limits, processors=self.processors, gpus=self.gpus, proxy=proxy
+        )
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
+
+    def _proxy(self, held: contextlib.ExitStack, place: Path) -> Path | None:
+        """The socket of a proxy of its own, in the folder `place`; None where there is no network."""
+        if self.network is None:
+            return None
+        return held.enter_context(Proxy(self.network, place, lambda asked: self.on_network(asdict(asked)))).path
 
     @property
     def lost(self) -> bool:
@@ -321,12 +338,13 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         lost since the reset, else StorageError: an agent cannot fill the disk to leave no result, and is not to blame
         for what others wrote.
         """
-        left = disk.free(self._place)
-        if left >= disk.ROOM or not self.session.shell.running:
+        left, shell = disk.free(self._place), self.session.shell
+        if left >= disk.ROOM or not shell.running:
             return
-        if 2 * disk.taken(self._place) < max(self._room - left, disk.ROOM):
+        spec = shell.sandbox.spec
+        if 2 * sum(map(disk.taken, (spec.folder, *spec.layers))) < max(self._room - left, disk.ROOM):
             raise disk.full(self._place)
-        self._shelf.discard(self.session.shell)
+        self._shelf.discard(shell)
         raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
@@ -354,17 +372,28 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         )
 
     def _machine(self) -> dict[str, Any]:
-        confined = self.backend.isolation == "full"
+        confined = self.backend.isolation != "none"
         return {
-            "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "processors": len(self.processors) or len(usable()),
             "memory_mb": self.task.limits.memory_mb,
-            "gpu": "none" if confined else "as on the host",
-            "network": "none" if confined else "as on the host",
+            "gpu": self._cards() or ("none" if confined else "as on the host"),
+            "network": self._way_out() or ("none" if confined else "as on the host"),
             "python": (self.prepared and self.prepared.python) or self._python(),
             "packages": list(self.task.packages),
             "workspace": self.session.shell.workspace,
             "isolation": self.backend.isolation,
         }
+
+    def _cards(self) -> str:
+        """The cards that the sandbox was given."""
+        given = (card for card in (cards() if self.gpus else []) if card.index in self.gpus)
+        return ", ".join(f"{card.name} ({card.total_mb / 1000:.0f} GB)" for card in given)
+
+    def _way_out(self) -> str:
+        """What a proxy lets through."""
+        if self.network is None:
+            return ""
+        return f"through the proxy of the variable HTTPS_PROXY to {', '.join(self.network) or 'all hosts'}"
 
     def _python(self) -> str:
         """The version inside: this one's, but for an image's own."""
@@ -378,8 +407,8 @@ def _fault(error: GradingError) -> dict[str, Any]:
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:
-    """An attempt as `info` has it: without the hashes of its files."""
-    return attempt.model_dump(exclude={"files", "code"})
+    """An attempt as `info` has it: without the hashes of its files and of its grader."""
+    return attempt.model_dump(exclude={"files", "code", "provenance"})
 
 
 def render_brief(brief: Brief) -> str:

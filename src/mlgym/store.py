@@ -107,7 +107,7 @@ class Episode:
                 f"{folder} holds an episode with another {', '.join(differs)}: choose another folder with -o, "
                 "or repeat the command that made it."
             )
-        for name in ("steps.jsonl", "calls.jsonl"):
+        for name in ("steps.jsonl", "calls.jsonl", "network.jsonl"):
             _drop_torn(folder / name)
         with guarded(folder):
             (folder / "attempts" / "files").mkdir(parents=True, exist_ok=True)
@@ -187,6 +187,14 @@ class Episode:
         write_whole(self.folder / "calls.jsonl", b"".join(line + b"\n" for line in calls))
         write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
 
+    def add_asked(self, asked: dict[str, Any]) -> None:
+        """Append a host that the sandbox asked the proxy for."""
+        self._append("network.jsonl", json.dumps(asked))
+
+    def asked(self) -> list[dict[str, Any]]:
+        """The hosts that the sandbox asked the proxy for."""
+        return [json.loads(line) for line in lines(self.folder / "network.jsonl")]
+
     def attempts(self) -> list[Attempt]:
         """The recorded attempts in order."""
         return [_read(Attempt, path) for path in sorted((self.folder / "attempts").glob("[0-9]*.json"))]
@@ -203,8 +211,13 @@ class Episode:
             write_whole(self.folder / "attempts" / f"{attempt.n:04d}.json", attempt.model_dump_json(indent=1).encode())
 
     def checkout(self, files: dict[str, str], into: Path) -> Path:
-        """Lay the files of an attempt into the fresh folder `into`; raises FileNotFoundError for a file let go."""
+        """Lay the files of an attempt into the fresh folder `into`; raises FileNotFoundError for a file let go.
+
+        Raises UsageError for a name that does not stay in it, as a record that was tampered with may have.
+        """
         for name, digest in files.items():
+            if name.startswith("/") or ".." in name.split("/"):
+                raise UsageError(f"{self.folder} has an attempt with the file {name!a}, which no agent can have made.")
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.file(digest), into / name)
         return into
@@ -227,7 +240,17 @@ class Episode:
 
     def file(self, digest: str) -> Path:
         """Where a stored file of that sha256 lies (or lay, before it was let go)."""
+        if not re.fullmatch("[0-9a-zA-Z]+", digest):
+            raise UsageError(f"{self.folder} has an attempt with the hash {digest!a}, which is none.")
         return self.folder / "attempts" / "files" / digest
+
+    def intact(self, digest: str) -> bool | None:
+        """Whether the stored file still has that sha256; None when it was let go."""
+        try:
+            with self.file(digest).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        except FileNotFoundError:
+            return None
 
     def _reopen(self) -> None:
         """Take back the steps that a fault left unscored at the end, and their attempts, and put the result aside."""

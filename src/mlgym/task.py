@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from mlgym.errors import TaskError, UsageError
-from mlgym.records import Limits, Record, Source, Split, merged
+from mlgym.metrics import progress
+from mlgym.records import Limits, Record, Scores, Source, Split, merged
 
 SHIPPED = Path(__file__).parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
@@ -56,7 +57,8 @@ class Baseline(Record):
 
 class TaskLimits(Record):
     """Bounds: steps; command seconds in all (`seconds`) and for each command; seconds of a grading, and of each call of
-    the submission's code in it (`call_s`); MB of memory.
+    the submission's code in it (`call_s`); MB of memory. An episode gets `processors` for itself, or below 1 a share of
+    one, and so many `gpus` with `gpu_memory` GB free on each.
     """
 
     steps: int = Field(default=50, ge=1)
@@ -65,6 +67,9 @@ class TaskLimits(Record):
     grade_s: Positive = 60
     call_s: Positive = 30
     memory_mb: int = Field(default=8192, ge=64)
+    processors: Positive = 2
+    gpus: int = Field(default=0, ge=0)
+    gpu_memory: float = Field(default=0, ge=0, allow_inf_nan=False)
 
 
 class Anchors(Record):
@@ -94,7 +99,8 @@ class Task(Record):
 
     `data` names the data set where it is not the task's own; with `stand_in` the task's `prepare` can do without its
     sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
-    learn the baseline's command).
+    learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise.
+    `network` are hosts that it would like to reach; it does where the user allows it.
     """
 
     name: str
@@ -118,7 +124,9 @@ class Task(Record):
     data: str = ""
     stand_in: bool = False
     start: Inside = "workspace"
+    network: tuple[str, ...] = ()
     without: tuple[Inside, ...] = ()
+    timed: bool = False
 
     @property
     def reference(self) -> str:
@@ -141,6 +149,20 @@ class Task(Record):
     def code(self) -> Path:
         """The hidden module."""
         return self.folder / "task.py"
+
+    def progress(self, scores: Scores | None, split: Split) -> float | None:
+        """The progress of `scores` on a split (0 = baseline, 1 = best known); None where no best is known."""
+        anchors = self.anchors
+        if anchors is None:
+            return None
+        return progress(
+            None if scores is None else scores.get(self.metric),
+            baseline=anchors.baseline[split],
+            baseline_test=anchors.baseline["test"],
+            best=anchors.best,
+            direction=self.direction,
+            scale=anchors.scale,
+        )
 
     @property
     def episode_limits(self) -> Limits:

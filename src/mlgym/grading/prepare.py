@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mlgym.cache import MARKER, SAY, Say, cache_dir, made
@@ -62,6 +63,24 @@ class Prepared:
     data: str
     python: str = ""
     shown: tuple[Bind, ...] = ()
+
+    @cached_property
+    def grader_version(self) -> str:
+        """A hash of what grades: the hidden module, the shared graders that it uses, and their settings."""
+        settings = json.dumps(self.task.settings, sort_keys=True, default=str).encode()
+        return hashlib.sha256(_code(self.task) + settings).hexdigest()[:16]
+
+    @cached_property
+    def data_version(self) -> str:
+        """A hash of the answers."""
+        digest = hashlib.sha256()
+        for path in sorted(path for path in self.private.rglob("*") if path.is_file()):
+            name = path.relative_to(self.private).as_posix()
+            digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while part := file.read(1 << 20):
+                    digest.update(part)
+        return digest.hexdigest()[:16]
 
 
 def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool = False, python: str = "") -> Prepared:
@@ -137,9 +156,13 @@ def _folder(task: Task, *, stand_in: bool) -> Path:
     sources = sorted(source.model_dump_json(exclude={"mb"}) for source in task.sources)
     about = [task.name, task.version, task.settings, sources, stand_in, task.grader_packages]
     text = json.dumps(about, sort_keys=True, default=str).encode()
-    code = task.code.read_bytes() + _kinds(task.code.read_text())
+    code = _code(task)
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)
     return cache_dir() / "prepared" / f"{slug}-{hashlib.sha256(text + code).hexdigest()[:16]}"
+
+
+def _code(task: Task) -> bytes:
+    return task.code.read_bytes() + _kinds(task.code.read_text())
 
 
 def _kinds(code: str) -> bytes:

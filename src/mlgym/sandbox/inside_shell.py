@@ -11,6 +11,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found] # the module `signal` costs 4 ms, for its enums
 import os
 import select
+import sys
 import time
 
 TYPE_CHECKING = False
@@ -73,12 +74,15 @@ def signalled(pid: int, number: int) -> None:
 class Driver:
     """The shell, its outputs and its children."""
 
-    def __init__(self, config: dict[str, Any], requests: int) -> None:
+    def __init__(self, config: dict[str, Any], requests: int, score: int) -> None:
         self.requests, self.workspace, self.folder = requests, config["workspace"], config["outputs"]
         self.kept, self.most = config["output_kept"], config["output_max"]
         self.bash, self.cwd, self.status, self.n = 0, self.workspace, 0, 0
         self.pause = self.due = 0.0
-        self.alone, self.parent = os.getpid() == 1, os.getppid()
+        self.me, self.parent, self.score = os.getpid(), os.getppid(), score
+        self.alone = self.me == 1
+        self.pen: Callable[[], None] | None = getattr(sys, "pen", None)  # of `enter.py`: what children must give up
+        self.apart = self.alone or self.pen is not None  # `kill -1` reaches nothing but this sandbox
         self.outputs: dict[int, Output] = {}
         self.codes: dict[int, int | None] = {0: 137}  # 0: no shell could be started
         self.dying: set[int] = set()
@@ -112,10 +116,10 @@ class Driver:
         """Start a program in a session of its own, with `fds` (inside -> mine) open; returns its pid."""
         for attempt in range(50):
             try:
-                pid = os.fork()
+                pid = self.fork()
                 break
             except BlockingIOError:
-                if self.alone and attempt == 40:
+                if self.apart and attempt == 40:
                     signalled(-1, _signal.SIGKILL)  # what leaves no room for one more ends
                 self.wait(0.1)
         else:
@@ -124,6 +128,22 @@ class Driver:
             self.become(argv, cwd, fds)
         self.codes[pid] = None
         return pid
+
+    def fork(self) -> int:
+        """Fork; a child is the kernel's first choice when memory runs out, which the driver is not."""
+        self.chosen(b"1000")
+        try:
+            return os.fork()
+        finally:
+            if os.getpid() == self.me:
+                self.chosen(b"0")
+
+    def chosen(self, score: bytes) -> None:
+        """Set my own score for the kernel's choice of a process to end, as far as the kernel lets me."""
+        try:
+            os.pwrite(self.score, score, 0)
+        except OSError:
+            pass
 
     def become(self, argv: list[str], cwd: str, fds: dict[int, int]) -> NoReturn:
         """In the child: be the program."""
@@ -138,7 +158,15 @@ class Driver:
                 os.chdir(cwd)
             except OSError:
                 os.chdir(self.workspace)
-            os.execvp(argv[0], argv)
+            if self.pen:
+                self.pen()
+            for attempt in range(50):
+                try:
+                    os.execvp(argv[0], argv)
+                except BlockingIOError:  # the user of the pen has no room for one more process
+                    if attempt == 40:
+                        signalled(-1, _signal.SIGKILL)
+                    time.sleep(0.1)
         except OSError as error:
             os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         finally:
@@ -376,7 +404,7 @@ class Driver:
             if not done():
                 signalled(shell, _signal.SIGINT)
             self.until(lambda: done() and not self.born(since), 0.2)
-        signalled(-1 if self.alone else shell, _signal.SIGKILL)
+        signalled(-1 if self.apart else shell, _signal.SIGKILL)
         self.until(done, 5.0)
 
     def renew(self) -> None:
@@ -405,6 +433,8 @@ class Driver:
         """End all that was ever started here; alone, the end of pid 1 does it."""
         for _ in range(0 if self.alone else 100):
             rest = self.born((set(), 0)) | ({self.bash} if self.codes[self.bash] is None else set())
+            if self.apart:
+                signalled(-1, _signal.SIGKILL)
             for number in (_signal.SIGSTOP, _signal.SIGKILL):
                 for pid in rest:
                     signalled(pid, number)

@@ -25,6 +25,7 @@ from mlgym.sandbox.tar import SubmissionRefused
 if TYPE_CHECKING:
     from mlgym.sandbox import Sandbox
 
+PROXY, PROXY_PORT = "/run/proxy", 3128  # inside: the host's proxy, and where the driver lets it listen
 START, SLACK = 30.0, 20.0  # seconds that a start may take, and an answer beside what was asked for
 PATIENCE, DISTRUST = 10.0, 2.0  # seconds that a driver has for its end; one that has failed has less
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
@@ -103,8 +104,10 @@ class Shell:
         with self._lock:
             try:
                 self.sandbox.start()
+                self.workspace = self.sandbox.workspace
                 limits = self.sandbox.spec.limits
                 config: dict[str, Any] = {"output_kept": limits.output_kept, "output_max": limits.output_max}
+                config |= {"proxy": PROXY if self.sandbox.spec.proxy else "", "port": PROXY_PORT}
                 config |= {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
                 self._buffer.clear()
                 argv = [self.sandbox.interpreter, "-I", "-S", "-c", BOOT]

@@ -118,9 +118,12 @@ class Shelf:
         resume(shell, saved)
         remove(gone)
 
-    def branch(self, shell: Shell, saved: Snapshot) -> Shell:
-        """Another shell, started at a snapshot, in a sandbox like the one of `shell`. Raises SandboxError."""
-        spec = replace(shell.sandbox.spec, folder=self.new(), layers=saved.layers)
+    def branch(self, shell: Shell, saved: Snapshot, proxy: Path | None = None) -> Shell:
+        """Another shell, started at a snapshot, in a sandbox like the one of `shell` but for the way to a network.
+
+        Raises SandboxError.
+        """
+        spec = replace(shell.sandbox.spec, folder=self.new(), layers=saved.layers, proxy=proxy)
         other = Shell(type(shell.sandbox)(spec))
         try:
             begin(other, spec)
