@@ -7,6 +7,7 @@
 
 import contextlib
 import copy
+import json
 import platform
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, S
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
 from mlgym.sandbox.proxy import Proxy
 from mlgym.sandbox.shell import Shell
-from mlgym.sandbox.snapshots import Shelf, Snapshot
+from mlgym.sandbox.snapshots import Shelf, Snapshot, here
 from mlgym.sandbox.tar import write_tar
 from mlgym.task import Anchors, Task, list_tasks, load_task
 
@@ -109,7 +110,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
         self._shelf = Shelf(cache_dir() / "scratch")
-        self._snapshots: dict[str, tuple[Snapshot, dict[str, Any]]] = {}
+        self._snapshots: dict[str, tuple[Snapshot, str]] = {}
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
 
@@ -210,14 +211,14 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         session = self._going()
         saved = self._shelf.snapshot(session.shell)
         name = f"snapshot-{saved.passing.name}"
-        self._snapshots[name] = saved, copy.deepcopy(session.state)
+        self._snapshots[name] = saved, json.dumps(session.state, ensure_ascii=False)
         return name
 
     def restore(self, id: str) -> None:
         """Take the episode back to a snapshot. What was used up stays so: steps, seconds, attempts."""
         session, (saved, state) = self._going(), self._saved(id)
         self._shelf.restore(session.shell, saved)
-        session.state = copy.deepcopy(state)
+        session.state = json.loads(here(saved, session.shell, state))
 
     def fork(self, id: str) -> "ResearchEnv":
         """Another environment at a snapshot, in a sandbox and with a grader of its own; close it like this one.
@@ -240,7 +241,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         other._open = held
         other._grader = Grader(self.prepared, self.backend.name)
         other._attempts = self.attempts.forked(shell, other._grader)
-        other._session = replace(session, shell=shell, grade=other._tried, state=copy.deepcopy(state), attempt=None)
+        other._session = replace(
+            session, shell=shell, grade=other._tried, state=json.loads(here(saved, shell, state)), attempt=None
+        )
         return other
 
     def render(self) -> str | None:
@@ -274,7 +277,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             raise UsageError(AFTER_END)
         return session
 
-    def _saved(self, id: str) -> tuple[Snapshot, dict[str, Any]]:
+    def _saved(self, id: str) -> tuple[Snapshot, str]:
+        """A snapshot, and what the tools remember as JSON."""
         if id not in self._snapshots:
             there = ", ".join(self._snapshots) or "none"
             raise UsageError(f"There is no snapshot '{id}' of this episode; there are: {there}.")
