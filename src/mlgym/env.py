@@ -239,7 +239,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         held.callback(self._shelf.discard, shell)
         other = copy.copy(self)
         other._open = held
-        other._grader = Grader(self.prepared, self.backend.name)
+        other._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
         other._attempts = self.attempts.forked(shell, other._grader)
         other._session = replace(
             session, shell=shell, grade=other._tried, state=json.loads(here(saved, shell, state)), attempt=None

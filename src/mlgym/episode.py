@@ -7,6 +7,7 @@ replies of the model, recorded attempts are not graded again.
 
 import contextlib
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -61,7 +62,10 @@ def run_episode(
     lost: list[_Lost] = []
     with contextlib.closing(store):
         if store.result is not None:
-            sweep(cache_dir() / "scratch")  # of a process that was killed after its last word
+            for place in (cache_dir() / "scratch", Path(tempfile.gettempdir())):
+                sweep(place)  # what a process left that was killed after its last word
+            if allocator:
+                allocator.sweep()
             return store.result
         if spec.source:
             onward.begin(store, spec)

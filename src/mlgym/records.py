@@ -207,8 +207,8 @@ class Result(Record):
     hits: dict[str, int] = Field(default_factory=dict)
     processors: float = 0.0
     gpus: tuple[int, ...] = ()
-    source: str = ""
     network: tuple[str, ...] | None = None
+    source: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -170,6 +170,14 @@ class Episode:
         }
         self._append("calls.jsonl", json.dumps(record))
 
+    def add_asked(self, asked: dict[str, Any]) -> None:
+        """Append a host that the sandbox asked the proxy for."""
+        self._append("network.jsonl", json.dumps(asked))
+
+    def asked(self) -> list[dict[str, Any]]:
+        """The hosts that the sandbox asked the proxy for."""
+        return [json.loads(line) for line in lines(self.folder / "network.jsonl")]
+
     @property
     def begun(self) -> bool:
         """Whether there are steps, if none yet."""
@@ -186,14 +194,6 @@ class Episode:
         calls = lines(other.folder / "calls.jsonl")[: steps[-1].calls if steps else 0]
         write_whole(self.folder / "calls.jsonl", b"".join(line + b"\n" for line in calls))
         write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
-
-    def add_asked(self, asked: dict[str, Any]) -> None:
-        """Append a host that the sandbox asked the proxy for."""
-        self._append("network.jsonl", json.dumps(asked))
-
-    def asked(self) -> list[dict[str, Any]]:
-        """The hosts that the sandbox asked the proxy for."""
-        return [json.loads(line) for line in lines(self.folder / "network.jsonl")]
 
     def attempts(self) -> list[Attempt]:
         """The recorded attempts in order."""

@@ -68,13 +68,13 @@ def run(
     feedback: Feedback = "validation",
     python: OwnPython = None,
     sandbox: SandboxName = "auto",
-    source: From = "",
     processors: Processors = None,
     gpus: Cards = "",
     network: Network = None,
     max_validations: Annotated[
         int | None, typer.Option("--max-validations", min=0, help="More are not refused; `mlgym audit` flags them.")
     ] = None,
+    source: From = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
     debug: Debug = False,
 ) -> None:

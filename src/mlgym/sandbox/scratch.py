@@ -40,8 +40,8 @@ def left(name: str) -> bool:
 
 
 def sweep(parent: Path) -> None:
-    """Remove the folders below `parent` whose owners are dead."""
-    for entry in parent.iterdir():
+    """Remove the folders below `parent`, if it is there, whose owners are dead."""
+    for entry in parent.iterdir() if parent.exists() else ():
         if left(entry.name):
             with contextlib.suppress(OSError):
                 if entry.lstat().st_uid == os.geteuid():
