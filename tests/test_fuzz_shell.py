@@ -190,5 +190,6 @@ def test_no_command_costs_the_sandbox(place: Shell, shards: list[str]) -> None:
         assert time.monotonic() - began < 15, command
     assert place.exec(["/bin/echo", "alive"], timeout=10).output == "alive\n"
     place.exec(["/bin/sh", "-c", "kill -9 -1"], timeout=10)  # a shell can be spoilt by its own commands
+    place.run("true", 10)  # tells of the end of the old shell, if that was not seen before
     ran = place.run("printf '%s' here", 10)
     assert ran.output == "here", (shards, ran)
