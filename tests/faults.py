@@ -64,6 +64,7 @@ class World:
         name = str(self.root)
         found = [f"folder {each}" for each in sorted(self.listing(cache) ^ self.files)]
         found += [f"folder {path}" for path in self.temporary.iterdir()]
+        found += [f"claim {path}" for path in (self.root / "runtime").glob("*-claim")]
         found += [f"folder {path}" for path in self.runs.rglob("*.part*")]
         found += [f"mount {row}" for row in Path("/proc/mounts").read_text().splitlines() if f"{name}/cache/" in row]
         for process in Path("/proc").glob("[0-9]*"):
@@ -107,7 +108,12 @@ class Case:
     def start(self, log: str = "") -> "subprocess.Popen[bytes]":
         """The command, once more; what it prints goes into a log of its own where one is named."""
         own = {"MLGYM_CACHE": self.cache, "TMPDIR": self.world.temporary, CALLS: self.calls, "PYTHONPATH": ROOT}
-        own |= {"OPENAI_API_KEY": "k", "MLGYM_MODEL_TIMEOUT": "0.5", "NO_PROXY": "*"}
+        own |= {
+            "MLGYM_RUNTIME": self.world.root / "runtime",
+            "OPENAI_API_KEY": "k",
+            "MLGYM_MODEL_TIMEOUT": "0.5",
+            "NO_PROXY": "*",
+        }
         env = {**os.environ, **{key: str(value) for key, value in own.items()}}
         with (self.world.root / log if log else self.log).open("ab") as out:
             return subprocess.Popen(self.command, stdout=out, stderr=out, env=env, cwd=ROOT, start_new_session=True)

@@ -143,6 +143,13 @@ class Allocator:
             path.unlink(missing_ok=True)
             held.close()
 
+    def sweep(self) -> None:
+        """Take away what killed runs have left; a claim does so too."""
+        place = self.folder or runtime()
+        if place.is_dir():
+            with _locked(place):
+                _claims(place)
+
     def impossible(self, want: Want) -> str:
         """Why this machine can never give what is wanted, in a sentence; empty where it can."""
         want = self._asked(want)
