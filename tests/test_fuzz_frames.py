@@ -70,7 +70,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@fuzz(20, good=st.booleans(), first=ANSWER, then=st.lists(ANSWER, max_size=3).map(b"".join))
+@fuzz(12, good=st.booleans(), first=ANSWER, then=st.lists(ANSWER, max_size=3).map(b"".join))
 def test_a_driver_may_answer_anything(place: Path, good: bool, first: bytes, then: bytes) -> None:
     """The host gets what it asked for, an OSError that the driver tells, or a SandboxError; never a hang."""
     start = frame({"id": TICKET, "cwd": "/"}, b"") if good else first
@@ -85,7 +85,7 @@ def test_a_driver_may_answer_anything(place: Path, good: bool, first: bytes, the
     assert time.monotonic() - began < 15
 
 
-@fuzz(15, data=st.binary(max_size=60) | st.dictionaries(st.text(max_size=3), VALUE).map(lambda d: marshal.dumps(d, 2)))
+@fuzz(8, data=st.binary(max_size=60) | st.dictionaries(st.text(max_size=3), VALUE).map(lambda d: marshal.dumps(d, 2)))
 def test_a_driver_is_sent_anything(place: Path, data: bytes) -> None:
     """Frames that no host sends end the sandbox at worst: no hang, nothing left half done."""
     with open_shell("auto", SandboxSpec(place)) as shell:
