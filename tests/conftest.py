@@ -13,7 +13,10 @@ hypothesis.settings.load_profile("mlgym")
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(params=["bubblewrap", "local"])
+BACKENDS = ["bubblewrap", "user" if os.geteuid() == 0 else "landlock", "local"]
+
+
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Each sandbox; one that does not start on this machine is skipped, but never in CI."""
     from mlgym.sandbox.probe import probe

@@ -18,7 +18,7 @@ FLOORS: dict[float, set[str]] = {
     6: {"report", "viewer", "serve", "doctor"},
     5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
     4: {"episode"},
-    3.8: {"outcome"},
+    3.8: {"outcome", "onward"},
     3.5: {"wrappers"},
     3: {"env"},
     2.8: {"attempts"},

@@ -6,10 +6,11 @@
 """
 
 import contextlib
+import copy
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,14 +27,15 @@ from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
-from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
+from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
 from mlgym.sandbox.proxy import Proxy
-from mlgym.sandbox.scratch import remove
 from mlgym.sandbox.shell import Shell
+from mlgym.sandbox.snapshots import Shelf, Snapshot
 from mlgym.sandbox.tar import write_tar
 from mlgym.task import Anchors, Task, list_tasks, load_task
 
 END = "end"
+AFTER_END = "The episode has ended: call reset() for another."
 BEFORE_RESET = "The environment has no episode yet: call reset() first."
 
 
@@ -106,6 +108,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._text = ""
         self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
+        self._shelf = Shelf(cache_dir() / "scratch")
+        self._snapshots: dict[str, tuple[Snapshot, dict[str, Any]]] = {}
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
 
@@ -131,7 +135,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
         self._steps, self.command_s = 0, 0.0
-        place = self._open.enter_context(scratch(cache_dir() / "scratch"))
+        self._shelf, self._snapshots = Shelf(cache_dir() / "scratch"), {}
+        place = self._open.enter_context(self._shelf.held())
         self._place, self._room = place, disk.free(place)
         shell = self._open_shell(self.prepared, place)
         self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
@@ -147,9 +152,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         leaves it unscored. Raises UsageError before `reset` and after the end, and StorageError where the machine's
         disk is full by others' doing: the step does not count then.
         """
-        session, attempts = self.session, self.attempts
-        if attempts.final is not None:
-            raise UsageError("The episode has ended: call reset() for another.")
+        session, attempts = self._going(), self.attempts
         self._steps += 1
         made, grader_before, began = len(attempts.made), attempts.grader_s, time.perf_counter()
         info: dict[str, Any] = {"scored": True}
@@ -200,6 +203,39 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             return self.attempts.final
         return self._make("end", reason)
 
+    def snapshot(self) -> str:
+        """Save the workspace, the shell (folder, variables, functions, aliases, options) and what the tools remember;
+        returns the snapshot's id, good for this episode and its forks. What runs in the background ends.
+        """
+        session = self._going()
+        saved = self._shelf.snapshot(session.shell)
+        name = f"snapshot-{saved.passing.name}"
+        self._snapshots[name] = saved, copy.deepcopy(session.state)
+        return name
+
+    def restore(self, id: str) -> None:
+        """Take the episode back to a snapshot. What was used up stays so: steps, seconds, attempts."""
+        session, (saved, state) = self._going(), self._saved(id)
+        self._shelf.restore(session.shell, saved)
+        session.state = copy.deepcopy(state)
+
+    def fork(self, id: str) -> "ResearchEnv":
+        """Another environment at a snapshot, in a sandbox and with a grader of its own; close it like this one.
+
+        It goes on from this one's count of steps, and has the attempts made so far.
+        """
+        session, (saved, state) = self._going(), self._saved(id)
+        assert self.prepared is not None
+        shell = self._shelf.branch(session.shell, saved)
+        other = copy.copy(self)
+        other._open = contextlib.ExitStack()
+        other._open.enter_context(self._shelf.held())
+        other._open.callback(self._shelf.discard, shell)
+        other._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
+        other._attempts = self.attempts.forked(shell, other._grader)
+        other._session = replace(session, shell=shell, grade=other._tried, state=copy.deepcopy(state), attempt=None)
+        return other
+
     def render(self) -> str | None:
         """The last observation, with render_mode "ansi"."""
         return self._text if self.render_mode == "ansi" else None
@@ -223,6 +259,19 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
         return self.task.progress(scores, split) if self.anchors else None
+
+    def _going(self) -> toolbox.Session:
+        """The session of an episode that has not ended."""
+        session = self.session
+        if self.attempts.final is not None:
+            raise UsageError(AFTER_END)
+        return session
+
+    def _saved(self, id: str) -> tuple[Snapshot, dict[str, Any]]:
+        if id not in self._snapshots:
+            there = ", ".join(self._snapshots) or "none"
+            raise UsageError(f"There is no snapshot '{id}' of this episode; there are: {there}.")
+        return self._snapshots[id]
 
     def _action(self, action: str | Action) -> Action:
         if isinstance(action, str):
@@ -286,8 +335,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         spec = shell.sandbox.spec
         if 2 * sum(map(disk.taken, (spec.folder, *spec.layers))) < max(self._room - left, disk.ROOM):
             raise disk.full(self._place)
-        shell.stop()
-        remove(spec.folder)
+        self._shelf.discard(self.session.shell)
         raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
@@ -315,7 +363,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         )
 
     def _machine(self) -> dict[str, Any]:
-        confined = self.backend.isolation == "full"
+        confined = self.backend.isolation != "none"
         return {
             "processors": len(self.processors) or len(usable()),
             "memory_mb": self.task.limits.memory_mb,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlgym import agents, models, outcome
+from mlgym import agents, models, onward, outcome
 from mlgym.allocator import Allocator, Share, Want
 from mlgym.cache import cache_dir
 from mlgym.disk import full, is_full
@@ -67,6 +67,8 @@ def run_episode(
             if allocator:
                 allocator.sweep()
             return store.result
+        if spec.source:
+            onward.begin(store, spec)
         notes: list[str] = []
         with _claimed(spec, allocator, say, notes) as share:
             while True:
@@ -171,6 +173,7 @@ class _Drive:
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
+        self.copied = onward.copied(spec)
         self.boundary = self.why = ""
 
     def say(self, note: str) -> None:
@@ -199,6 +202,8 @@ class _Drive:
         ended, info = False, dict[str, Any]()
         while not ended:
             old = recorded[len(self.steps)] if len(self.steps) < len(recorded) else None
+            if self.model:
+                self.model.closed = self._stuck(old)
             action, model_s = self._next(flow, observation, old)
             observation, ended, info = self._step(action, model_s, old)
         with contextlib.suppress(Exception):
@@ -236,10 +241,22 @@ class _Drive:
         if old is None:
             return action, seconds
         if action.model_dump(exclude={"id", "call"}) != old.action.model_dump(exclude={"id", "call"}):
-            self.say(
-                f"Step {old.n}: played back, the agent chose another action than the recorded one, which was kept."
-            )
+            self._differs(old)
         return old.action, old.model_s
+
+    def _differs(self, old: Step) -> None:
+        if stuck := self._stuck(old):
+            raise UsageError(stuck)
+        self.say(f"Step {old.n}: played back, the agent chose another action than the recorded one, which was kept.")
+
+    def _stuck(self, old: Step | None) -> str:
+        """What is wrong where the agent does not take the next step as it was taken by another episode's."""
+        if old is None or old.n > self.copied:
+            return ""
+        return (
+            f"The agent {self.spec.agent} does not choose the recorded action of step {old.n}, so it cannot go on from "
+            f"{self.spec.source}: name the agent and the options that made it."
+        )
 
     def _failed(self, reason: str, boundary: str, error: BaseException) -> Action:
         self.boundary = boundary
@@ -282,6 +299,7 @@ class _Drive:
             model_s=model_s,
             grader_s=inner.attempts.grader_s - grader_before,
             attempt=info["attempt"]["n"] if "attempt" in info else None,
+            calls=self.model.cost.calls if self.model else 0,
         )
         self.store.add_step(step)
         self.steps.append(step)
@@ -353,6 +371,7 @@ class _Drive:
             processors=self.share.processors,
             gpus=self.share.gpus,
             network=self.spec.network,
+            source=self.spec.source,
             notes=(*self.notes, *self._used()),
         )
         self.store.finish(result)

@@ -185,16 +185,16 @@ def load_task(task: str | Path) -> Task:
     folder, variant = _found(str(task))
     data = _read(folder / "task.toml")
     variants = data.pop("variant", {})
-    if not isinstance(variants, dict):
+    if not isinstance(variants, dict) or not all(isinstance(each, dict) for each in variants.values()):
         raise TaskError(f"{folder / 'task.toml'}: variant must hold tables such as [variant.mini].")
     layers: list[dict[str, Any]] = []
     name = variant
     while name:
         if name not in variants or len(layers) > len(variants):
             known = f"it has {', '.join(sorted(variants))}" if variants else "it has none"
-            raise UsageError(f"The task '{folder.name}' has no variant '{name}'; {known}.")
+            raise UsageError(f"The task '{folder.name}' has no variant {name!r}; {known}.")
         layers.append({key: value for key, value in variants[name].items() if key != "over"})
-        name = variants[name].get("over", "")
+        name = str(variants[name].get("over", ""))
     for layer in reversed(layers):
         data = merged(data, layer)
     return _checked(folder, variant, data)
@@ -252,7 +252,7 @@ def _found(task: str) -> tuple[Path, str]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TaskError(f"{path}: {error}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"{path} cannot be read: {error}.") from error

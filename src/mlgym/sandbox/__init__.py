@@ -104,7 +104,8 @@ class Sandbox(Protocol):
 
     `system` says whose programs are inside: this machine's, or an image's. `workspace`, `home` and `outputs` are
     folders as the inside sees them, `interpreter` a Python in there (this very version, but for an image), `handed` the
-    descriptors that the process made of the last `wrap` must inherit.
+    descriptors that the process made of the last `wrap` must inherit. A backend may also have `overlays`, true where it
+    mounts `layers`, and `passing`: folders of the sandbox's own that end with it, which snapshots then save.
     """
 
     name: ClassVar[str]

@@ -22,12 +22,15 @@ from mlgym.sandbox import (
     seccomp,
     variables,
 )
+from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import remove
 
 HOME = "/home/agent"
 MB = 1 << 20
 HOME_MB, TEMPORARY_MB, SHARED_MB = 256, 1024, 1024
+ROOM_MB = 4608  # a sandbox with less memory has smaller places in memory: files alone never fill more than half of it
+TEMPORARY = ("/dev/shm", "/tmp", HOME)
 UIDS = range(1 << 29, 1 << 30)
 # A sandbox under another user number would outlive a killed bwrap, which may not signal it: two namespaces of pids, one
 # in the other, so that the end of bwrap, pid 1 of the outer, is the end of all.
@@ -51,6 +54,7 @@ class Bubblewrap:
         self.workspace, self.home, self.outputs = WORKSPACE, HOME, f"{HOME}/.output"
         self.interpreter = str(places.base())
         self.uid = 1000
+        self.group: Group | None = None
 
     def start(self) -> None:
         """Give the workspace to the sandbox's own user, where this process may; raises SandboxError."""
@@ -83,14 +87,18 @@ class Bubblewrap:
         if self.spec.layers:
             folder = self.spec.folder
             keeper = [*keeper, *layers.mounted(folder, self.spec.layers, layers.marks(folder.parent))]
-        return [*keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
+        self.group = Group.make(limits)
+        entry = self.group.entry() if self.group else []
+        return [*entry, *keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
 
     def meter(self, pid: int) -> Meter:
         """The watch over its processes."""
-        return watch(pid, self.spec)
+        return watch(pid, self.spec, group=self.group, temporary=TEMPORARY)
 
     def stop(self) -> None:
-        """Nothing outlives the process that `wrap` describes."""
+        """Nothing outlives the process that `wrap` describes but its control group."""
+        if self.group:
+            self.group.close()
 
     def inside(self, path: str) -> str:
         """The path itself."""
@@ -149,9 +157,10 @@ class Bubblewrap:
         for hidden in shown.hidden:
             yield from ("--perms", "0555", "--tmpfs", hidden, "--remount-ro", hidden)
         yield from ("--proc", "/proc", "--dev", "/dev")
+        room = min(self.spec.limits.memory_mb, ROOM_MB)
         yield from nvidia.options(self.spec.gpus)
         for size, folder in ((SHARED_MB, "/dev/shm"), (TEMPORARY_MB, "/tmp"), (HOME_MB, HOME)):
-            yield from ("--perms", "1777", "--size", str(size * MB), "--tmpfs", folder)
+            yield from ("--perms", "1777", "--size", str(size * MB * room // ROOM_MB), "--tmpfs", folder)
         yield from ("--symlink", "/tmp", "/var/tmp", "--bind", str(self.spec.folder), WORKSPACE)
         for target in sorted(sources.keys() - set(early)):
             yield from ("--ro-bind", sources[target], target)

@@ -79,12 +79,12 @@ def text(value: Any) -> str:
 class Inside:
     """The operations that the host may ask for; each answers with a header and a body."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, score: int) -> None:
         config, _ = channel.receive()
         self.channel, self.home, self.workspace = channel, config["home"], config["workspace"]
         if config["proxy"]:
             self.proxy = hand_out(config["proxy"], config["port"])
-        self.driver = Driver(config, channel.requests)
+        self.driver = Driver(config, channel.requests, score)
         channel.send({"id": config["id"], "cwd": self.driver.cwd})
 
     def path(self, path: str) -> str:
@@ -195,6 +195,10 @@ def main() -> None:
     channel = Channel()
     while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < 15:
         """Keep the low descriptors taken: bash gets its own there."""
+    try:
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        score = -1
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -202,7 +206,7 @@ def main() -> None:
         libc.prctl(PR_SET_PDEATHSIG, SIGHUP, 0, 0, 0)
     inside = None
     try:
-        inside = Inside(channel)
+        inside = Inside(channel, score)
         while True:
             inside.driver.idle()
             inside.answer()

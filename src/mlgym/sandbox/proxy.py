@@ -95,14 +95,20 @@ class Proxy:
     """A proxy for one sandbox or a few: use it in a `with`; `path` is the socket that a specification names.
 
     `hosts` are allowed (none named: all), `tell` gets each request from a thread of the proxy. `private` lets private
-    addresses through: for tests, whose servers have no others.
+    addresses through: for tests, whose servers have no others. `lookup` gives the addresses of a name.
     """
 
     def __init__(
-        self, hosts: Sequence[str], folder: Path, tell: Callable[[Asked], None], *, private: bool = False
+        self,
+        hosts: Sequence[str],
+        folder: Path,
+        tell: Callable[[Asked], None],
+        *,
+        private: bool = False,
+        lookup: Callable[..., Sequence[tuple[Any, ...]]] = socket.getaddrinfo,
     ) -> None:
         self.rules, self.path, self.private = rules(hosts), folder / "proxy", private
-        self._tell = tell
+        self._tell, self._lookup = tell, lookup
         self._told = 0
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -227,7 +233,7 @@ class Proxy:
             if not self._allowed(host, port):
                 raise Refused("403 Forbidden", f"{host}:{port} is not among the hosts that this sandbox may reach.")
             try:
-                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found = self._lookup(host, port, type=socket.SOCK_STREAM)
             except (OSError, UnicodeError) as error:
                 raise Refused("502 Bad Gateway", f"{host} has no address: {error}.") from error
             open_ = [each for each in found if self.private or public(str(each[4][0]))]

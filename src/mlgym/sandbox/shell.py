@@ -135,20 +135,21 @@ class Shell:
     def _stop(self, patience: float) -> None:
         with self._lock:
             process, self._process = self._process, None
-            meter, cpu_s, self._meter = self._meter, self.cpu_s, None
+            meter, self._meter = self._meter, None
+            cpu_s = meter.cpu_s() if meter else 0.0
             try:
                 if process:
                     end(process, patience)
                 if meter:
                     meter.close()
-                    self._cpu_s = max(cpu_s, meter.cpu_s())
+                    self._cpu_s += max(cpu_s, meter.cpu_s())
             finally:
                 self.sandbox.stop()
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds of all that ever ran in the sandbox, after its end too."""
-        return self._meter.cpu_s() if self._meter else self._cpu_s
+        """Processor seconds of all that ever ran in the sandbox, after its end too, and in those before it."""
+        return self._cpu_s + (self._meter.cpu_s() if self._meter else 0.0)
 
     def run(self, command: str, timeout: float) -> Ran:
         """Run a command in the persistent shell, at most `timeout` seconds; then what it started is stopped."""
