@@ -33,7 +33,8 @@ def test_help_names_every_verb() -> None:
     verbs = [
         line.split()[1] for line in mlgym("--help").stdout.splitlines() if line.startswith("│ ") and line[2].isalpha()
     ]
-    assert verbs == ["run", "demo", "prepare", "check", "grade", "show", "doctor", "tasks"]
+    assert verbs[:2] == ["run", "demo"]
+    assert {*verbs} >= {"show", "doctor", "prepare", "check", "grade", "tasks"}
 
 
 def test_tasks_lists_the_four() -> None:

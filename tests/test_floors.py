@@ -16,7 +16,7 @@ FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
     6.5: {"live", "examine", "author"},
     6: {"report", "viewer", "serve", "doctor"},
-    5: {"bench", "launchers", "check", "regrade", "importers", "exporters", "vector", "rl"},
+    5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
     4: {"episode"},
     3.8: {"outcome"},
     3.5: {"wrappers"},
@@ -27,6 +27,7 @@ FLOORS: dict[float, set[str]] = {
     1: {"task", "sandbox", "models", "store", "sources", "environments", "allocator"},
     0.5: {"pip", "own_python"},
     0.2: {"names", "cache"},
+    0.1: {"disk"},
     0: {"errors", "records", "metrics"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from mlgym.disk import full, is_full
 from mlgym.errors import GradingError, SandboxError
 from mlgym.grading import Grader, Verdict, collect
 from mlgym.records import Attempt, Split
@@ -77,7 +78,9 @@ class Attempts:
         files, code, why = self._freeze(number)
         if recorded and (recorded.kind, recorded.files) == (kind, files) and not recorded.fallback:
             return recorded
-        attempt = Attempt(n=number, step=step, kind=kind, files=files, code=code, why=why or reason)
+        validations = sum(made.kind == "validate" for made in self.made) + (kind == "validate")
+        by = self._grader.provenance.changed(feedback=self._feedback, validations=validations)
+        attempt = Attempt(n=number, step=step, kind=kind, files=files, code=code, why=why or reason, provenance=by)
         if not why:
             attempt = self._graded(attempt, self.frozen[number])
         return attempt if kind == "validate" or attempt.valid else self._stand_in(attempt)
@@ -109,6 +112,8 @@ class Attempts:
         try:
             return self._grader.grade(files, split)
         except OSError as error:
+            if is_full(error):
+                raise full(self._place) from error
             raise GradingError(f"The grading of {self._task.name} failed on this machine: {error}.") from error
         finally:
             self.grader_s += time.perf_counter() - began
@@ -119,8 +124,8 @@ class Attempts:
     def _freeze(self, number: int) -> tuple[dict[str, str], dict[str, str], str]:
         """The submission's files in a fresh folder, the sources beside it, and why there is none.
 
-        A sandbox that is gone or a full disk is no excuse: an agent can bring about both, so they make an invalid
-        attempt and not an unscored episode.
+        A sandbox that is gone is no excuse: an agent might bring that about, so it makes an invalid attempt and not an
+        unscored episode. A full disk raises StorageError; whose doing it is the environment decides.
         """
         limits = self._task.submission
         try:
@@ -134,13 +139,15 @@ class Attempts:
         except SandboxError as error:
             return {}, {}, f"the sandbox is gone ({error})"
         except OSError as error:
+            if is_full(error):
+                raise full(self._place) from error
             return {}, {}, f"the files could not be taken out of the workspace ({error.strerror or 'input or output'})"
         self.frozen[number] = folder / "files"
         return files, code, ""
 
     def _code(self, into: Path) -> dict[str, str]:
         """The baseline's files and the workspace's other Python files but those of data/, if small and plain."""
-        with contextlib.suppress(SubmissionRefused, OSError):
+        with contextlib.suppress(SubmissionRefused, OSError):  # such as a disk that is full: the submission will say it
             found = self._shell.list(self._shell.workspace, depth=3)
             plain = (entry.path for entry in found if entry.kind == "file" and entry.size <= CODE_BYTES)
             names = [name for name in plain if not set("*?[") & set(name) and not name.startswith("data/")]

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mlgym.disk import full, is_full, settle, settle_all
 from mlgym.errors import SourceError
 
 Say = Callable[[str], None]
@@ -61,13 +62,20 @@ def made(folder: Path, make: Callable[[Path], None], *, what: str, say: Say = SA
         for left in [folder, *folder.parent.glob(f"{folder.name}.part-*")]:
             shutil.rmtree(left, ignore_errors=True)
         part = folder.with_name(f"{folder.name}.part-{uuid.uuid4().hex}")
-        part.mkdir()
-        part.chmod(0o755)
         try:
+            part.mkdir()
+            part.chmod(0o755)
             make(part)
+            settle_all(part)  # else a power cut could leave the marker and empty files
             (part / MARKER).touch()
             (part / MARKER).chmod(0o644)
             part.rename(folder)
+            settle(folder.parent)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            if is_full(error):
+                raise full(folder.parent) from error
+            raise
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -79,12 +87,12 @@ def lock(folder: Path, *, what: str, say: Say = SAY, silent_s: float = SILENT_S)
     """Hold the lock `folder`, waiting for its owner and taking over from a dead one; the waiting is said once."""
     token = uuid.uuid4().hex
     mine = folder.with_name(f"{folder.name}.{token}")
-    mine.mkdir(parents=True)
-    start = _started(os.getpid())
-    (mine / token).write_text(json.dumps({"pid": os.getpid(), "start": start, "host": _host(), "since": time.time()}))
     seen: dict[tuple[str, float], float] = {}
     told = False
     try:
+        mine.mkdir(parents=True)
+        about = {"pid": os.getpid(), "start": _started(os.getpid()), "host": _host(), "since": time.time()}
+        (mine / token).write_text(json.dumps(about))
         while not _taken(mine, folder):
             if _freed(folder, seen, silent_s):
                 continue
@@ -92,16 +100,21 @@ def lock(folder: Path, *, what: str, say: Say = SAY, silent_s: float = SILENT_S)
                 say(f"Waiting for {_owner(folder)}, which is making {what}.")
                 told = True
             time.sleep(POLL_S)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(mine, ignore_errors=True)
+        if isinstance(error, OSError) and is_full(error):
+            raise full(folder.parent) from error
         raise
     done = threading.Event()
     beat = threading.Thread(target=_beat, args=(folder / token, done), daemon=True)
     beat.start()
     try:
         for left in folder.parent.glob(f"{folder.name}.*"):  # of those killed while they waited
-            if any(left.iterdir()):
-                _freed(left, {}, silent_s)
+            with suppress(OSError):
+                if any(left.iterdir()):
+                    _freed(left, {}, silent_s)
+                elif time.time() - left.stat().st_mtime > SILENT_S:  # killed before it could put its file there
+                    left.rmdir()
         yield
     finally:
         done.set()

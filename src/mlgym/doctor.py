@@ -116,9 +116,12 @@ def _cache() -> Iterator[Finding]:
 
 def _sandboxes() -> Iterator[Finding]:
     from mlgym.sandbox import BACKENDS
+    from mlgym.sandbox.engine import TITLES
     from mlgym.sandbox.probe import probe
 
-    for name in BACKENDS:
+    for name in TITLES:
+        yield _engine(name)
+    for name in (name for name in BACKENDS if name not in TITLES):
         tried = probe(name)
         if tried.works:
             program = f" ({tried.program})" if tried.program else ""
@@ -126,6 +129,20 @@ def _sandboxes() -> Iterator[Finding]:
         else:
             advice = tried.advice or "Choose another with --sandbox."
             yield Finding(f"sandbox {name}", "problem", f"does not start: {tried.why}", advice)
+
+
+def _engine(name: str) -> Finding:
+    """Whether a container engine answers; one that is not installed hinders nobody."""
+    from mlgym.sandbox.engine import engine
+    from mlgym.sandbox.images import base
+
+    try:
+        rootless = engine(name).rootless
+    except MlgymError as error:
+        if shutil.which(name) is None:
+            return Finding(f"sandbox {name}", "ok", "not installed")
+        return Finding(f"sandbox {name}", "warning", str(error), "Asked for by name only: other sandboxes need it not.")
+    return Finding(f"sandbox {name}", "ok", f"answers{', without root' if rootless else ''} (base image {base()})")
 
 
 def _models() -> Iterator[Finding]:

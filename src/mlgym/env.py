@@ -15,15 +15,16 @@ from typing import Any, Literal
 import gymnasium
 from gymnasium.envs.registration import WrapperSpec
 
+from mlgym import disk
 from mlgym import tools as toolbox
-from mlgym.attempts import Attempts, Checkout
+from mlgym.attempts import Attempts, Checkout, Kind
 from mlgym.cache import cache_dir
-from mlgym.errors import GradingError, SandboxError, UsageError
+from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
-from mlgym.metrics import progress
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
+from mlgym.sandbox.scratch import remove
 from mlgym.sandbox.shell import Shell
 from mlgym.sandbox.tar import write_tar
 from mlgym.task import Anchors, Task, list_tasks, load_task
@@ -90,6 +91,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._grader: Grader | None = None
         self._steps = 0
         self._text = ""
+        self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
@@ -117,6 +119,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             self._grader = Grader(self.prepared, self.backend.name)
         self._steps, self.command_s = 0, 0.0
         place = self._open.enter_context(scratch(cache_dir() / "scratch"))
+        self._place, self._room = place, disk.free(place)
         shell = self._open_shell(self.prepared, place)
         self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
         self._session = toolbox.Session(
@@ -128,7 +131,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     def step(self, action: str | Action) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Run one tool call. A lost sandbox ends the episode, graded by its last valid attempt; a fault of the grader
-        leaves it unscored. Raises UsageError before `reset` and after the end.
+        leaves it unscored. Raises UsageError before `reset` and after the end, and StorageError where the machine's
+        disk is full by others' doing: the step does not count then.
         """
         session, attempts = self.session, self.attempts
         if attempts.final is not None:
@@ -139,6 +143,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         ended = ""
         action = self._action(action)
         try:
+            self._check_room()
             if action.tool == END:
                 ended = str(action.args.get("reason", "gave_up"))
                 observation = Observation(text=f"The episode ended: {ended}.", status="end", tool=END)
@@ -146,6 +151,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
                 observation = toolbox.call(session, action, self.tools)
                 if self.classic and not session.ended:
                     observation = self._with_footer(observation)
+                self._check_room()
         except SandboxError as error:
             ended = "error"
             observation = Observation(text=f"The sandbox is gone: {error}", status="error", tool=action.tool)
@@ -179,7 +185,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         """Grade the state as it stands, once; later calls return the same attempt. `reason` says how it ended."""
         if self.attempts.final is not None:
             return self.attempts.final
-        return self.attempts.make("end", self._steps, reason=reason, replaying=self.replayed is not None)
+        return self._make("end", reason)
 
     def render(self) -> str | None:
         """The last observation, with render_mode "ansi"."""
@@ -203,17 +209,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
-        anchors = self.anchors
-        if anchors is None:
-            return None
-        return progress(
-            None if scores is None else scores.get(self.task.metric),
-            baseline=anchors.baseline[split],
-            baseline_test=anchors.baseline["test"],
-            best=anchors.best,
-            direction=self.task.direction,
-            scale=anchors.scale,
-        )
+        return self.task.progress(scores, split) if self.anchors else None
 
     def _action(self, action: str | Action) -> Action:
         if isinstance(action, str):
@@ -224,7 +220,17 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         return action
 
     def _tried(self, kind: Literal["validate", "submit"]) -> Attempt:
-        return self.attempts.make(kind, self._steps, replaying=self.replayed is not None)
+        return self._make(kind)
+
+    def _make(self, kind: Kind, reason: str = "") -> Attempt:
+        """An attempt; where the workspace's files leave no room for it, the one of a lost sandbox."""
+        replaying = self.replayed is not None
+        try:
+            return self.attempts.make(kind, self._steps, reason=reason, replaying=replaying)
+        except StorageError:
+            with contextlib.suppress(SandboxError):
+                self._check_room()
+            return self.attempts.make(kind, self._steps, reason=reason, replaying=replaying)
 
     def _with_footer(self, observation: Observation) -> Observation:
         left = None if self.limits.steps is None else self.limits.steps - self._steps
@@ -241,6 +247,27 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
+
+    @property
+    def lost(self) -> bool:
+        """Whether the sandbox of the running episode is gone."""
+        return self._session is not None and not self._session.shell.running
+
+    def _check_room(self) -> None:
+        """Hold the machine's disk against what a step needs.
+
+        Raises SandboxError, with the sandbox and its files gone, where the workspace holds at least half of what was
+        lost since the reset, else StorageError: an agent cannot fill the disk to leave no result, and is not to blame
+        for what others wrote.
+        """
+        left = disk.free(self._place)
+        if left >= disk.ROOM or not self.session.shell.running:
+            return
+        if 2 * disk.taken(self._place) < max(self._room - left, disk.ROOM):
+            raise disk.full(self._place)
+        self.session.shell.stop()
+        remove(self._place / "workspace")
+        raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
         self._session = self._attempts = None
@@ -273,11 +300,17 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             "memory_mb": self.task.limits.memory_mb,
             "gpu": "none" if confined else "as on the host",
             "network": "none" if confined else "as on the host",
-            "python": (self.prepared and self.prepared.python) or platform.python_version(),
+            "python": (self.prepared and self.prepared.python) or self._python(),
             "packages": list(self.task.packages),
             "workspace": self.session.shell.workspace,
             "isolation": self.backend.isolation,
         }
+
+    def _python(self) -> str:
+        """The version inside: this one's, but for an image's own."""
+        if self.backend.system == "host":
+            return platform.python_version()
+        return self.session.shell.exec([self.session.shell.sandbox.interpreter, "--version"]).output.split()[-1]
 
 
 def _fault(error: GradingError) -> dict[str, Any]:
@@ -285,8 +318,8 @@ def _fault(error: GradingError) -> dict[str, Any]:
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:
-    """An attempt as `info` has it: without the hashes of its files."""
-    return attempt.model_dump(exclude={"files", "code"})
+    """An attempt as `info` has it: without the hashes of its files and of its grader."""
+    return attempt.model_dump(exclude={"files", "code", "provenance"})
 
 
 def render_brief(brief: Brief) -> str:

@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlgym.cache import SAY, Say, cache_dir, made
 from mlgym.errors import SourceError
-from mlgym.pip import UMASK, pip
+from mlgym.pip import MANIFEST, UMASK, pip
 
 MOUNTED = "/opt/env"
 # pip tells no sizes before it fetches: what is known to be large, roughly, in 10^6 bytes.
@@ -42,7 +43,11 @@ def environment(packages: Sequence[str], *, say: Say = SAY) -> Path:
     about = json.dumps([pins, sys.version, base, platform.machine()])
     folder = cache_dir() / "environments" / hashlib.sha256(about.encode()).hexdigest()[:16]
     what = f"Python environment with {len(pins)} package{'s' * (len(pins) != 1)}"
-    return made(folder, lambda part: _fill(part, pins, base, what, say), what=f"the {what}", say=say)
+    made(folder, lambda part: _fill(part, pins, base, what, say), what=f"the {what}", say=say)
+    if not (folder / MANIFEST).exists():  # an environment of an older version, perhaps another user's
+        with suppress(OSError):
+            _write_manifest(folder, pins)
+    return folder
 
 
 def _fill(folder: Path, pins: list[str], base: str, what: str, say: Say) -> None:
@@ -54,6 +59,15 @@ def _fill(folder: Path, pins: list[str], base: str, what: str, say: Say) -> None
     if pins:
         _install(folder, python, pins, what, say)
     _relocate(folder, python.parent)
+    _write_manifest(folder, pins)
+
+
+def _write_manifest(folder: Path, pins: list[str]) -> None:
+    """Say in the folder what it was made from: containers install the same for a Python of their own."""
+    part = folder / f"{MANIFEST}.{os.getpid()}"
+    part.write_text(json.dumps(pins))
+    part.chmod(0o644)
+    part.replace(folder / MANIFEST)
 
 
 def _install(folder: Path, python: Path, pins: list[str], what: str, say: Say) -> None:

@@ -6,24 +6,27 @@ replies of the model, recorded attempts are not graded again.
 """
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlgym import agents, models, outcome
 from mlgym.cache import cache_dir
+from mlgym.disk import full, is_full
 from mlgym.env import END, ResearchEnv
-from mlgym.errors import BudgetError, MlgymError, ModelError, SandboxError, UsageError
+from mlgym.errors import BudgetError, MlgymError, ModelError, SandboxError, StorageError, UsageError
 from mlgym.models.metered import Metered
 from mlgym.names import split
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Split, Step
 from mlgym.sandbox import choose, scratch
 from mlgym.sandbox.local import Local
+from mlgym.sandbox.scratch import sweep
 from mlgym.store import Episode
 from mlgym.task import Task, load_task
 from mlgym.wrappers import Limited, Progress
 
 GAVE_UP = Action(tool=END, args={"reason": "gave_up"})
+RESCUES = 3
 SPLITS: tuple[Split, ...] = ("validation", "test")
 UNSCORED = ("model", "grader")  # a fault of these is the infrastructure's; a lost sandbox may be the agent's own doing
 OnStep = Callable[[Step, Attempt | None], None]
@@ -36,15 +39,36 @@ def run_episode(
     """Run the episode of `spec` in `folder`, or go on with it, or return its result if it is done.
 
     `on_step` is called after each step that is not a playback, `say` with one-line notes. An unscored result, which a
-    fault of the provider or the grader left, is gone on with too. Raises UsageError for what the user must mend, and
-    SandboxError where no sandbox starts; any other failure is a result that names the boundary it crossed.
+    fault of the provider or the grader left, is gone on with too. Raises UsageError for what the user must mend,
+    SandboxError where no sandbox starts, and StorageError where the disk is full; any other failure is a result that
+    names the boundary it crossed.
+
+    A lost sandbox is set up again by playing the recorded steps back, RESCUES times in all and once for a step: lost
+    twice at the same step, it counts as the agent's own doing.
     """
     store = Episode.open(folder, spec)
+    lost: list[_Lost] = []
     with contextlib.closing(store):
         if store.result is not None:
+            sweep(cache_dir() / "scratch")  # of a process that was killed after its last word
             return store.result
-        with contextlib.closing(_Drive(spec, store, on_step, say)) as drive:
-            return drive.run()
+        while True:
+            try:
+                with contextlib.closing(_Drive(spec, store, on_step, say, lost)) as drive:
+                    return drive.run()
+            except _Lost as error:
+                lost.append(error)
+            except OSError as error:
+                if is_full(error):
+                    raise full(Path(error.filename).parent if error.filename else cache_dir()) from error
+                raise
+
+
+class _Lost(Exception):
+    """The sandbox was lost at step `n`, which was not recorded."""
+
+    def __init__(self, n: int, why: str) -> None:
+        self.n, self.why = n, why
 
 
 def backend_for(spec: EpisodeSpec, say: Say) -> str:
@@ -67,9 +91,9 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
 class _Drive:
     """The state of one running episode."""
 
-    def __init__(self, spec: EpisodeSpec, store: Episode, on_step: OnStep, say: Say) -> None:
-        self.spec, self.store, self.on_step = spec, store, on_step
-        self.notes: list[str] = []
+    def __init__(self, spec: EpisodeSpec, store: Episode, on_step: OnStep, say: Say, lost: Sequence[_Lost]) -> None:
+        self.spec, self.store, self.on_step, self.lost = spec, store, on_step, lost
+        self.notes: list[str] = [f"Step {one.n}: {one.why} It was set up again by playback." for one in lost]
         self._say = say
         task = load_task(spec.task)
         if task.version != spec.version:
@@ -148,7 +172,7 @@ class _Drive:
                 action = GAVE_UP
         except StopIteration:
             action = GAVE_UP
-        except UsageError:
+        except (UsageError, StorageError):
             raise
         except BudgetError as error:
             action = self._failed(error.limit, error.boundary, error)
@@ -176,6 +200,11 @@ class _Drive:
         inner.replayed = old
         _, reward, terminated, truncated, info = self.env.step(action)
         over = terminated or truncated
+        n = len(self.steps) + 1
+        if inner.lost and len(self.lost) < RESCUES and n not in [one.n for one in self.lost]:
+            why = str(info.get("why") or "The sandbox was lost.")
+            self._say(f"Step {n}: {why} It is set up again by playing back what was recorded.")
+            raise _Lost(n, why)
         if old is not None and info.get("boundary") == "sandbox" and old.observation.status != "error":
             raise SandboxError(f"{info['why']} It carried the recorded steps the first time; the same command goes on.")
         self._keep_attempts()
@@ -190,7 +219,7 @@ class _Drive:
             self.steps.append(old)
             return old.observation, over, info
         step = Step(
-            n=len(self.steps) + 1,
+            n=n,
             action=action,
             observation=observation,
             reward=float(reward) if info["scored"] and self.boundary not in UNSCORED else None,
@@ -218,6 +247,8 @@ class _Drive:
         """Grade the earlier attempts on both splits, off the agent's clock, and write the result."""
         try:
             self._score_earlier()
+        except StorageError:
+            raise
         except MlgymError as error:
             self.boundary, self.why, scored = error.boundary, str(error), False
         research = self.research

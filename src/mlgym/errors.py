@@ -4,6 +4,7 @@
     ├── UsageError          what the user gave is wrong: a name, a file, a flag (exit code 2)
     │   └── TaskError       a task folder is wrong: says the file and the key
     ├── SourceError         data or packages cannot be had (offline, checksum, registry)
+    ├── StorageError        this machine's disk is full or cannot be written: nothing is torn, the same command goes on
     ├── ModelError          boundary "model": the provider failed or answered nonsense
     │   └── ToolsRefused    the server takes no native tool calls (agents fall back to text)
     ├── BudgetError         boundary "budget": money, tokens or the model's context are used up
@@ -33,6 +34,10 @@ class TaskError(UsageError):
 
 class SourceError(MlgymError):
     """Data or packages could not be had."""
+
+
+class StorageError(MlgymError):
+    """This machine's disk is full or cannot be written; what was recorded stands, and the same command goes on."""
 
 
 class ModelError(MlgymError):

@@ -14,6 +14,7 @@ from mlgym.cache import offline
 from mlgym.errors import SourceError
 
 UMASK = 0o022 if os.name == "posix" else -1  # what lands in the cache is readable by the sandbox's user
+MANIFEST = "packages.json"  # in an environment's folder: the pins that it was made from
 
 
 def pip(*args: str, what: str, python: Path | None = None) -> str:

@@ -102,9 +102,31 @@ class Brief(Record):
     feedback: Split = "validation"
 
 
+class Provenance(Record):
+    """What an attempt was graded by: all that its scores depend on beside its files.
+
+    `grader` is a hash of the hidden module, the shared graders that it uses and their settings, `data` one of the
+    answers (games draw a salt anew for each cache), `seed` the luck of the test. `environment` is the key of the pins
+    of the submission's code, or what an environment of the user's has, `grader_environment` that of the grader's.
+    `validations` counts those of the episode so far, this attempt included.
+    """
+
+    task: str
+    version: int
+    grader: str
+    data: str
+    seed: int = 0
+    environment: str = ""
+    grader_environment: str = ""
+    backend: str = ""
+    isolation: Isolation = "full"
+    feedback: Split = "validation"
+    validations: int = 0
+
+
 class Attempt(Record):
     """One graded submission. `files` (graded) and `code` (the workspace's sources beside it) map path -> sha256;
-    `fallback` marks the last valid one standing in at the end.
+    `fallback` marks the last valid one standing in at the end. Attempts of older folders have no `provenance`.
     """
 
     n: int
@@ -117,6 +139,7 @@ class Attempt(Record):
     validation: Scores | None = None
     test: Scores | None = None
     fallback: bool = False
+    provenance: Provenance | None = None
 
 
 class Step(Record):

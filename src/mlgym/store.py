@@ -1,13 +1,14 @@
 """Episodes on disk: RUN/TASK/METHOD/SEED/{spec.json, steps.jsonl, calls.jsonl, attempts/, result.json}.
 
 Steps and calls are appended and flushed, attempts written whole beside their files (by content hash), the result last:
-a folder with `result.json` is done, one without can go on. A torn last line, left by a kill, is dropped.
+a folder with `result.json` is done, one without can go on. What a kill left half-written is dropped. Whatever writes
+raises StorageError where the disk is full; after the first such failure nothing more is written.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,8 @@ from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 
-from mlgym.errors import UsageError
+from mlgym.disk import append_line, copy_whole, guarded, write_whole
+from mlgym.errors import StorageError, UsageError
 from mlgym.records import Attempt, EpisodeSpec, Message, Record, Reply, Result, Step
 
 EPISODE_BYTES = 2_000_000_000
@@ -50,16 +52,6 @@ def episodes(run: Path) -> Iterator[Path]:
         yield from sorted(path.parent for path in run.glob("*/*/*/spec.json"))
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a run after a kill, sees all of it or nothing."""
-    part = path.with_name(path.name + f".part{os.getpid()}")
-    with part.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
-
-
 def lines(path: Path) -> list[bytes]:
     """The lines of a JSONL file; a torn last one is left out."""
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
@@ -72,12 +64,14 @@ class Episode:
         self.folder = folder
         self._lock: IO[str] | None = None
         self._sent: list[Message] = []
+        self._failed: StorageError | None = None
 
     @classmethod
     def open(cls, folder: Path, spec: EpisodeSpec) -> "Episode":
         """Make or go on with the folder of `spec`; an unscored result is put aside, and what failed taken back.
 
-        Raises UsageError when the folder holds steps of another spec, is in use, or cannot be written.
+        Raises UsageError when the folder holds steps of another spec, is in use, or cannot be written, StorageError
+        when the disk is full.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -91,24 +85,36 @@ class Episode:
         except OSError as error:
             episode.close()
             raise UsageError(f"Another process is running the episode in {folder}; wait for it or stop it.") from error
-        path = folder / "spec.json"
+        try:
+            episode._begin(spec)
+        except BaseException:
+            episode.close()
+            raise
+        return episode
+
+    def _begin(self, spec: EpisodeSpec) -> None:
+        """Take away what a kill left half-written, and see that the folder is this spec's."""
+        folder, path = self.folder, self.folder / "spec.json"
+        for left in (*folder.glob("*.part*"), *folder.glob("attempts/**/*.part*")):
+            left.unlink()
         begun = any((folder / name).exists() for name in ("steps.jsonl", "calls.jsonl", "result.json"))
         if not path.exists() or not begun:
             write_whole(path, spec.model_dump_json(indent=1).encode())
-        elif episode.spec != spec:
-            differs = [k for k in type(spec).model_fields if getattr(spec, k) != getattr(episode.spec, k)]
-            episode.close()
+        elif self.spec != spec:
+            differs = [k for k in type(spec).model_fields if getattr(spec, k) != getattr(self.spec, k)]
             raise UsageError(
                 f"{folder} holds an episode with another {', '.join(differs)}: choose another folder with -o, "
                 "or repeat the command that made it."
             )
         for name in ("steps.jsonl", "calls.jsonl"):
             _drop_torn(folder / name)
-        (folder / "attempts" / "files").mkdir(parents=True, exist_ok=True)
-        result = episode.result
+        with guarded(folder):
+            (folder / "attempts" / "files").mkdir(parents=True, exist_ok=True)
+        if (folder / "result.json").exists() and not (folder / "result.json").stat().st_size:
+            (folder / "result.json").unlink()  # a file system's way to lose one in a power cut
+        result = self.result
         if result is not None and not result.scored:
-            episode._reopen()
-        return episode
+            self._reopen()
 
     @classmethod
     def read(cls, folder: Path) -> "Episode":
@@ -170,18 +176,22 @@ class Episode:
     def add_attempt(self, attempt: Attempt, folders: Iterable[Path] = ()) -> None:
         """Write an attempt, its files (taken from the `folders` where they lie frozen) first."""
         wanted = {**attempt.code, **attempt.files}
-        for name, digest in wanted.items():
-            target = self.file(digest)
-            source = next((f / name for f in folders if (f / name).exists()), None)
-            if source and not target.exists():
-                part = target.with_name(f"{digest}.part{os.getpid()}")
-                shutil.copyfile(source, part)
-                part.replace(target)
-        write_whole(self.folder / "attempts" / f"{attempt.n:04d}.json", attempt.model_dump_json(indent=1).encode())
+        with self._writing():
+            for name, digest in wanted.items():
+                target = self.file(digest)
+                source = next((f / name for f in folders if (f / name).exists()), None)
+                if source and not target.exists():
+                    copy_whole(source, target)
+            write_whole(self.folder / "attempts" / f"{attempt.n:04d}.json", attempt.model_dump_json(indent=1).encode())
 
     def checkout(self, files: dict[str, str], into: Path) -> Path:
-        """Lay the files of an attempt into the fresh folder `into`; raises FileNotFoundError for a file let go."""
+        """Lay the files of an attempt into the fresh folder `into`; raises FileNotFoundError for a file let go.
+
+        Raises UsageError for a name that does not stay in it, as a record that was tampered with may have.
+        """
         for name, digest in files.items():
+            if name.startswith("/") or ".." in name.split("/"):
+                raise UsageError(f"{self.folder} has an attempt with the file {name!a}, which no agent can have made.")
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.file(digest), into / name)
         return into
@@ -199,11 +209,22 @@ class Episode:
 
     def finish(self, result: Result) -> None:
         """Write the result: the last thing an episode does."""
-        write_whole(self.folder / "result.json", result.model_dump_json(indent=1).encode())
+        with self._writing():
+            write_whole(self.folder / "result.json", result.model_dump_json(indent=1).encode())
 
     def file(self, digest: str) -> Path:
         """Where a stored file of that sha256 lies (or lay, before it was let go)."""
+        if not re.fullmatch("[0-9a-zA-Z]+", digest):
+            raise UsageError(f"{self.folder} has an attempt with the hash {digest!a}, which is none.")
         return self.folder / "attempts" / "files" / digest
+
+    def intact(self, digest: str) -> bool | None:
+        """Whether the stored file still has that sha256; None when it was let go."""
+        try:
+            with self.file(digest).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        except FileNotFoundError:
+            return None
 
     def _reopen(self) -> None:
         """Take back the steps that a fault left unscored at the end, and their attempts, and put the result aside."""
@@ -217,10 +238,19 @@ class Episode:
         (self.folder / "result.json").rename(self.folder / "result.failed.json")
 
     def _append(self, name: str, line: str) -> None:
-        with (self.folder / name).open("a") as out:
-            out.write(line + "\n")
-            out.flush()
-            os.fsync(out.fileno())
+        with self._writing():
+            append_line(self.folder / name, line.encode())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Once a write has failed no later one may succeed, whoever caught the error: there would be a gap."""
+        if self._failed:
+            raise self._failed
+        try:
+            yield
+        except StorageError as error:
+            self._failed = error
+            raise
 
 
 def _read(kind: type[R], path: Path) -> R:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from mlgym.errors import TaskError, UsageError
-from mlgym.records import Limits, Record, Source, Split, merged
+from mlgym.metrics import progress
+from mlgym.records import Limits, Record, Scores, Source, Split, merged
 
 SHIPPED = Path(__file__).parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
@@ -94,7 +95,7 @@ class Task(Record):
 
     `data` names the data set where it is not the task's own; with `stand_in` the task's `prepare` can do without its
     sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
-    learn the baseline's command).
+    learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Task(Record):
     stand_in: bool = False
     start: Inside = "workspace"
     without: tuple[Inside, ...] = ()
+    timed: bool = False
 
     @property
     def reference(self) -> str:
@@ -141,6 +143,20 @@ class Task(Record):
     def code(self) -> Path:
         """The hidden module."""
         return self.folder / "task.py"
+
+    def progress(self, scores: Scores | None, split: Split) -> float | None:
+        """The progress of `scores` on a split (0 = baseline, 1 = best known); None where no best is known."""
+        anchors = self.anchors
+        if anchors is None:
+            return None
+        return progress(
+            None if scores is None else scores.get(self.metric),
+            baseline=anchors.baseline[split],
+            baseline_test=anchors.baseline["test"],
+            best=anchors.best,
+            direction=self.direction,
+            scale=anchors.scale,
+        )
 
     @property
     def episode_limits(self) -> Limits:

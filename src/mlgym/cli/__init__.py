@@ -1,14 +1,16 @@
 """The command line: thin verbs over the library. Errors are one sentence and an exit code; `--debug` shows the rest."""
 
 import os
+import signal
 import sys
 import tempfile
 import threading
 import traceback
 from pathlib import Path
 
-from mlgym.cli import episodes, look, tasks  # noqa: F401 - in the order of the help
+from mlgym.cli import episodes, look, tasks, trust  # noqa: F401 - in the order of the help
 from mlgym.cli.app import app
+from mlgym.disk import is_full
 from mlgym.errors import MlgymError
 
 __all__ = ["app", "main"]
@@ -17,6 +19,7 @@ __all__ = ["app", "main"]
 def main() -> None:
     """The entry point: reads `.env`, maps every failure to one sentence and an exit code."""
     debug = "--debug" in sys.argv
+    stopped = _stoppable()
     try:
         from dotenv import load_dotenv
 
@@ -25,11 +28,29 @@ def main() -> None:
     except MlgymError as error:
         _fail(str(error), error.exit_code, debug)
     except Exception as error:
+        if isinstance(error, OSError) and is_full(error):
+            _fail(f"The disk is full ({error}): make room, and the same command goes on.", 1, debug)
         _unexpected(error, debug)
     else:
         if code == 130:
-            _fail("Interrupted; the same command goes on.", 130, debug)
+            _fail("Interrupted; the same command goes on.", stopped[0] if stopped else 130, debug)
         _leave(code or 0)
+
+
+def _stoppable() -> list[int]:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that nothing is left behind; gets the exit code."""
+    codes: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        codes.append(128 + number)
+        signal.signal(number, signal.SIG_IGN)  # one is enough: what follows is the tidying up
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # nohup's SIG_IGN stays
+            signal.signal(number, stop)
+    return codes
 
 
 def _unexpected(error: Exception, debug: bool) -> None:

@@ -52,6 +52,9 @@ def run(
     feedback: Feedback = "validation",
     python: OwnPython = None,
     sandbox: SandboxName = "auto",
+    max_validations: Annotated[
+        int | None, typer.Option("--max-validations", min=0, help="More are not refused; `mlgym audit` flags them.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -87,6 +90,7 @@ def run(
             feedback=_split(feedback),
             python=str(python.expanduser().absolute()) if python else "",
             limits=limits[one.name],
+            max_validations=max_validations,
         )
         for seed in range(seeds)
         for one in loaded

@@ -46,18 +46,25 @@ Own = Annotated[
     Path | None, typer.Option("--data", help="A folder that has the data already.", exists=True, file_okay=False)
 ]
 
+Images = Annotated[str, typer.Option("--sandbox", help="docker or podman: build the images of the tasks too.")]
+
 
 @app.command()
-def prepare(names: TaskNames = None, data: Own = None, debug: Debug = False) -> None:
+def prepare(names: TaskNames = None, data: Own = None, sandbox: Images = "", debug: Debug = False) -> None:
     """Fetch and prepare all that needs a network; afterwards MLGYM_OFFLINE=1 makes no connection."""
     from mlgym.errors import SourceError
+    from mlgym.grading.prepare import build_images
     from mlgym.grading.prepare import prepare as make
+    from mlgym.sandbox import choose
     from mlgym.task import load_tasks
 
+    backend = choose(sandbox) if sandbox else None
     failed = []
     for task in load_tasks(names or ["mini"]):
         try:
             made = make(task, say=print, own=data, large=True)
+            if backend:
+                build_images(made, backend)
         except SourceError as error:
             print(error, file=sys.stderr)
             failed.append(task.name)

@@ -15,7 +15,7 @@ from mlgym.grading.frames import FrameError
 from mlgym.grading.prepare import KINDS, Prepared
 from mlgym.grading.program import Program
 from mlgym.grading.submission import copy
-from mlgym.records import Scores, Split
+from mlgym.records import Provenance, Scores, Split
 from mlgym.sandbox import Bind, Sandbox, SandboxLimits, SandboxSpec, choose
 from mlgym.sandbox.scratch import remove, scratch
 
@@ -32,10 +32,15 @@ class Verdict:
     seconds: float
 
 
+class _Died(GradingError):
+    """The grader ended by itself: once this may be anybody's doing, so a fresh one is asked again."""
+
+
 class Grader:
     """Grades submissions of one task; its grader sandbox starts with the first one and serves all.
 
-    Raises GradingError where the infrastructure or the task's own grader fails; a submission's fault is a verdict.
+    A grader that ends by itself is replaced once for a grading. Raises GradingError where the infrastructure or the
+    task's own grader fails; a submission's fault is a verdict.
     """
 
     def __init__(self, prepared: Prepared, backend: str | type[Sandbox] = "auto") -> None:
@@ -55,7 +60,10 @@ class Grader:
         frozen = self._folder() / "frozen" / str(self._count)
         try:
             copy(files, frozen)
-            answer = self._answer(frozen, split, seed)
+            try:
+                answer = self._answer(frozen, split, seed)
+            except _Died:
+                answer = self._answer(frozen, split, seed)
         except SandboxError as error:
             raise GradingError(f"A sandbox of the grading did not start: {error}") from error
         finally:
@@ -66,6 +74,21 @@ class Grader:
         if answer["valid"] and self._task.metric not in answer["scores"]:
             raise GradingError(f"The grader of {self._task.name} gave no {self._task.metric}.")
         return Verdict(answer["valid"], answer["why"], answer["scores"], time.monotonic() - began)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What this grader's scores depend on."""
+        prepared = self._prepared
+        return Provenance(
+            task=self._task.name,
+            version=self._task.version,
+            grader=prepared.grader_version,
+            data=prepared.data_version,
+            environment=prepared.python or prepared.env.name,
+            grader_environment=prepared.grader_env.name,
+            backend=self._backend.name,
+            isolation=self._backend.isolation,
+        )
 
     def close(self) -> None:
         """Stop the grader; safe to call twice."""
@@ -102,7 +125,7 @@ class Grader:
             return {"op": "verdict", "valid": False, "why": why, "scores": None}
         except (EOFError, FrameError) as error:
             memory = f"perhaps it needs more than {self._limits.memory_mb} MB"
-            raise GradingError(f"The grader of {self._task.name} ended without a verdict; {memory}.") from error
+            raise _Died(f"The grader of {self._task.name} ended without a verdict; {memory}.") from error
         finally:
             exchange.close()
             if self._grader is None:
@@ -114,7 +137,7 @@ class Grader:
             Bind(self._task.code, f"{HIDDEN}/task.py"),
             Bind(KINDS, f"{HIDDEN}/kinds"),
             Bind(self._prepared.private, f"{HIDDEN}/private"),
-            Bind(place / "frozen", f"{HIDDEN}/submissions"),
+            Bind(place / "frozen", f"{HIDDEN}/submissions", live=True),
         )
         spec = SandboxSpec(place / "grader", self._prepared.grader_env, binds, {}, self._limits)
         places = ("task.py", "kinds", "private", "submissions")
@@ -123,7 +146,7 @@ class Grader:
             header, _ = grader.receive(0, time.monotonic() + START_S)
         except (TimeoutError, EOFError, FrameError) as error:
             how = grader.close() or f"no answer within {START_S:g} seconds"
-            raise GradingError(f"The grader of {self._task.name} did not start ({how}).") from error
+            raise _Died(f"The grader of {self._task.name} did not start ({how}).") from error
         if header["op"] != "ready":
             grader.close()
             raise GradingError(f"The grader of {self._task.name} did not start: {header.get('why')}.")

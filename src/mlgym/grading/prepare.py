@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mlgym.cache import MARKER, SAY, Say, cache_dir, made
@@ -17,7 +18,7 @@ from mlgym.environments import environment
 from mlgym.errors import SourceError, TaskError, UsageError
 from mlgym.own_python import SYSTEM, OwnPython, own_python
 from mlgym.pip import UMASK
-from mlgym.sandbox import Bind
+from mlgym.sandbox import Bind, Sandbox, SandboxSpec, open_shell, scratch
 from mlgym.sources import fetch
 from mlgym.task import SHIPPED, Task, load_task
 
@@ -63,6 +64,24 @@ class Prepared:
     python: str = ""
     shown: tuple[Bind, ...] = ()
 
+    @cached_property
+    def grader_version(self) -> str:
+        """A hash of what grades: the hidden module, the shared graders that it uses, and their settings."""
+        settings = json.dumps(self.task.settings, sort_keys=True, default=str).encode()
+        return hashlib.sha256(_code(self.task) + settings).hexdigest()[:16]
+
+    @cached_property
+    def data_version(self) -> str:
+        """A hash of the answers."""
+        digest = hashlib.sha256()
+        for path in sorted(path for path in self.private.rglob("*") if path.is_file()):
+            name = path.relative_to(self.private).as_posix()
+            digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while part := file.read(1 << 20):
+                    digest.update(part)
+        return digest.hexdigest()[:16]
+
 
 def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool = False, python: str = "") -> Prepared:
     """Make what the task needs, or find it in the cache; `say` gets a line for what takes long or is amiss.
@@ -89,6 +108,15 @@ def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool 
     label = (folder / LABEL).read_text()
     about, shown = (mine.about, _shown(mine)) if mine else ("", ())
     return Prepared(task, folder / "public", folder / "private", env, grader_env, label, about, shown)
+
+
+def build_images(prepared: Prepared, backend: type[Sandbox]) -> None:
+    """Open a sandbox with each of the task's environments once, which builds what is not there; raises SandboxError."""
+    for env in {prepared.env, prepared.grader_env}:
+        with scratch(cache_dir() / "scratch") as folder:
+            (folder / "workspace").mkdir()
+            with open_shell(backend, SandboxSpec(folder / "workspace", env)):
+                pass
 
 
 def _shown(mine: OwnPython) -> tuple[Bind, ...]:
@@ -128,9 +156,13 @@ def _folder(task: Task, *, stand_in: bool) -> Path:
     sources = sorted(source.model_dump_json(exclude={"mb"}) for source in task.sources)
     about = [task.name, task.version, task.settings, sources, stand_in, task.grader_packages]
     text = json.dumps(about, sort_keys=True, default=str).encode()
-    code = task.code.read_bytes() + _kinds(task.code.read_text())
+    code = _code(task)
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)
     return cache_dir() / "prepared" / f"{slug}-{hashlib.sha256(text + code).hexdigest()[:16]}"
+
+
+def _code(task: Task) -> bytes:
+    return task.code.read_bytes() + _kinds(task.code.read_text())
 
 
 def _kinds(code: str) -> bytes:

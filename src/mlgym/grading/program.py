@@ -47,6 +47,7 @@ class Program:
         try:
             python, *places = map(self._sandbox.inside, [f"{ENVIRONMENT}/bin/python", *arguments])
             self._process = launch(self._sandbox, [python, "-P", "-s", "-B", "-c", source(main), *places])
+            self._meter = self._sandbox.meter(self._process.pid)
         except OSError as error:
             self._sandbox.stop()
             raise SandboxError(f"The sandbox's program cannot be started: {error}.") from error
@@ -88,6 +89,10 @@ class Program:
             self._fill()
         return self._take(size)
 
+    def hit(self) -> str:
+        """The bound of its sandbox that was hit since the last call: "" (none), "oom", "disk" or "processes"."""
+        return self._meter.hit()
+
     def cpu_s(self) -> float:
         """Processor seconds that the program has taken, with everything that it started in its sandbox."""
         return tree_s(self._process.pid)
@@ -95,13 +100,14 @@ class Program:
     def close(self) -> str:
         """Stop the program and everything in its sandbox; says how it had ended, if it had."""
         try:
-            code = self._process.wait(0.2 if self._gone() else 0)
+            code = self._process.wait(2 if self._gone() else 0)  # an engine cleans up first
             how = f"with code {code}" if code >= 0 else f"by signal {-code}"
         except subprocess.TimeoutExpired:
             how = ""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # `launch` made it a group's leader
         self._process.wait()
+        self._meter.close()
         self._sandbox.stop()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:

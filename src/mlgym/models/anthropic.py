@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlgym.errors import ModelError
-from mlgym.models.endpoint import Endpoint
+from mlgym.models.endpoint import Endpoint, timeout_s
 from mlgym.models.failures import explain
 from mlgym.records import Message, Reply, ToolCall
 
 MAX_TOKENS = 16_000
-TIMEOUT_S = 600.0
 RETRIES = 2
 
 
@@ -32,7 +31,7 @@ class AnthropicModel:
         self._errors = (anthropic.AnthropicError, ValueError)
         direct = anthropic.DefaultHttpxClient(trust_env=False) if place.local else None
         self._client = anthropic.Anthropic(
-            api_key=key, base_url=place.url, max_retries=RETRIES, timeout=TIMEOUT_S, http_client=direct
+            api_key=key, base_url=place.url, max_retries=RETRIES, timeout=timeout_s(), http_client=direct
         )
 
     def close(self) -> None:
@@ -46,7 +45,7 @@ class AnthropicModel:
             "model": self.place.model,
             "max_tokens": self._max_tokens,
             "messages": self._sent(messages),
-            "timeout": TIMEOUT_S,  # given, lest the client refuse a large max_tokens without streaming
+            "timeout": timeout_s(),  # given, lest the client refuse a large max_tokens without streaming
         }
         if system:
             request["system"] = system

@@ -1,5 +1,6 @@
 """Where a model is served: address, key and price, from its name, the base URL and the environment's variables."""
 
+import math
 import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 from mlgym.errors import UsageError
 from mlgym.models.prices import FREE, Price, price
 
+TIMEOUT = "MLGYM_MODEL_TIMEOUT"
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "host.docker.internal")
 
 
@@ -48,6 +50,18 @@ class Endpoint:
         if found or not self.usual or PROVIDERS[self.provider].own:
             return found or "not-needed"
         raise UsageError(f"{self.name} needs a key: set {self.key_variable}, or give the base URL of your own server.")
+
+
+def timeout_s() -> float:
+    """Seconds that a server may keep silent before the call is tried again: MLGYM_MODEL_TIMEOUT, else 600."""
+    given = os.environ.get(TIMEOUT, "") or "600"
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{TIMEOUT} is a number of seconds above 0, not '{given}'.")
+    return seconds
 
 
 def endpoint(name: str, base_url: str = "") -> Endpoint:

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlgym.errors import ModelError
-from mlgym.models.endpoint import Endpoint
+from mlgym.models.endpoint import Endpoint, timeout_s
 from mlgym.models.failures import explain
 from mlgym.records import Message, Reply, ToolCall
 
-TIMEOUT_S = 600.0
 RETRIES = 2
 
 
@@ -30,7 +29,7 @@ class OpenAIModel:
         # A proxy of the environment is not for the user's own machine.
         direct = openai.DefaultHttpxClient(trust_env=False) if place.local else None
         self._client = openai.OpenAI(
-            api_key=key, base_url=place.url, max_retries=RETRIES, timeout=TIMEOUT_S, http_client=direct
+            api_key=key, base_url=place.url, max_retries=RETRIES, timeout=timeout_s(), http_client=direct
         )
 
     def close(self) -> None:

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Literal, Protocol, cast
 
 from mlgym.names import resolve
 from mlgym.records import Isolation
+from mlgym.sandbox.meter import Meter
 from mlgym.sandbox.scratch import scratch
 from mlgym.sandbox.shell import Entry, Ran, Shell
 from mlgym.sandbox.spawn import launch
@@ -16,7 +17,14 @@ from mlgym.sandbox.tar import SubmissionRefused
 
 WORKSPACE = "/home/agent/workspace"
 ENVIRONMENT = "/opt/env"
-BACKENDS = {"bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap", "local": "mlgym.sandbox.local:Local"}
+BACKENDS = {
+    "bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap",
+    "user": "mlgym.sandbox.user:User",
+    "landlock": "mlgym.sandbox.landlock:Landlock",
+    "docker": "mlgym.sandbox.container:Docker",
+    "podman": "mlgym.sandbox.container:Podman",
+    "local": "mlgym.sandbox.local:Local",
+}
 
 __all__ = [
     "BACKENDS",
@@ -24,6 +32,7 @@ __all__ = [
     "WORKSPACE",
     "Bind",
     "Entry",
+    "Meter",
     "Ran",
     "Sandbox",
     "SandboxLimits",
@@ -41,10 +50,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of the host shown read-only at `target` inside."""
+    """A file or folder of the host shown read-only at `target` inside; `live`: a folder to which the host adds later."""
 
     source: Path
     target: str
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,12 +100,14 @@ class SandboxSpec:
 class Sandbox(Protocol):
     """Turns an argv for the inside into an argv for the host.
 
-    `workspace`, `home` and `outputs` are folders as the inside sees them, `interpreter` a Python of this version in
-    there, `handed` the descriptors that the process made of the last `wrap` must inherit.
+    `system` says whose programs are inside: this machine's, or an image's. `workspace`, `home` and `outputs` are
+    folders as the inside sees them, `interpreter` a Python in there (this very version, but for an image), `handed` the
+    descriptors that the process made of the last `wrap` must inherit.
     """
 
     name: ClassVar[str]
     isolation: ClassVar[Isolation]
+    system: ClassVar[Literal["host", "image"]]
     spec: SandboxSpec
     workspace: str
     home: str
@@ -110,6 +122,9 @@ class Sandbox(Protocol):
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """The host's command line that runs `argv` inside."""
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over what runs in the process `pid`, just made from `wrap`: it enforces the spec's limits."""
 
     def stop(self) -> None:
         """Take away what `start` made; safe to call twice."""

@@ -6,11 +6,13 @@ import random
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, places, seccomp, variables
+from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, layers, open_files, places, seccomp, variables
+from mlgym.sandbox.meter import Meter, watch
+from mlgym.sandbox.scratch import remove
 
 HOME = "/home/agent"
 MB = 1 << 20
@@ -27,7 +29,10 @@ class Bubblewrap:
 
     name: ClassVar[str] = "bubblewrap"
     isolation: ClassVar[Isolation] = "full"
+    system: ClassVar[Literal["host", "image"]] = "host"
     program: ClassVar[str] = ""
+    overlays: ClassVar[bool] = True
+    passing: ClassVar[tuple[str, ...]] = (HOME, "/tmp")  # folders of its own that end with it
 
     def __init__(self, spec: SandboxSpec) -> None:
         self.spec = spec
@@ -44,8 +49,11 @@ class Bubblewrap:
             type(self).program = working().program
         if not seccomp.program():
             raise SandboxError(f"No filter of system calls is known for {platform.machine()}: choose another sandbox.")
+        if self.spec.layers:
+            remake(layers.work(self.spec.folder))
         if os.geteuid() == 0:
-            self.uid = free_uid()
+            # Files in layers cannot change hands: what goes on from them keeps their user number.
+            self.uid = self.spec.layers[0].stat().st_uid if self.spec.layers else free_uid()
             give(self.spec.folder, self.uid)
             for bind in self.spec.binds:
                 readable(bind.source)
@@ -61,7 +69,14 @@ class Bubblewrap:
             prelude = ["/usr/bin/setpriv", *user, "--inh-caps=-all", "--bounding-set=-all", "--", *prelude]
         options = b"\0".join(os.fsencode(option) for option in self.options())
         keeper = KEEPER if os.geteuid() == 0 else []
+        if self.spec.layers:
+            folder = self.spec.folder
+            keeper = [*keeper, *layers.mounted(folder, self.spec.layers, layers.marks(folder.parent))]
         return [*keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over its processes."""
+        return watch(pid, self.spec)
 
     def stop(self) -> None:
         """Nothing outlives the process that `wrap` describes."""
@@ -138,6 +153,12 @@ def readable(path: Path) -> None:
     needed = 0o005 if stat.S_ISDIR(mode) else 0o004
     if mode & needed != needed:
         raise SandboxError(f"{path} cannot be shown in a sandbox: make it readable with `chmod -R o+rX {path}`.")
+
+
+def remake(folder: Path) -> None:
+    """An empty folder in the place of whatever is there."""
+    remove(folder)
+    folder.mkdir()
 
 
 def free_uid() -> int:

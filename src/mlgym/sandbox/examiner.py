@@ -28,11 +28,12 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that a sandbox must do; `full` cases concern only backends that claim isolation."""
+    """One thing that a sandbox must do; `full` cases concern backends with isolation full, `walled` ones partial too."""
 
     name: str
     examine: "Callable[[Place], None]"
     full: bool = False
+    walled: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,12 @@ def python(shell: Shell, code: str, timeout: float = 20) -> str:
 
 def cases() -> tuple[Case, ...]:
     """All cases, in order: the shell, its files, the walls."""
+    from mlgym.sandbox.examiner_apart import APART
     from mlgym.sandbox.examiner_files import FILES
     from mlgym.sandbox.examiner_shell import SHELL
     from mlgym.sandbox.examiner_walls import WALLS
 
-    return (*SHELL, *FILES, *WALLS)
+    return (*SHELL, *FILES, *WALLS, *APART)
 
 
 def examine(case: Case, backend: type[Sandbox]) -> Outcome:
@@ -98,7 +100,7 @@ def examine(case: Case, backend: type[Sandbox]) -> Outcome:
     outcome: Literal["passed", "failed", "skipped"] = "passed"
     why = ""
     try:
-        if case.full and backend.isolation != "full":
+        if (case.full and backend.isolation != "full") or (case.walled and backend.isolation == "none"):
             raise Skipped(f"isolation is {backend.isolation}")
         with scratch(Path(tempfile.gettempdir())) as folder:
             case.examine(Place(backend, folder))

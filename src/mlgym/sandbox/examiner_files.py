@@ -53,7 +53,8 @@ def file_errors(place: Place) -> None:
         refused(OSError, lambda: shell.write("fifo", b""), "a fifo was written")
         refused(OSError, lambda: shell.write("secret/file", b""), "a file was taken for a folder")
         refused(OSError, lambda: shell.list("none"), "a missing folder was listed")
-        if os.geteuid() or place.backend.isolation == "full":
+        closed = says(shell, "stat -c %a secret").output == "0\n"  # `landlock` sets few modes
+        if closed and (os.geteuid() or place.backend.isolation != "none"):
             refused(PermissionError, lambda: shell.read("secret"), "a closed file was read")
         says(shell, "echo alive", "alive\n")
 

@@ -1,8 +1,10 @@
 """Cases of the examiner: the persistent shell."""
 
+import os
 import secrets
 import threading
 import time
+from pathlib import Path
 
 from mlgym.sandbox import Shell
 from mlgym.sandbox.examiner import Case, Place, Skipped, must, python, says
@@ -41,11 +43,12 @@ def hang(name: str, command: str, output: str | None = None) -> Case:
 
 
 def private(shell: Shell) -> None:
-    """Skip the case unless processes inside see and reach their own kind only."""
+    """Skip the case unless processes inside reach their own kind only: the driver is pid 1 of theirs, or out of reach."""
     ours = says(shell, "readlink /proc/self/ns/pid; echo $PPID").output.split()
-    import os
-
-    if ours[0] == os.readlink("/proc/self/ns/pid") or ours[1] != "1":  # noqa: PTH115
+    if ours[0] != str(Path("/proc/self/ns/pid").readlink()) and ours[1] == "1":
+        return
+    reach = f"for p in {os.getpid()} {os.getppid()} $PPID; do kill -0 $p && echo $p; done 2>/dev/null; true"
+    if says(shell, reach).output:
         raise Skipped("the processes of the host can be reached")
 
 
@@ -180,10 +183,11 @@ def killed_all(place: Place) -> None:
     """`kill -9 -1` costs the shell, not the sandbox."""
     with place.shell() as shell:
         private(shell)
-        says(shell, "cd /tmp; sleep 300 &")
+        mark = f"3{secrets.randbelow(10**6):06}"
+        says(shell, f"cd /tmp; sleep {mark} &")
         says(shell, "kill -9 -1; echo $?", timeout=5)
         says(shell, "sh -c 'kill -9 -1'; echo; sleep 1", status="restarted", timeout=5)
-        says(shell, "pwd; pgrep sleep", "/tmp\n", code=1)
+        says(shell, f"pwd; pgrep -fx 'sleep {mark}'", "/tmp\n", code=1)
 
 
 def bomb(place: Place) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mlgym.sandbox.inside_files import Refused, list_folder, pack, read_file, unpack, write_file
     from mlgym.sandbox.inside_shell import Driver, Ended
+    from mlgym.sandbox.inside_trees import load_trees, save_trees
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 SIGHUP = 1
@@ -124,6 +125,34 @@ class Inside:
         """The files of a tar written."""
         unpack(ask["files"], body, self.path(ask["into"]))
         return {}, b""
+
+    def save(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        """An archive of whole folders, in frames marked `more`."""
+
+        def send(data: bytes) -> None:
+            self.channel.send({"id": ask["id"], "more": True}, data)
+
+        save_trees(ask["roots"], ask["without"], ask["bytes"], send)
+        return {}, b""
+
+    def load(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        """Such an archive laid out; its parts follow the request, an empty one last."""
+
+        def receive() -> bytes:
+            return self.channel.exactly(int.from_bytes(self.channel.exactly(4), "big"))
+
+        parts = iter(receive, b"")
+        try:
+            load_trees(ask["roots"], parts)
+        finally:
+            for _rest in parts:
+                """What is not used is read all the same."""
+        return {}, b""
+
+    def renew(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        """All that runs ended, and a new shell."""
+        self.driver.renew()
+        return {"cwd": self.driver.cwd}, b""
 
     def answer(self) -> None:
         """Do one request."""

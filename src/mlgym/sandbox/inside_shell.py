@@ -11,6 +11,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found] # the module `signal` costs 4 ms, for its enums
 import os
 import select
+import sys
 import time
 
 TYPE_CHECKING = False
@@ -79,6 +80,8 @@ class Driver:
         self.bash, self.cwd, self.status, self.n = 0, self.workspace, 0, 0
         self.pause = self.due = 0.0
         self.alone, self.parent = os.getpid() == 1, os.getppid()
+        self.pen: Callable[[], None] | None = getattr(sys, "pen", None)  # of `enter.py`: what children must give up
+        self.apart = self.alone or self.pen is not None  # `kill -1` reaches nothing but this sandbox
         self.outputs: dict[int, Output] = {}
         self.codes: dict[int, int | None] = {0: 137}  # 0: no shell could be started
         self.dying: set[int] = set()
@@ -115,7 +118,7 @@ class Driver:
                 pid = os.fork()
                 break
             except BlockingIOError:
-                if self.alone and attempt == 40:
+                if self.apart and attempt == 40:
                     signalled(-1, _signal.SIGKILL)  # what leaves no room for one more ends
                 self.wait(0.1)
         else:
@@ -138,7 +141,15 @@ class Driver:
                 os.chdir(cwd)
             except OSError:
                 os.chdir(self.workspace)
-            os.execvp(argv[0], argv)
+            if self.pen:
+                self.pen()
+            for attempt in range(50):
+                try:
+                    os.execvp(argv[0], argv)
+                except BlockingIOError:  # the user of the pen has no room for one more process
+                    if attempt == 40:
+                        signalled(-1, _signal.SIGKILL)
+                    time.sleep(0.1)
         except OSError as error:
             os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         finally:
@@ -376,8 +387,23 @@ class Driver:
             if not done():
                 signalled(shell, _signal.SIGINT)
             self.until(lambda: done() and not self.born(since), 0.2)
-        signalled(-1 if self.alone else shell, _signal.SIGKILL)
+        signalled(-1 if self.apart else shell, _signal.SIGKILL)
         self.until(done, 5.0)
+
+    def renew(self) -> None:
+        """End all that runs here and start a new shell."""
+
+        def rest() -> set[int]:
+            return self.born((set(), 0)) | ({self.bash} if self.codes[self.bash] is None else set())
+
+        for _ in range(50):
+            if not (left := rest()):
+                break
+            for number in (_signal.SIGSTOP, _signal.SIGKILL):
+                for pid in left:
+                    signalled(pid, number)
+            self.until(lambda: not rest(), 0.2)
+        self.spawn_bash()
 
     def until(self, done: Callable[[], bool], seconds: float) -> None:
         """See to the children until `done`, at most so long."""
@@ -390,6 +416,8 @@ class Driver:
         """End all that was ever started here; alone, the end of pid 1 does it."""
         for _ in range(0 if self.alone else 100):
             rest = self.born((set(), 0)) | ({self.bash} if self.codes[self.bash] is None else set())
+            if self.apart:
+                signalled(-1, _signal.SIGKILL)
             for number in (_signal.SIGSTOP, _signal.SIGKILL):
                 for pid in rest:
                     signalled(pid, number)

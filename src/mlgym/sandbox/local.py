@@ -6,11 +6,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, scratch, variables
+from mlgym.sandbox.meter import Meter, watch
 
 # The number of processes is not limited: it would count all that this user runs.
 PRELUDE = 'ulimit -c 0 -d "$1" -f "$2" -n "$3";cd "$4";shift 4;exec "$@"'
@@ -21,6 +22,7 @@ class Local:
 
     name: ClassVar[str] = "local"
     isolation: ClassVar[Isolation] = "none"
+    system: ClassVar[Literal["host", "image"]] = "host"
     warning: ClassVar[str] = (
         "The sandbox 'local' isolates nothing: the agent can read your files and your keys, and use your network."
     )
@@ -55,6 +57,10 @@ class Local:
         numbers = [limits.memory_mb * 1024, limits.file_mb * 1024, min(limits.open_files, open_files())]
         prelude = ["/bin/bash", "-c", PRELUDE, "start", *map(str, numbers), self.workspace]
         return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in given.items()), *prelude, *argv]
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over its processes."""
+        return watch(pid, self.spec, Path(self.outputs))
 
     def stop(self) -> None:
         """Take the temporary folder away."""

@@ -11,13 +11,14 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from mlgym.errors import SandboxError
+from mlgym.sandbox.meter import STOPPED, Meter
 from mlgym.sandbox.spawn import launch
 from mlgym.sandbox.tar import SubmissionRefused
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 START, SLACK = 30.0, 20.0  # seconds that a start may take, and an answer beside what was asked for
 PATIENCE, DISTRUST = 10.0, 2.0  # seconds that a driver has for its end; one that has failed has less
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
-PROGRAM = ("inside_files.py", "inside_output.py", "inside_shell.py", "inside.py")
+WHOLE = 600.0  # seconds for whole folders
+PROGRAM = ("inside_files.py", "inside_trees.py", "inside_output.py", "inside_shell.py", "inside.py")
 BOOT = """import os,marshal
 def r(n):
   b=b''
@@ -44,6 +46,7 @@ class Ran:
 
     `code` is None after a timeout. `restarted` means that the shell itself ended and was replaced: folder and files are
     as they were, variables and functions are gone. `cut`: the middle of the output was left out (the text says so).
+    `hit` names the bound of the sandbox that it ran into: oom, disk, processes, output or timeout.
     """
 
     output: str
@@ -52,6 +55,7 @@ class Ran:
     cwd: str
     seconds: float
     cut: bool = False
+    hit: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,11 @@ class Entry:
 
 
 @cache
-def program() -> bytes:
-    """The program for the inside, compiled (it runs on this very Python), its length first."""
+def program(compiled: bool) -> bytes:
+    """The program for the inside, its length first: compiled for this very Python, or as text for another."""
     here = Path(__file__).parent
-    codes = [compile((here / name).read_text(), f"<{name[:-3]}>", "exec", dont_inherit=True) for name in PROGRAM]
+    texts = {f"<{name[:-3]}>": (here / name).read_text() for name in PROGRAM}
+    codes = [compile(text, name, "exec", dont_inherit=True) if compiled else text for name, text in texts.items()]
     data = marshal.dumps(codes)
     return len(data).to_bytes(4, "big") + data
 
@@ -83,6 +88,8 @@ class Shell:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
         self._buffer = bytearray()
+        self._meter: Meter | None = None
+        self._cpu_s = 0.0
 
     def __enter__(self) -> Self:
         self.start()
@@ -96,19 +103,28 @@ class Shell:
         with self._lock:
             try:
                 self.sandbox.start()
+                self.workspace = self.sandbox.workspace
                 limits = self.sandbox.spec.limits
                 config: dict[str, Any] = {"output_kept": limits.output_kept, "output_max": limits.output_max}
                 config |= {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
                 self._buffer.clear()
                 argv = [self.sandbox.interpreter, "-I", "-S", "-c", BOOT]
                 process = self._process = self._launched(argv)
+                self._meter = self.sandbox.meter(process.pid)
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     assert pipe
                     os.set_blocking(pipe.fileno(), False)
-                self.cwd = self._call("", config, timeout=START, prefix=program())[0]["cwd"]
+                self.cwd = self._call("", config, timeout=START, prefix=program(self.sandbox.system == "host"))[0][
+                    "cwd"
+                ]
             except BaseException:
                 self.stop()
                 raise
+
+    @property
+    def running(self) -> bool:
+        """Whether the sandbox was started and neither stopped nor found gone."""
+        return self._process is not None
 
     def stop(self) -> None:
         """End the sandbox and all that runs in it; safe to call twice."""
@@ -117,11 +133,20 @@ class Shell:
     def _stop(self, patience: float) -> None:
         with self._lock:
             process, self._process = self._process, None
+            meter, cpu_s, self._meter = self._meter, self.cpu_s, None
             try:
                 if process:
                     end(process, patience)
+                if meter:
+                    meter.close()
+                    self._cpu_s = max(cpu_s, meter.cpu_s())
             finally:
                 self.sandbox.stop()
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of all that ever ran in the sandbox, after its end too."""
+        return self._meter.cpu_s() if self._meter else self._cpu_s
 
     def run(self, command: str, timeout: float) -> Ran:
         """Run a command in the persistent shell, at most `timeout` seconds; then what it started is stopped."""
@@ -167,6 +192,22 @@ class Shell:
                     files.append((member.name,))
         self._call("unpack", {"into": into, "files": files}, bytes(data), timeout=300)
 
+    def save(self, roots: Sequence[str], without: Sequence[str], out: IO[bytes], most: int) -> None:
+        """Write an archive of whole folders, but for the paths `without`, to a file of the host, which holds what no
+        one but `load` may look into; more than `most` bytes are refused with an OSError.
+        """
+        ask = {"roots": list(roots), "without": list(without), "bytes": most}
+        self._call("save", ask, most=2 * most + HEADER, timeout=WHOLE, sink=out.write)
+
+    def load(self, roots: Sequence[str], source: IO[bytes]) -> None:
+        """Lay out an archive that `save` made, what it has of the n-th of its folders in the n-th of `roots`."""
+        parts = iter(lambda: source.read(HEADER), b"")
+        self._call("load", {"roots": list(roots)}, timeout=WHOLE, parts=parts)
+
+    def renew(self) -> None:
+        """End all that runs inside, and start a new shell in the folder of the old one."""
+        self.cwd = str(self._call("renew", {})[0]["cwd"])
+
     def inside(self, path: str) -> str:
         """Where the commands see what a spec puts at `path` (itself, but for `local`)."""
         return self.sandbox.inside(path)
@@ -188,12 +229,17 @@ class Shell:
         self.cwd = str(header["cwd"])
         stopped = header["verdict"] == "timeout"
         text = spell(output, header)
+        hit = self._meter.hit() if self._meter else ""
+        if hit:
+            text += f"\n{STOPPED[hit].format(**vars(self.sandbox.spec.limits))}\n"
+        elif header["verdict"] != "ok":
+            hit = "output" if header["verdict"] == "flood" else "timeout"
         if header["restarted"] and stopped:
             text += "\n[the shell had to be replaced: its variables and functions are gone]\n"
         status: Literal["ok", "timeout", "restarted"] = (
             "timeout" if stopped else "restarted" if header["restarted"] else "ok"
         )
-        return Ran(text, None if stopped else int(header["code"]), status, self.cwd, seconds, bool(header["cut"]))
+        return Ran(text, None if stopped else int(header["code"]), status, self.cwd, seconds, bool(header["cut"]), hit)
 
     def _call(
         self,
@@ -204,20 +250,24 @@ class Shell:
         most: int = BODY,
         timeout: float = 60,
         prefix: bytes = b"",
+        sink: Callable[[bytes], object] | None = None,
+        parts: Iterable[bytes] | None = None,
     ) -> tuple[dict[str, Any], bytes]:
-        """One request and its answer: header and body."""
+        """One request, with `parts` that follow it, and its answer: header and body, unless a `sink` takes the body."""
         ticket = secrets.token_hex(8)
         head = marshal.dumps({"op": op, "id": ticket, **ask}, 2)
         frame = prefix + len(head).to_bytes(4, "big") + len(body).to_bytes(4, "big") + head + body
         with self._lock:
             end = time.monotonic() + timeout
             self._send(frame, end)
-            parts = []
+            if parts is not None:
+                self._send_parts(parts, end)
+            gathered: list[bytes] = []
             while True:
                 header, data = self._receive(end, most)
                 if header.get("id") != ticket:
                     continue
-                parts.append(data)
+                (sink or gathered.append)(data)
                 most -= len(data)
                 if not header.get("more"):
                     break
@@ -225,7 +275,7 @@ class Shell:
             raise SubmissionRefused(str(header["refused"]))
         if "errno" in header:
             raise OSError(int(header["errno"]), str(header["error"]), ask.get("path", ask.get("into", "")) or None)
-        return header, b"".join(parts)
+        return header, b"".join(gathered)
 
     def _send(self, frame: bytes, end: float) -> None:
         process = self._alive()
@@ -243,6 +293,15 @@ class Shell:
         except BaseException:
             if 0 < len(rest) < len(frame):
                 self._stop(DISTRUST)  # half a request: nothing sensible can follow it
+            raise
+
+    def _send_parts(self, parts: Iterable[bytes], end: float) -> None:
+        try:
+            for part in parts:
+                self._send(len(part).to_bytes(4, "big") + part, end)
+            self._send(bytes(4), end)
+        except BaseException:
+            self._stop(DISTRUST)
             raise
 
     def _receive(self, end: float, most: int) -> tuple[dict[str, Any], bytes]:

@@ -1,0 +1,132 @@
+"""This machine's disk: what is written stays, and a full one is said in one sentence."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlgym.errors import StorageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+ROOM = 16 << 20  # bytes that must be free under a sandbox for a step to count
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the error says that a disk, or the user's share of one, is full."""
+    return error.errno in FULL
+
+
+def full(folder: Path) -> StorageError:
+    """The error for a full disk under `folder`."""
+    return StorageError(f"The disk under {folder} is full: make room, and the same command goes on.")
+
+
+@contextlib.contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Turn an OSError of a write below `folder` into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise full(folder) from error
+        why = error.strerror or str(error)
+        raise StorageError(f"{folder} cannot be written ({why}): mend that, and the same command goes on.") from error
+
+
+def free(folder: Path) -> int:
+    """Bytes that this user can still write below `folder`."""
+    return shutil.disk_usage(folder).free
+
+
+def taken(folder: Path) -> int:
+    """Bytes on the disk that a folder holds; no link is followed, and what cannot be looked at is left out."""
+    total, waiting = 0, [folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+    return total
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a run after a kill or a power cut, sees all of it or what was there before.
+
+    Raises StorageError; nothing of the new file stays then.
+    """
+    part = path.with_name(f"{path.name}.part{os.getpid()}")
+    with guarded(path.parent):
+        try:
+            with part.open("wb") as out:
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+            part.replace(path)
+            settle(path.parent)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file as `write_whole` writes one; raises StorageError."""
+    part = target.with_name(f"{target.name}.part{os.getpid()}")
+    with guarded(target.parent):
+        try:
+            with source.open("rb") as read, part.open("wb") as out:
+                shutil.copyfileobj(read, out)
+                out.flush()
+                os.fsync(out.fileno())
+            part.replace(target)
+            settle(target.parent)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line, its end included, so that it survives a power cut; raises StorageError with nothing appended."""
+    with guarded(path.parent):
+        new = not path.exists()
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            before, rest = os.fstat(file).st_size, memoryview(line + b"\n")
+            try:
+                while rest:
+                    rest = rest[os.write(file, rest) :]
+                os.fsync(file)
+            except OSError:
+                os.ftruncate(file, before)
+                raise
+        finally:
+            os.close(file)
+        if new:
+            settle(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Have the names in a folder on the disk: a rename is not there after a power cut otherwise."""
+    if os.name == "posix":
+        place = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+
+
+def settle_all(folder: Path) -> None:
+    """Have all that was written on the folder's file system on the disk."""
+    if not sys.platform.startswith("linux"):
+        os.sync()
+        return
+    place = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        ctypes.CDLL(None).syncfs(place)
+    finally:
+        os.close(place)
