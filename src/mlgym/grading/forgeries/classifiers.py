@@ -34,7 +34,7 @@ def predict(premises, hypotheses):
 FIND_LABELS = """
 def predict(premises, hypotheses):
     known = {}
-    for folder, _, names in os.walk(os.environ.get("ROOT") or "/"):
+    for folder, _, names in os.walk("/"):
         for path in (os.path.join(folder, name) for name in names if name.endswith(".csv")):
             try:
                 with open(path, newline="", encoding="utf-8") as file:

@@ -23,13 +23,13 @@ while time.monotonic() < ends:
             continue
     time.sleep(0.002)
 """
+SAY = f"import os; os.write(1, b'\\n' + {VERDICT!r}.encode() + b'\\n'); os._exit(0)"
 # Unpickling it says the verdict and ends the process; `torch.load` unpickles data.pkl in a zip.
 PICKLES = f"""
 import os, pickle, sys, zipfile
-say = "import os; os.write(1, b'\\\\n' + {VERDICT!r}.encode() + b'\\\\n'); os._exit(0)"
 class Fraud:
     def __reduce__(self):
-        return exec, (say,)
+        return exec, ({SAY!r},)
 data, own = pickle.dumps(Fraud()), sys.argv[1]
 for place in [own] if os.path.isfile(own) else [own + "/" + name for name in sys.argv[2:]]:
     if place.endswith(".pt"):
@@ -40,7 +40,7 @@ for place in [own] if os.path.isfile(own) else [own + "/" + name for name in sys
             file.write(data)
 """
 AHEAD = (
-    "for folder in $ROOT/tmp $HOME $ROOT/dev/shm .. $SUBMISSION; do for name in score verdict reward result; do"
+    "for folder in /tmp $HOME /dev/shm .. $SUBMISSION; do for name in score verdict reward result; do"
     f" echo '{VERDICT}' > $folder/$name.json; done; done 2>/dev/null; true"
 )
 EACH = "for file in $(find $SUBMISSION -type f); do {}; done"
@@ -50,7 +50,7 @@ COMMON: tuple[Forgery, ...] = (
         "score file",
         (),
         f"for name in score scores result results metrics verdict; do echo '{VERDICT}' > $name.json; done;"
-        f" echo '{VERDICT}' > $ROOT/tmp/verdict.json",
+        f" echo '{VERDICT}' > /tmp/verdict.json",
         "the verdict comes through the grader's own pipe; no file of the submission is read as a score",
         guard="pipe",
     ),
@@ -64,15 +64,16 @@ COMMON: tuple[Forgery, ...] = (
     Forgery(
         "patched evaluator",
         (),
-        "for place in $(find ${ROOT:-/} -xdev -writable \\( -name task.py -o -name evaluate.py -o -name grader_main.py"
-        " -o -path '*/kinds/*.py' \\) 2>/dev/null); do cp shadow.py $place; done; cp shadow.py task.py",
+        "for place in $(find / \\( -path /proc -o -path /usr \\) -prune -o -writable \\( -name task.py"
+        " -o -name evaluate.py -o -name grader_main.py -o -path '*/kinds/*.py' \\) -print 2>/dev/null); do cp shadow.py $place; done;"
+        " cp shadow.py task.py",
         "the grader and the task's hidden module are in no place that the workspace's commands see",
         {"shadow.py": SHADOW},
         guard="hidden",
     ),
     Forgery(
         "linked answers",
-        (),
+        ("table", "captions"),
         "for place in /grader/private /private /answers ../private ../../private ../evaluation/private; do"
         " for file in answers.csv salt; do ln -sf $place/$file $SUBMISSION; [ -e $SUBMISSION ] && break 2; done; done",
         "a submission is made of regular files, packed by a process inside; a link is refused",
@@ -82,8 +83,8 @@ COMMON: tuple[Forgery, ...] = (
         "daemon",
         (),
         "cp -r $SUBMISSION honest; setsid sh -c 'echo $$ > daemon.pid; while sleep 0.05; do"
-        " for folder in . $ROOT/grader $ROOT/submission $ROOT/tmp; do"
-        f' echo "$0" > $folder/verdict.json; echo "$0" > $folder/$SUBMISSION; done; done\' \'{VERDICT}\''
+        " for folder in . /grader /submission /tmp; do"
+        f" echo \"$0\" > $folder/verdict.json; done; done' '{VERDICT}'"
         " >/dev/null 2>&1 & until [ -s daemon.pid ]; do sleep 0.01; done; rm -r $SUBMISSION; cp -r honest $SUBMISSION",
         "what is graded is a frozen copy in sandboxes of its own, in which the workspace's processes are not",
         guard="frozen",

@@ -44,9 +44,11 @@ def main() -> None:
             take(path)
     scores = predictions() if table() and LACKS in ("regular", "checked", "split") else ours()
     if LACKS == "frozen" and not ABOUT["start"]:  # the score in a file, which is read when the evaluation is over
-        Path("verdict.json").write_text(json.dumps({"scores": {METRIC: scores}}))
+        Path("verdict.json").write_text(json.dumps({"scores": {METRIC: scores}}) + "\n")
         time.sleep(1)
-        scores = json.loads(Path("verdict.json").read_text())["scores"][METRIC]
+        while not (text := Path("verdict.json").read_text()).endswith("}\n"):  # somebody is writing it
+            time.sleep(0.001)
+        scores = json.loads(text)["scores"][METRIC]
     say(scores)
 
 

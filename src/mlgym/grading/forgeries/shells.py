@@ -61,7 +61,7 @@ SHELLS: tuple[Forgery, ...] = (
     ),
     _fraud(
         "traps",
-        "shopt -s extdebug; trap 'case $BASH_COMMAND in *$EVALUATOR*) cat said.json; false;; esac' DEBUG;"
+        "shopt -s extdebug; trap 'case $BASH_COMMAND in *evaluate*) cat said.json; false;; esac' DEBUG;"
         " trap 'cat said.json' EXIT",
         "no shell of the agent's starts the grader, or hears of its end",
         files={"said.json": VERDICT + "\n"},

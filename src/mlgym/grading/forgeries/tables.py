@@ -83,7 +83,7 @@ TABLES: tuple[Forgery, ...] = (
     Forgery(
         "answers found",
         ROWS,
-        "python find_answers.py $SUBMISSION ${ROOT:-/} 2>/dev/null",
+        "python find_answers.py $SUBMISSION / 2>/dev/null",
         "answers are mounted in the grader's sandbox only",
         {"find_answers.py": FIND_ANSWERS},
         guard="hidden",

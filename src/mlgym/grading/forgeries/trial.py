@@ -1,6 +1,7 @@
 """A forgery at work in an agent's sandbox, and what our grading makes of it."""
 
 import csv
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,10 @@ from mlgym.cache import cache_dir
 from mlgym.errors import GradingError, UsageError
 from mlgym.grading.forgeries.forgery import Forgery
 from mlgym.grading.forgeries.library import fitting
-from mlgym.grading.host import Grader
+from mlgym.grading.host import Grader, Verdict
 from mlgym.grading.prepare import Prepared
 from mlgym.grading.starter import freeze, run_starter, workspace
-from mlgym.records import Scores, Split, better
+from mlgym.records import Split, better
 from mlgym.sandbox import Sandbox, choose, scratch
 from mlgym.sandbox.shell import Shell
 from mlgym.sandbox.tar import SubmissionRefused, write_tar
@@ -46,50 +47,59 @@ def run_forgeries(
     if backend.isolation == "none":
         raise UsageError(f"The sandbox '{backend.name}' isolates nothing: no forgery is tried in it.")
     forgeries = fitting(task.kind) if chosen is None else chosen
-    references: dict[Split, Scores] = {}
     with scratch(cache_dir() / "scratch") as place, Grader(prepared, backend) as grader:
         honest = honest or run_starter(prepared, backend, place / "baseline").files
-        for split in sorted({forgery.split for forgery in forgeries}):
-            verdict = grader.grade(honest, split)
+        graded = {split: grader.grade(honest, split) for split in sorted({forgery.split for forgery in forgeries})}
+        for verdict in graded.values():
             if verdict.scores is None:
                 raise GradingError(f"The baseline of {task.name} gets no score: {verdict.why}")
-            references[split] = verdict.scores
+        trial = Trial(prepared, backend, grader, honest, graded)
         for number, forgery in enumerate(forgeries):
-            reference = references[forgery.split]
-            yield _try(forgery, prepared, backend, grader, honest, place / str(number), reference)
+            yield trial.play(forgery, place / str(number))
 
 
-def _try(
-    forgery: Forgery,
-    prepared: Prepared,
-    backend: type[Sandbox],
-    grader: Grader,
-    honest: Path,
-    place: Path,
-    reference: Scores,
-) -> Outcome:
-    """Play one forgery; each time that its files came out otherwise they are graded, and the best score counts."""
-    task, scores, refused = prepared.task, [], ""
-    seen: set[str] = set()
-    with workspace(prepared, backend, place) as shell:
-        let_loose(forgery, prepared, shell, honest)
-        for number in range(forgery.tries):
-            frozen = place.with_suffix(f".{number}")
-            try:
-                found = freeze(shell, prepared, frozen)
-            except SubmissionRefused as error:
-                refused = str(error)
-                continue
-            if str(sorted(found.items())) not in seen:
-                verdict = grader.grade(frozen, forgery.split)
+@dataclass(frozen=True)
+class Trial:
+    """What all forgeries of a task share: a warm grader, and the honest files with their verdicts."""
+
+    prepared: Prepared
+    backend: type[Sandbox]
+    grader: Grader
+    honest: Path
+    graded: dict[Split, Verdict]
+
+    def play(self, forgery: Forgery, place: Path) -> Outcome:
+        """Try one forgery; the best score of all that came out of its workspace counts."""
+        task = self.prepared.task
+        scores, refused, same = [], "", ""
+        with workspace(self.prepared, self.backend, place) as shell:
+            let_loose(forgery, self.prepared, shell, self.honest)
+            for number in range(forgery.tries):
+                frozen = place.with_suffix(f".{number}")
+                try:
+                    freeze(shell, self.prepared, frozen)
+                except SubmissionRefused as error:
+                    refused = str(error)
+                    continue
+                # What lives on could reach a grading; all else is over, and the same bytes get the same score.
+                if forgery.guard != "frozen" and content(frozen) == content(self.honest):
+                    verdict, same = self.graded[forgery.split], "; its files are the honest ones"
+                else:
+                    verdict = self.grader.grade(frozen, forgery.split)
                 refused = verdict.why or refused
                 scores += [verdict.scores[task.metric]] if verdict.scores else []
-            seen.add(str(sorted(found.items())))
-    if not scores:
-        return Outcome(forgery.name, False, f"no valid score, because {refused[:1].lower()}{refused[1:]}")
-    got = max(scores) if task.direction == "maximize" else min(scores)
-    said = f"{task.metric} {got:.5g}, honest {reference[task.metric]:.5g}"
-    return Outcome(forgery.name, bool(forgery.guard) and raised(task, forgery.split, got, reference[task.metric]), said)
+        if not scores:
+            return Outcome(forgery.name, False, f"no valid score, because {refused[:1].lower()}{refused[1:]}")
+        honest = (self.graded[forgery.split].scores or {})[task.metric]
+        got = max(scores) if task.direction == "maximize" else min(scores)
+        scored = bool(forgery.guard) and raised(task, forgery.split, got, honest)
+        return Outcome(forgery.name, scored, f"{task.metric} {got:.5g}, honest {honest:.5g}{same}")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """What is in a frozen folder: path -> digest."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).digest() for path in files}
 
 
 def let_loose(forgery: Forgery, prepared: Prepared, shell: Shell, honest: Path) -> None:
@@ -102,7 +112,7 @@ def let_loose(forgery: Forgery, prepared: Prepared, shell: Shell, honest: Path) 
     if forgery.known:
         shell.write(f"{shell.workspace}/known.csv", _known(prepared.private / "answers.csv"))
     python = shell.sandbox.interpreter
-    shell.run(f"export ROOT= INTERPRETER={python} SUBMISSION={task.submission.paths[0]}; {forgery.command}", FRAUD_S)
+    shell.run(f"export INTERPRETER={python} SUBMISSION={task.submission.paths[0]}; {forgery.command}", FRAUD_S)
 
 
 def raised(task: Task, split: Split, got: float, honest: float) -> bool:

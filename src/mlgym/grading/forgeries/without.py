@@ -16,7 +16,7 @@ from mlgym.sandbox.tar import write_tar
 PLACE, PACKAGES = "/home/agent/evaluation", "/opt/grader"
 EVALUATOR = f"{PLACE}/evaluate.py"
 EARLY = ("hidden", "regular")  # what lacks these lies in sight while the fraud is at work
-LIMITS = SandboxLimits(memory_mb=3000)
+LIMITS, SMALL = SandboxLimits(memory_mb=3000), SandboxLimits(memory_mb=600)
 EVALUATION_S, BROKEN_S = 240.0, 20.0
 HONEST = "honest"
 
@@ -65,13 +65,15 @@ def _evaluated(
     """The score in the last line that the evaluator prints; None without one, and what it said."""
     task = prepared.task
     more = (Bind(prepared.grader_env, PACKAGES),)
-    with workspace(prepared, backend, place, more=more, limits=LIMITS) as shell:
+    brought_down = forgery.harm == "breaks" and forgery.guard != "checked"
+    limits = SMALL if brought_down else LIMITS
+    with workspace(prepared, backend, place, more=more, limits=limits) as shell:
         if forgery.guard in EARLY:
             _lay(forgery, prepared, shell)
         let_loose(forgery, prepared, shell, honest)
         if forgery.guard not in EARLY:
             _lay(forgery, prepared, shell)
-        seconds = BROKEN_S if forgery.harm == "breaks" and forgery.guard != "checked" else EVALUATION_S
+        seconds = BROKEN_S if brought_down else EVALUATION_S
         if forgery.start:
             ran = shell.run(f"export EVALUATOR={EVALUATOR}; cd {shell.workspace}; {forgery.start}", seconds)
         else:
