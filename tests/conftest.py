@@ -13,7 +13,10 @@ hypothesis.settings.load_profile("mlgym")
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(params=["bubblewrap", "local"])
+BACKENDS = ["bubblewrap", "user" if os.geteuid() == 0 else "landlock", "local"]
+
+
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Each sandbox; one that does not start on this machine is skipped, but never in CI."""
     from mlgym.sandbox.probe import probe
@@ -23,6 +26,12 @@ def backend(request: pytest.FixtureRequest) -> str:
         assert "CI" not in os.environ, tried
         pytest.skip(f"{tried.name} does not start: {tried.why}")
     return tried.name
+
+
+@pytest.fixture(autouse=True)
+def own_claims(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a test wait for nobody else's."""
+    monkeypatch.setenv("MLGYM_RUNTIME", str(tmp_path_factory.getbasetemp() / "claims"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,8 @@
 A script is a list or a function of the request's body. The n-th item of a list answers a conversation with n - 1
 replies in it, so that a continued episode gets the same answers; a function can do anything else. An item is text, or
 a dictionary with: text, calls [(name, arguments)] (arguments as an object, or as text to be sent as it stands), stop,
-usage (tokens in, out; None leaves it out), status and error (a failure), headers, raw (a body sent as it stands).
+usage (tokens in, out; None leaves it out), status and error (a failure), headers, raw (a body sent as it stands), hang
+(seconds before the answer) and cut (the connection is closed after half of the body).
 """
 
 import json
@@ -67,13 +68,19 @@ class Server:
                 outer.requests.append({"path": self.path, "headers": headers, "body": body})
                 time.sleep(outer.delay_s)
                 status, headers, answer = outer.answer(self.path, body)
+                time.sleep(float(headers.pop("hang", 0)))
+                cut = headers.pop("cut", "")
                 data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
                 self.send_response(status)
                 for key, value in {"Content-Type": "application/json", **headers}.items():
                     self.send_header(key, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                try:
+                    self.wfile.write(data[: len(data) // 2] if cut else data)
+                except OSError:
+                    cut = "gone"
+                self.close_connection |= bool(cut)
 
             def log_message(self, *args: Any) -> None:
                 """Stay silent."""
@@ -107,7 +114,7 @@ class Server:
         item = self.script(body) if callable(self.script) else self.script[number]
         if isinstance(item, str):
             item = {"text": item}
-        headers = item.get("headers", {})
+        headers = {**item.get("headers", {}), **{key: item[key] for key in ("hang", "cut") if key in item}}
         if "raw" in item:
             return item.get("status", 200), headers, item["raw"]
         if "status" in item:

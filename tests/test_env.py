@@ -41,7 +41,7 @@ def test_the_brief_tells_what_there_is(env: Progress) -> None:
         assert part in text
     inner = env.unwrapped
     assert isinstance(inner, ResearchEnv)
-    assert ("network none" in text) == (inner.backend.isolation == "full")
+    assert ("network none" in text) == (inner.backend.isolation != "none")
 
 
 def test_text_and_records_both_work(env: Progress) -> None:

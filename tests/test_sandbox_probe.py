@@ -68,4 +68,4 @@ def test_the_systems_bwrap_is_preferred(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_probe_is_made_once(backend: str) -> None:
     assert probe.probe(backend) is probe.probe(backend)
-    assert probe.probe(backend).isolation == ("full" if backend == "bubblewrap" else "none")
+    assert probe.probe(backend).isolation == {"local": "none", "bubblewrap": "full"}.get(backend, "partial")

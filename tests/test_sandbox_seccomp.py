@@ -72,3 +72,10 @@ def test_where_time_is_taken_children_cannot_be_ignored(name: str) -> None:
         decide(program(name, timed=timed), audit, call, signal) for timed in (True, False) for signal in (17, 16, 2)
     ]
     assert asked == ["EPERM", "allow", "allow", "allow", "allow", "allow"]
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_where_processors_were_given_no_process_leaves_them(name: str) -> None:
+    audit, call = MACHINES[name].audit, MACHINES[name].scheduling[2]
+    asked = [decide(program(name, pinned=pinned), audit, call, pid) for pinned in (True, False) for pid in (0, 2, 77)]
+    assert asked == ["EPERM"] * 3 + ["allow"] * 3

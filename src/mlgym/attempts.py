@@ -1,6 +1,7 @@
 """The attempts of one episode: what stands in the workspace is frozen, graded, and kept for a fallback."""
 
 import contextlib
+import copy
 import tempfile
 import time
 from collections.abc import Callable
@@ -60,6 +61,13 @@ class Attempts:
         if kind != "validate":
             self.final = attempt
         return attempt
+
+    def forked(self, shell: Shell, grader: Grader) -> "Attempts":
+        """The attempts of an episode that goes on from here in another shell, with another grader."""
+        other = copy.copy(self)
+        other.made, other.frozen = list(self.made), dict(self.frozen)
+        other._shell, other._grader, other._recorded = shell, grader, {}
+        return other
 
     def complete(self, attempt: Attempt, files: Path) -> Attempt:
         """`attempt` with the scores of the splits that it lacks, from a folder of its files; raises GradingError.

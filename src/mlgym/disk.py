@@ -102,7 +102,8 @@ def append_line(path: Path, line: bytes) -> None:
                     rest = rest[os.write(file, rest) :]
                 os.fsync(file)
             except OSError:
-                os.ftruncate(file, before)
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file, before)
                 raise
         finally:
             os.close(file)

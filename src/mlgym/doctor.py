@@ -14,12 +14,20 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Literal
 
+from mlgym.allocator import cores, usable
 from mlgym.cache import cache_dir, offline
+from mlgym.cards import cards
 from mlgym.errors import MlgymError
 from mlgym.models.endpoint import PROVIDERS
 
 DISTRIBUTION = "mlgym-env"
 LITTLE_GB = 5
+GIVES = {  # docs/sandboxes.md has the whole
+    "bubblewrap": "its own files, processes, network and shared memory",
+    "user": "its own user number, closed folders, Landlock where the kernel has it, no network",
+    "landlock": "Landlock's list of places, no signals or network; the same user",
+    "local": "nothing",
+}
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,13 @@ def _software() -> Iterator[Finding]:
 
 
 def _hardware() -> Iterator[Finding]:
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("processors", "ok", str(processors))
+    mine = usable()
+    physical = len({cores().get(cpu, cpu) for cpu in mine})
+    yield Finding("processors", "ok", f"{len(mine)} to give out, on {physical} physical core{'s' * (physical > 1)}")
     with suppress(AttributeError, ValueError, OSError):
         yield Finding("memory", "ok", _gb(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
-    gpus = _said("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
-    yield Finding("gpu", "ok", "; ".join(gpus.splitlines()) or "none found")
+    told = (f"{card.index}: {card.name}, {card.total_mb} MB, {card.free_mb} free" for card in cards())
+    yield Finding("gpu", "ok", "; ".join(told) or "none found")
 
 
 def _installers() -> Iterator[Finding]:
@@ -121,14 +130,17 @@ def _sandboxes() -> Iterator[Finding]:
 
     for name in TITLES:
         yield _engine(name)
-    for name in (name for name in BACKENDS if name not in TITLES):
-        tried = probe(name)
-        if tried.works:
-            program = f" ({tried.program})" if tried.program else ""
-            yield Finding(f"sandbox {name}", "ok", f"starts, isolation {tried.isolation}{program}")
+    tried = [probe(name) for name in BACKENDS if name not in TITLES]
+    isolated = any(each.works and each.isolation != "none" for each in tried)
+    for each in tried:
+        if each.works:
+            program = f" ({each.program})" if each.program else ""
+            gives = f": {GIVES[each.name]}" if each.name in GIVES else ""
+            yield Finding(f"sandbox {each.name}", "ok", f"starts, isolation {each.isolation}{program}{gives}")
         else:
-            advice = tried.advice or "Choose another with --sandbox."
-            yield Finding(f"sandbox {name}", "problem", f"does not start: {tried.why}", advice)
+            advice = each.advice or "Choose another with --sandbox."
+            status: Literal["warning", "problem"] = "warning" if isolated else "problem"
+            yield Finding(f"sandbox {each.name}", status, f"does not start: {each.why}", advice)
 
 
 def _engine(name: str) -> Finding:

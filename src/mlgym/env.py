@@ -6,9 +6,11 @@
 """
 
 import contextlib
-import os
+import copy
 import platform
 import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,19 +19,23 @@ from gymnasium.envs.registration import WrapperSpec
 
 from mlgym import disk
 from mlgym import tools as toolbox
+from mlgym.allocator import usable
 from mlgym.attempts import Attempts, Checkout, Kind
 from mlgym.cache import cache_dir
+from mlgym.cards import cards
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
-from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell, scratch
-from mlgym.sandbox.scratch import remove
+from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
+from mlgym.sandbox.proxy import Proxy
 from mlgym.sandbox.shell import Shell
+from mlgym.sandbox.snapshots import Shelf, Snapshot
 from mlgym.sandbox.tar import write_tar
 from mlgym.task import Anchors, Task, list_tasks, load_task
 
 END = "end"
+AFTER_END = "The episode has ended: call reset() for another."
 BEFORE_RESET = "The environment has no episode yet: call reset() first."
 
 
@@ -53,7 +59,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic";
     `feedback` the split that `validate` shows; `python` an interpreter whose environment takes the place of the task's
-    own. Action: a text (a command line) or an Action. Observation: text.
+    own. `processors` are the numbers of those that the episode has for itself (empty: all), `gpus` of the cards that
+    it sees; `network` opens a way to these hosts (empty: all), and `on_network` is told of each that is asked for, as a
+    dictionary and from another thread. Action: a text (a command line) or an Action. Observation: text.
     The Action `end` (args: reason) ends the episode, graded as it stands. `info` has `observation` (the record as a
     dictionary), `attempt` (when the step graded one), `final` (at the end) and `scored` (False after a fault of the
     infrastructure, with `boundary` and `why`). Raises UsageError for an unknown task, SandboxError where
@@ -71,6 +79,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         feedback: Split = "validation",
         limits: Limits | None = None,
         python: str = "",
+        processors: tuple[int, ...] = (),
+        gpus: tuple[int, ...] = (),
+        network: tuple[str, ...] | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.task = task if isinstance(task, Task) else load_task(task)
@@ -81,6 +92,10 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self.python = python
         self.render_mode = render_mode
         self.backend = choose(sandbox)
+        self.processors, self.gpus, self.network = processors, gpus, network
+        self.on_network: Callable[[dict[str, Any]], None] = lambda _: None
+        if network is not None and self.backend.isolation != "full":
+            raise UsageError(f"The sandbox '{self.backend.name}' has no network of its own to open a way out of.")
         self.action_space = AnyText()
         self.observation_space = AnyText()
         self.command_s = 0.0
@@ -93,6 +108,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._text = ""
         self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
+        self._shelf = Shelf(cache_dir() / "scratch")
+        self._snapshots: dict[str, tuple[Snapshot, dict[str, Any]]] = {}
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
 
@@ -116,9 +133,10 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._stop_episode()
         if self.prepared is None or self._grader is None:
             self.prepared = prepare(self.task, python=self.python)
-            self._grader = Grader(self.prepared, self.backend.name)
+            self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
         self._steps, self.command_s = 0, 0.0
-        place = self._open.enter_context(scratch(cache_dir() / "scratch"))
+        self._shelf, self._snapshots = Shelf(cache_dir() / "scratch"), {}
+        place = self._open.enter_context(self._shelf.held())
         self._place, self._room = place, disk.free(place)
         shell = self._open_shell(self.prepared, place)
         self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
@@ -134,9 +152,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         leaves it unscored. Raises UsageError before `reset` and after the end, and StorageError where the machine's
         disk is full by others' doing: the step does not count then.
         """
-        session, attempts = self.session, self.attempts
-        if attempts.final is not None:
-            raise UsageError("The episode has ended: call reset() for another.")
+        session, attempts = self._going(), self.attempts
         self._steps += 1
         made, grader_before, began = len(attempts.made), attempts.grader_s, time.perf_counter()
         info: dict[str, Any] = {"scored": True}
@@ -187,6 +203,39 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             return self.attempts.final
         return self._make("end", reason)
 
+    def snapshot(self) -> str:
+        """Save the workspace, the shell (folder, variables, functions, aliases, options) and what the tools remember;
+        returns the snapshot's id, good for this episode and its forks. What runs in the background ends.
+        """
+        session = self._going()
+        saved = self._shelf.snapshot(session.shell)
+        name = f"snapshot-{saved.passing.name}"
+        self._snapshots[name] = saved, copy.deepcopy(session.state)
+        return name
+
+    def restore(self, id: str) -> None:
+        """Take the episode back to a snapshot. What was used up stays so: steps, seconds, attempts."""
+        session, (saved, state) = self._going(), self._saved(id)
+        self._shelf.restore(session.shell, saved)
+        session.state = copy.deepcopy(state)
+
+    def fork(self, id: str) -> "ResearchEnv":
+        """Another environment at a snapshot, in a sandbox and with a grader of its own; close it like this one.
+
+        It goes on from this one's count of steps, and has the attempts made so far.
+        """
+        session, (saved, state) = self._going(), self._saved(id)
+        assert self.prepared is not None
+        shell = self._shelf.branch(session.shell, saved)
+        other = copy.copy(self)
+        other._open = contextlib.ExitStack()
+        other._open.enter_context(self._shelf.held())
+        other._open.callback(self._shelf.discard, shell)
+        other._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
+        other._attempts = self.attempts.forked(shell, other._grader)
+        other._session = replace(session, shell=shell, grade=other._tried, state=copy.deepcopy(state), attempt=None)
+        return other
+
     def render(self) -> str | None:
         """The last observation, with render_mode "ansi"."""
         return self._text if self.render_mode == "ansi" else None
@@ -210,6 +259,19 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
         return self.task.progress(scores, split) if self.anchors else None
+
+    def _going(self) -> toolbox.Session:
+        """The session of an episode that has not ended."""
+        session = self.session
+        if self.attempts.final is not None:
+            raise UsageError(AFTER_END)
+        return session
+
+    def _saved(self, id: str) -> tuple[Snapshot, dict[str, Any]]:
+        if id not in self._snapshots:
+            there = ", ".join(self._snapshots) or "none"
+            raise UsageError(f"There is no snapshot '{id}' of this episode; there are: {there}.")
+        return self._snapshots[id]
 
     def _action(self, action: str | Action) -> Action:
         if isinstance(action, str):
@@ -243,7 +305,14 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         limits = SandboxLimits(memory_mb=self.task.limits.memory_mb)
         data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
         binds = (*data, *prepared.shown, *toolbox.lint_binds())
-        spec = SandboxSpec(folder, prepared.env, binds, {}, limits)
+        proxy = None
+        if self.network is not None:
+            proxy = self._open.enter_context(
+                Proxy(self.network, place, lambda asked: self.on_network(asdict(asked)))
+            ).path
+        spec = SandboxSpec(
+            folder, prepared.env, binds, {}, limits, processors=self.processors, gpus=self.gpus, proxy=proxy
+        )
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
@@ -260,13 +329,13 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         lost since the reset, else StorageError: an agent cannot fill the disk to leave no result, and is not to blame
         for what others wrote.
         """
-        left = disk.free(self._place)
-        if left >= disk.ROOM or not self.session.shell.running:
+        left, shell = disk.free(self._place), self.session.shell
+        if left >= disk.ROOM or not shell.running:
             return
-        if 2 * disk.taken(self._place) < max(self._room - left, disk.ROOM):
+        spec = shell.sandbox.spec
+        if 2 * sum(map(disk.taken, (spec.folder, *spec.layers))) < max(self._room - left, disk.ROOM):
             raise disk.full(self._place)
-        self.session.shell.stop()
-        remove(self._place / "workspace")
+        self._shelf.discard(self.session.shell)
         raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
@@ -294,17 +363,28 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         )
 
     def _machine(self) -> dict[str, Any]:
-        confined = self.backend.isolation == "full"
+        confined = self.backend.isolation != "none"
         return {
-            "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "processors": len(self.processors) or len(usable()),
             "memory_mb": self.task.limits.memory_mb,
-            "gpu": "none" if confined else "as on the host",
-            "network": "none" if confined else "as on the host",
+            "gpu": self._cards() or ("none" if confined else "as on the host"),
+            "network": self._way_out() or ("none" if confined else "as on the host"),
             "python": (self.prepared and self.prepared.python) or self._python(),
             "packages": list(self.task.packages),
             "workspace": self.session.shell.workspace,
             "isolation": self.backend.isolation,
         }
+
+    def _cards(self) -> str:
+        """The cards that the sandbox was given."""
+        given = (card for card in (cards() if self.gpus else []) if card.index in self.gpus)
+        return ", ".join(f"{card.name} ({card.total_mb / 1000:.0f} GB)" for card in given)
+
+    def _way_out(self) -> str:
+        """What a proxy lets through."""
+        if self.network is None:
+            return ""
+        return f"through the proxy of the variable HTTPS_PROXY to {', '.join(self.network) or 'all hosts'}"
 
     def _python(self) -> str:
         """The version inside: this one's, but for an image's own."""

@@ -6,11 +6,15 @@ replies of the model, recorded attempts are not graded again.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlgym import agents, models, outcome
+from mlgym import agents, models, onward, outcome
+from mlgym.allocator import Allocator, Share, Want
 from mlgym.cache import cache_dir
 from mlgym.disk import full, is_full
 from mlgym.env import END, ResearchEnv
@@ -25,6 +29,8 @@ from mlgym.store import Episode
 from mlgym.task import Task, load_task
 from mlgym.wrappers import Limited, Progress
 
+# In the words of torch, of CUDA itself and of XLA.
+OUT_OF_MEMORY = re.compile("CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|RESOURCE_EXHAUSTED")
 GAVE_UP = Action(tool=END, args={"reason": "gave_up"})
 RESCUES = 3
 SPLITS: tuple[Split, ...] = ("validation", "test")
@@ -34,7 +40,12 @@ Say = Callable[[str], None]
 
 
 def run_episode(
-    spec: EpisodeSpec, folder: Path, *, on_step: OnStep = lambda *_: None, say: Say = lambda _: None
+    spec: EpisodeSpec,
+    folder: Path,
+    *,
+    on_step: OnStep = lambda *_: None,
+    say: Say = lambda _: None,
+    allocator: Allocator | None = None,
 ) -> Result:
     """Run the episode of `spec` in `folder`, or go on with it, or return its result if it is done.
 
@@ -44,24 +55,52 @@ def run_episode(
     names the boundary it crossed.
 
     A lost sandbox is set up again by playing the recorded steps back, RESCUES times in all and once for a step: lost
-    twice at the same step, it counts as the agent's own doing.
+    twice at the same step, it counts as the agent's own doing. An `allocator` gives processors and cards for the time
+    of the episode, which waits for them; without one it runs wherever the machine lets it.
     """
     store = Episode.open(folder, spec)
     lost: list[_Lost] = []
     with contextlib.closing(store):
         if store.result is not None:
-            sweep(cache_dir() / "scratch")  # of a process that was killed after its last word
+            for place in (cache_dir() / "scratch", Path(tempfile.gettempdir())):
+                sweep(place)  # what a process left that was killed after its last word
+            if allocator:
+                allocator.sweep()
             return store.result
-        while True:
-            try:
-                with contextlib.closing(_Drive(spec, store, on_step, say, lost)) as drive:
-                    return drive.run()
-            except _Lost as error:
-                lost.append(error)
-            except OSError as error:
-                if is_full(error):
-                    raise full(Path(error.filename).parent if error.filename else cache_dir()) from error
-                raise
+        if spec.source:
+            onward.begin(store, spec)
+        notes: list[str] = []
+        with _claimed(spec, allocator, say, notes) as share:
+            while True:
+                try:
+                    with contextlib.closing(_Drive(spec, store, on_step, say, lost, share, notes)) as drive:
+                        return drive.run()
+                except _Lost as error:
+                    lost.append(error)
+                except OSError as error:
+                    if is_full(error):
+                        raise full(Path(error.filename).parent if error.filename else cache_dir()) from error
+                    raise
+
+
+def want(spec: EpisodeSpec) -> Want:
+    """What an episode asks of the machine."""
+    limits = load_task(spec.task).limits
+    return Want(spec.processors or limits.processors, limits.gpus, limits.gpu_memory)
+
+
+@contextlib.contextmanager
+def _claimed(spec: EpisodeSpec, allocator: Allocator | None, say: Say, notes: list[str]) -> Iterator[Share]:
+    """The episode's share of the machine; where that is less than it asked for, a note says so."""
+    if allocator is None:
+        yield Share()
+        return
+    asked = want(spec)
+    with allocator.claim(asked, say) as share:
+        say(f"It has {share}.")
+        if share.processors < asked.processors:
+            notes.append(f"{asked.processors:g} processors were asked for, and {share.processors:g} given.")
+        yield share
 
 
 class _Lost(Exception):
@@ -91,9 +130,20 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
 class _Drive:
     """The state of one running episode."""
 
-    def __init__(self, spec: EpisodeSpec, store: Episode, on_step: OnStep, say: Say, lost: Sequence[_Lost]) -> None:
+    def __init__(
+        self,
+        spec: EpisodeSpec,
+        store: Episode,
+        on_step: OnStep,
+        say: Say,
+        lost: Sequence[_Lost],
+        share: Share,
+        notes: Sequence[str],
+    ) -> None:
         self.spec, self.store, self.on_step, self.lost = spec, store, on_step, lost
-        self.notes: list[str] = [f"Step {one.n}: {one.why} It was set up again by playback." for one in lost]
+        self.share = share
+        self.notes: list[str] = [*notes]
+        self.notes += [f"Step {one.n}: {one.why} It was set up again by playback." for one in lost]
         self._say = say
         task = load_task(spec.task)
         if task.version != spec.version:
@@ -108,7 +158,11 @@ class _Drive:
             feedback=spec.feedback,
             limits=spec.limits,
             python=spec.python,
+            processors=share.cpus,
+            gpus=share.gpus,
+            network=spec.network,
         )
+        self.research.on_network = self._asked
         self.limited = Limited(self.research)
         self.env = Progress(self.limited)
         self.model: Metered | None = None
@@ -119,6 +173,7 @@ class _Drive:
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
+        self.copied = onward.copied(spec)
         self.boundary = self.why = ""
 
     def say(self, note: str) -> None:
@@ -147,6 +202,8 @@ class _Drive:
         ended, info = False, dict[str, Any]()
         while not ended:
             old = recorded[len(self.steps)] if len(self.steps) < len(recorded) else None
+            if self.model:
+                self.model.closed = self._stuck(old)
             action, model_s = self._next(flow, observation, old)
             observation, ended, info = self._step(action, model_s, old)
         with contextlib.suppress(Exception):
@@ -184,10 +241,22 @@ class _Drive:
         if old is None:
             return action, seconds
         if action.model_dump(exclude={"id", "call"}) != old.action.model_dump(exclude={"id", "call"}):
-            self.say(
-                f"Step {old.n}: played back, the agent chose another action than the recorded one, which was kept."
-            )
+            self._differs(old)
         return old.action, old.model_s
+
+    def _differs(self, old: Step) -> None:
+        if stuck := self._stuck(old):
+            raise UsageError(stuck)
+        self.say(f"Step {old.n}: played back, the agent chose another action than the recorded one, which was kept.")
+
+    def _stuck(self, old: Step | None) -> str:
+        """What is wrong where the agent does not take the next step as it was taken by another episode's."""
+        if old is None or old.n > self.copied:
+            return ""
+        return (
+            f"The agent {self.spec.agent} does not choose the recorded action of step {old.n}, so it cannot go on from "
+            f"{self.spec.source}: name the agent and the options that made it."
+        )
 
     def _failed(self, reason: str, boundary: str, error: BaseException) -> Action:
         self.boundary = boundary
@@ -208,6 +277,9 @@ class _Drive:
         if old is not None and info.get("boundary") == "sandbox" and old.observation.status != "error":
             raise SandboxError(f"{info['why']} It carried the recorded steps the first time; the same command goes on.")
         self._keep_attempts()
+        starved = self._starved(info) if old is None else ""
+        if starved:
+            info, over = {**info, "scored": False, "boundary": "sandbox", "why": starved}, True
         observation = Observation.model_validate(info["observation"]).changed(
             seconds_left=self.limited.seconds_left,
             money_left=self.model.money_left if self.model else None,
@@ -227,11 +299,34 @@ class _Drive:
             model_s=model_s,
             grader_s=inner.attempts.grader_s - grader_before,
             attempt=info["attempt"]["n"] if "attempt" in info else None,
+            calls=self.model.cost.calls if self.model else 0,
         )
         self.store.add_step(step)
         self.steps.append(step)
         self.on_step(step, self.kept[step.attempt] if step.attempt is not None else None)
         return observation, over, info
+
+    def _starved(self, info: dict[str, Any]) -> str:
+        """Why the step ran out of a card's memory without fault: others took what was promised; empty otherwise."""
+        if not self.share.gpus or not OUT_OF_MEMORY.search(info["observation"]["text"]):
+            return ""
+        which = self.share.starved()
+        return which and f"The step ran out of memory on {which}: the same command tries again."
+
+    def _asked(self, asked: dict[str, Any]) -> None:
+        """Keep what host the sandbox asked for; a playback's is kept already."""
+        if self.research.replayed is None:
+            self.store.add_asked(asked)
+
+    def _used(self) -> list[str]:
+        """A note of how the network was used."""
+        if self.spec.network is None:
+            return []
+        asked = self.store.asked()
+        refused = Counter(one["host"] for one in asked if not one["allowed"])
+        most = f" ({', '.join(name for name, _ in refused.most_common(3))})" if refused else ""
+        to = ", ".join(self.spec.network) or "all hosts"
+        return [f"The network was open to {to}: asked {len(asked)} times, refused {refused.total()}{most}."]
 
     def _keep_attempts(self) -> None:
         """Store the attempts that are new, with their files."""
@@ -273,7 +368,11 @@ class _Drive:
             oracle=split(self.spec.agent)[0] == "oracle",
             data=research.prepared.data if research.prepared else "",
             python=research.prepared.python if research.prepared else "",
-            notes=tuple(self.notes),
+            processors=self.share.processors,
+            gpus=self.share.gpus,
+            network=self.spec.network,
+            source=self.spec.source,
+            notes=(*self.notes, *self._used()),
         )
         self.store.finish(result)
         return result

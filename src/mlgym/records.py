@@ -143,7 +143,9 @@ class Attempt(Record):
 
 
 class Step(Record):
-    """One step of an episode as it is stored. `reward` is None where an infrastructure fault left it unscored."""
+    """One step of an episode as it is stored. `reward` is None where an infrastructure fault left it unscored; `calls`
+    counts the model's answers up to its action.
+    """
 
     n: int
     action: Action
@@ -153,6 +155,7 @@ class Step(Record):
     model_s: float = 0.0
     grader_s: float = 0.0
     attempt: int | None = None
+    calls: int = 0
 
 
 class Cost(Record):
@@ -178,7 +181,8 @@ class Result(Record):
     scores of the starter. `progress` is that of `final` (-1 without a valid score), None where the task has no scale
     or an infrastructure fault left the episode unscored. `data` names data that stands in for the task's own, `python`
     says what an environment of the user's had. `hits` counts the bounds that were run into, by name; `processors` were
-    given (0: no share was set aside), and the cards `gpus`.
+    given (0: no share was set aside), and the cards `gpus`. `network` are the hosts that a proxy let through, empty for
+    all hosts, None where there was no network. `source` says from where the episode went on.
     """
 
     ended: str
@@ -203,6 +207,8 @@ class Result(Record):
     hits: dict[str, int] = Field(default_factory=dict)
     processors: float = 0.0
     gpus: tuple[int, ...] = ()
+    network: tuple[str, ...] | None = None
+    source: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -210,7 +216,8 @@ class EpisodeSpec(Record):
     """Everything that decides an episode; its JSON is `spec.json`. `task` is a name or a folder's path, `python` an
     interpreter of the user's, empty for the task's own environment. `processors` takes the place of the task's figure;
     `network` are the hosts that a proxy lets through, None no network at all, empty all hosts. More validations than
-    `max_validations` are not refused but flagged by `mlgym audit`.
+    `max_validations` are not refused but flagged by `mlgym audit`. `source` is EPISODE@STEP where the first
+    steps are those of another episode.
     """
 
     task: str
@@ -228,6 +235,7 @@ class EpisodeSpec(Record):
     processors: float | None = None
     network: tuple[str, ...] | None = None
     max_validations: int | None = None
+    source: str = ""
 
 
 class ToolCall(Record):

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlgym.cache import SAY, Say, cache_dir
+from mlgym.disk import write_whole
 from mlgym.errors import MlgymError, UsageError
 from mlgym.grading import Grader, Verdict
 from mlgym.grading.prepare import prepare
 from mlgym.records import Attempt, Provenance, Scores, Split
 from mlgym.sandbox import choose, scratch
-from mlgym.store import Episode, episodes, write_whole
+from mlgym.store import Episode, episodes
 from mlgym.task import Task, load_task
 
 SPLITS: tuple[Split, ...] = ("validation", "test")

@@ -34,8 +34,9 @@ def slug(text: str) -> str:
 
 
 def method(spec: EpisodeSpec) -> str:
-    """The folder's name of what is compared: agent, model and sampling."""
+    """The folder's name of what is compared: agent, model, sampling, and where it went on from."""
     parts = [spec.agent, spec.model, *(f"{k}={spec.sampling[k]}" for k in sorted(spec.sampling))]
+    parts += [f"from {spec.source}"] if spec.source else []
     return slug(" ".join(filter(None, parts)))
 
 
@@ -106,7 +107,7 @@ class Episode:
                 f"{folder} holds an episode with another {', '.join(differs)}: choose another folder with -o, "
                 "or repeat the command that made it."
             )
-        for name in ("steps.jsonl", "calls.jsonl"):
+        for name in ("steps.jsonl", "calls.jsonl", "network.jsonl"):
             _drop_torn(folder / name)
         with guarded(folder):
             (folder / "attempts" / "files").mkdir(parents=True, exist_ok=True)
@@ -168,6 +169,31 @@ class Episode:
             "reply": reply.model_dump(mode="json"),
         }
         self._append("calls.jsonl", json.dumps(record))
+
+    def add_asked(self, asked: dict[str, Any]) -> None:
+        """Append a host that the sandbox asked the proxy for."""
+        self._append("network.jsonl", json.dumps(asked))
+
+    def asked(self) -> list[dict[str, Any]]:
+        """The hosts that the sandbox asked the proxy for."""
+        return [json.loads(line) for line in lines(self.folder / "network.jsonl")]
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are steps, if none yet."""
+        return (self.folder / "steps.jsonl").exists()
+
+    def take(self, other: "Episode", steps: Sequence[Step]) -> None:
+        """Begin with the first `steps` of another episode, the calls and attempts that belong to them before them."""
+        for attempt in other.attempts():
+            if attempt.step <= len(steps) and attempt.kind == "validate":
+                for digest in {*attempt.files.values(), *attempt.code.values()}:
+                    if other.file(digest).exists():  # not let go for space
+                        copy_whole(other.file(digest), self.file(digest))
+                self.add_attempt(attempt)
+        calls = lines(other.folder / "calls.jsonl")[: steps[-1].calls if steps else 0]
+        write_whole(self.folder / "calls.jsonl", b"".join(line + b"\n" for line in calls))
+        write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
 
     def attempts(self) -> list[Attempt]:
         """The recorded attempts in order."""

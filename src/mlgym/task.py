@@ -57,7 +57,8 @@ class Baseline(Record):
 
 class TaskLimits(Record):
     """Bounds: steps; command seconds in all (`seconds`) and for each command; seconds of a grading, and of each call of
-    the submission's code in it (`call_s`); MB of memory.
+    the submission's code in it (`call_s`); MB of memory. An episode gets `processors` for itself, or below 1 a share of
+    one, and so many `gpus` with `gpu_memory` GB free on each.
     """
 
     steps: int = Field(default=50, ge=1)
@@ -66,6 +67,9 @@ class TaskLimits(Record):
     grade_s: Positive = 60
     call_s: Positive = 30
     memory_mb: int = Field(default=8192, ge=64)
+    processors: Positive = 2
+    gpus: int = Field(default=0, ge=0)
+    gpu_memory: float = Field(default=0, ge=0, allow_inf_nan=False)
 
 
 class Anchors(Record):
@@ -96,6 +100,7 @@ class Task(Record):
     `data` names the data set where it is not the task's own; with `stand_in` the task's `prepare` can do without its
     sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
     learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise.
+    `network` are hosts that it would like to reach; it does where the user allows it.
     """
 
     name: str
@@ -119,6 +124,7 @@ class Task(Record):
     data: str = ""
     stand_in: bool = False
     start: Inside = "workspace"
+    network: tuple[str, ...] = ()
     without: tuple[Inside, ...] = ()
     timed: bool = False
 
@@ -179,16 +185,16 @@ def load_task(task: str | Path) -> Task:
     folder, variant = _found(str(task))
     data = _read(folder / "task.toml")
     variants = data.pop("variant", {})
-    if not isinstance(variants, dict):
+    if not isinstance(variants, dict) or not all(isinstance(each, dict) for each in variants.values()):
         raise TaskError(f"{folder / 'task.toml'}: variant must hold tables such as [variant.mini].")
     layers: list[dict[str, Any]] = []
     name = variant
     while name:
         if name not in variants or len(layers) > len(variants):
             known = f"it has {', '.join(sorted(variants))}" if variants else "it has none"
-            raise UsageError(f"The task '{folder.name}' has no variant '{name}'; {known}.")
+            raise UsageError(f"The task '{folder.name}' has no variant {name!r}; {known}.")
         layers.append({key: value for key, value in variants[name].items() if key != "over"})
-        name = variants[name].get("over", "")
+        name = str(variants[name].get("over", ""))
     for layer in reversed(layers):
         data = merged(data, layer)
     return _checked(folder, variant, data)
@@ -246,7 +252,7 @@ def _found(task: str) -> tuple[Path, str]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TaskError(f"{path}: {error}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"{path} cannot be read: {error}.") from error

@@ -15,7 +15,10 @@ TaskName = Annotated[str, typer.Argument(help="A task's name (see 'mlgym tasks')
 TaskOrSuite = Annotated[str, typer.Argument(help="A task, a task folder's path or a suite (see 'mlgym tasks').")]
 TaskNames = Annotated[list[str] | None, typer.Argument(help="Tasks, folders or suites; the suite mini if left out.")]
 SandboxName = Annotated[
-    str, typer.Option("--sandbox", help="auto, bubblewrap, docker, podman or local (no isolation).")
+    str,
+    typer.Option(
+        "--sandbox", help="auto, bubblewrap, docker, podman, user or landlock (partial), local (no isolation)."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

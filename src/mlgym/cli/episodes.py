@@ -11,7 +11,9 @@ from mlgym.cli.app import Debug, SandboxName, TaskOrSuite, app
 from mlgym.errors import UsageError
 
 if TYPE_CHECKING:
+    from mlgym.allocator import Allocator
     from mlgym.records import Split
+    from mlgym.task import Task
 
 AgentName = Annotated[
     str,
@@ -31,12 +33,27 @@ Sampling = Annotated[list[str] | None, typer.Option("-M", help="Sampling, such a
 OwnPython = Annotated[
     Path | None, typer.Option("--python", help="An interpreter of yours, whose packages the agent gets instead.")
 ]
+Processors = Annotated[
+    float | None,
+    typer.Option("--processors", min=0.01, help="Processors an episode, below 1 a share; else the task's figure."),
+]
+Cards = Annotated[str, typer.Option("--gpus", help="none, all, or cards such as 0,1; else what a task asks for.")]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network", help="Hosts to reach through a proxy, such as pypi.org,*.pythonhosted.org; any; task: its own."
+    ),
+]
 Feedback = Annotated[str, typer.Option("--feedback", help="The split that validate shows; 'test' as the original did.")]
+
+From = Annotated[
+    str, typer.Option("--from", help="EPISODE@STEP: go on from a step of a recorded episode, in a new one.")
+]
 
 
 @app.command()
 def run(
-    task: TaskOrSuite,
+    task: TaskOrSuite = "",
     agent: AgentName = "",
     model: ModelName = "",
     seeds: Seeds = 1,
@@ -52,22 +69,35 @@ def run(
     feedback: Feedback = "validation",
     python: OwnPython = None,
     sandbox: SandboxName = "auto",
+    processors: Processors = None,
+    gpus: Cards = "",
+    network: Network = None,
     max_validations: Annotated[
         int | None, typer.Option("--max-validations", min=0, help="More are not refused; `mlgym audit` flags them.")
     ] = None,
+    source: From = "",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="One line an episode.")] = False,
     debug: Debug = False,
 ) -> None:
     """Run an agent on a task or on all of a suite; the same command again goes on where it was stopped."""
     from mlgym import live
+    from mlgym.allocator import Allocator
     from mlgym.models import default_limits
     from mlgym.records import EpisodeSpec
     from mlgym.store import method, slug
     from mlgym.task import load_tasks
 
-    loaded = load_tasks([task])
     given = {"steps": steps, "money": money, "tokens": tokens, "seconds": seconds}
     set_ = {key: value for key, value in given.items() if value is not None}
+    if source:
+        others: dict[str, Any] = {"agent": agent, "model": model, "base_url": base_url}
+        others |= {"sampling": _sampling(sampling or []), "sandbox": sandbox if sandbox != "auto" else ""}
+        others |= {"processors": processors, "max_validations": max_validations}
+        _from(source, task, seeds, set_, others, output, quiet, Allocator(gpus))
+        return
+    if not task:
+        raise UsageError("Name a task or a suite (see 'mlgym tasks'), or an episode to go on from with --from.")
+    loaded = load_tasks([task])
     limits = {one.name: one.episode_limits.model_copy(update=set_) for one in loaded}
     if model:
         sentence = ""
@@ -90,13 +120,44 @@ def run(
             feedback=_split(feedback),
             python=str(python.expanduser().absolute()) if python else "",
             limits=limits[one.name],
+            processors=processors,
+            network=_hosts(network, one),
             max_validations=max_validations,
         )
         for seed in range(seeds)
         for one in loaded
     ]
     target = output or Path("runs") / slug(f"{Path(task).name}-{method(specs[0])}")
-    _end(live.run(specs, target, concurrent, "none" if quiet else "steps"))
+    detail = "none" if quiet else "steps"
+    _end(live.run(specs, target, concurrent, detail, allocator=Allocator(gpus)))
+
+
+def _from(
+    source: str,
+    task: str,
+    seeds: int,
+    limits: dict[str, Any],
+    others: dict[str, Any],
+    output: Path | None,
+    quiet: bool,
+    allocator: "Allocator",
+) -> None:
+    """Go on from a step of a recorded episode, with these limits and other values where they are given."""
+    from mlgym import live
+    from mlgym.models import default_limits
+    from mlgym.onward import onward
+    from mlgym.store import method, slug
+
+    if task or seeds > 1:
+        raise UsageError("--from goes on from one episode, whose task and seed stay: name no task and no -k.")
+    spec = onward(source, **{key: value for key, value in others.items() if value})
+    bounds = spec.limits.changed(**limits)
+    if others["model"]:
+        bounds, sentence = default_limits(spec.model, spec.base_url, bounds)
+        print(sentence, end="\n" * bool(sentence), file=sys.stderr if quiet else sys.stdout)
+    spec = spec.changed(limits=bounds)
+    target = output or Path("runs") / slug(f"{Path(spec.task).name}-{method(spec)}")
+    _end(live.run([spec], target, 1, "none" if quiet else "steps", allocator=allocator))
 
 
 @app.command()
@@ -120,6 +181,20 @@ def demo(output: Output = None, seeds: Seeds = 1, sandbox: SandboxName = "auto",
     ]
     with tempfile.TemporaryDirectory(prefix="mlgym-demo-") as fresh:
         _end(live.run(specs, output or Path(fresh), 2, "attempts", stored=output is not None))
+
+
+def _hosts(network: str | None, task: "Task") -> tuple[str, ...] | None:
+    """The hosts that an episode may reach; empty for all, None for no network."""
+    from mlgym.sandbox.proxy import rules
+
+    if network is None:
+        if task.network:
+            wish = ", ".join(task.network)
+            print(f"{task.name} asks for a network ({wish}) and gets none without --network task.", file=sys.stderr)
+        return None
+    hosts = task.network if network == "task" else () if network == "any" else tuple(network.split(","))
+    rules(hosts)
+    return hosts or (() if network == "any" else None)
 
 
 def _end(broken: int) -> None:

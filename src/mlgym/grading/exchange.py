@@ -16,16 +16,24 @@ GRADER_BYTES = 1 << 30
 Frame = tuple[dict[str, Any], list[bytes]]
 
 
+class Died(GradingError):
+    """A process of the grading ended by itself: once that may be anybody's doing, so the grading is done once more."""
+
+
 class Exchange:
     """Relays until the grader says its verdict.
 
     What the player sends reaches the grader only as the arrays or the error of the question asked: it has no word for
     a verdict. `open_player` starts a fresh player, `timed` or not; `seconds` is the limit of the whole grading,
-    `call_s` that of one call or batch of calls of the submission's code.
+    `call_s` that of one call or batch of calls of the submission's code. With `lenient` a player that ends by a signal
+    raises Died instead of being the submission's fault: behind full isolation that signal is hardly its own.
     """
 
-    def __init__(self, open_player: Callable[[bool], Program], seconds: float, call_s: float) -> None:
+    def __init__(
+        self, open_player: Callable[[bool], Program], seconds: float, call_s: float, lenient: bool = False
+    ) -> None:
         self._open_player = open_player
+        self._lenient = lenient
         self._seconds = seconds
         self._call_s = call_s
         self._deadline = time.monotonic() + seconds
@@ -64,6 +72,8 @@ class Exchange:
             return _failed(f"The submission's code took too long and was stopped (limits: {limits}).")
         except EOFError:
             how = self.close() or "without a word"
+            if self._lenient and how.startswith("by signal"):
+                raise Died(f"The sandbox that plays the submission ended {how}.") from None
             return _failed(f"The submission's code ended its own process ({how}) instead of returning an answer.")
         except FrameError as error:
             self.close()
@@ -83,7 +93,7 @@ class Exchange:
             self._player.receive(0, time.monotonic() + START_S)
         except (TimeoutError, EOFError, FrameError) as error:
             how = self.close() or f"no answer within {START_S:g} seconds"
-            raise GradingError(f"The sandbox that plays the submission did not start ({how}).") from error
+            raise Died(f"The sandbox that plays the submission did not start ({how}).") from error
         if timed:
             self._cpu_before = self._player.cpu_s()
 

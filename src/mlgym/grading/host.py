@@ -10,7 +10,7 @@ from typing import Any
 
 from mlgym.cache import cache_dir
 from mlgym.errors import GradingError, SandboxError
-from mlgym.grading.exchange import START_S, Exchange
+from mlgym.grading.exchange import START_S, Died, Exchange
 from mlgym.grading.frames import FrameError
 from mlgym.grading.prepare import KINDS, Prepared
 from mlgym.grading.program import Program
@@ -32,22 +32,26 @@ class Verdict:
     seconds: float
 
 
-class _Died(GradingError):
-    """The grader ended by itself: once this may be anybody's doing, so a fresh one is asked again."""
-
-
 class Grader:
     """Grades submissions of one task; its grader sandbox starts with the first one and serves all.
 
-    A grader that ends by itself is replaced once for a grading. Raises GradingError where the infrastructure or the
-    task's own grader fails; a submission's fault is a verdict.
+    Where a process of it ends by itself, a grading is done once more with fresh ones. Raises GradingError where the
+    infrastructure or the task's own grader fails; a submission's fault is a verdict. `processors` and `gpus` are those
+    of the episode; only the submission's own code sees the cards.
     """
 
-    def __init__(self, prepared: Prepared, backend: str | type[Sandbox] = "auto") -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        backend: str | type[Sandbox] = "auto",
+        processors: tuple[int, ...] = (),
+        gpus: tuple[int, ...] = (),
+    ) -> None:
         self._prepared = prepared
         self._task = prepared.task
         self._backend = choose(backend) if isinstance(backend, str) else backend
         self._limits = SandboxLimits(memory_mb=prepared.task.limits.memory_mb)
+        self._processors, self._gpus = processors, gpus
         self._open = contextlib.ExitStack()
         self._place: Path | None = None
         self._grader: Program | None = None
@@ -61,9 +65,9 @@ class Grader:
         try:
             copy(files, frozen)
             try:
-                answer = self._answer(frozen, split, seed)
-            except _Died:
-                answer = self._answer(frozen, split, seed)
+                answer = self._answer(frozen, split, seed, lenient=self._backend.isolation == "full")
+            except Died:
+                answer = self._answer(frozen, split, seed, lenient=False)
         except SandboxError as error:
             raise GradingError(f"A sandbox of the grading did not start: {error}") from error
         finally:
@@ -109,12 +113,12 @@ class Grader:
                 (self._place / name).mkdir()
         return self._place
 
-    def _answer(self, frozen: Path, split: Split, seed: int) -> dict[str, Any]:
+    def _answer(self, frozen: Path, split: Split, seed: int, lenient: bool) -> dict[str, Any]:
         """The grader's last frame; whatever breaks the exchange takes the warm grader with it."""
         seconds = self._task.limits.grade_s
         request = {"op": "grade", "name": frozen.name, "settings": self._task.settings, "split": split, "seed": seed}
         grader = self._grader or self._start()
-        exchange = Exchange(lambda timed: self._player(frozen, timed), seconds, self._task.limits.call_s)
+        exchange = Exchange(lambda timed: self._player(frozen, timed), seconds, self._task.limits.call_s, lenient)
         self._grader = None  # until the exchange has come to its end
         try:
             answer = exchange.run(grader, request)
@@ -125,7 +129,7 @@ class Grader:
             return {"op": "verdict", "valid": False, "why": why, "scores": None}
         except (EOFError, FrameError) as error:
             memory = f"perhaps it needs more than {self._limits.memory_mb} MB"
-            raise _Died(f"The grader of {self._task.name} ended without a verdict; {memory}.") from error
+            raise Died(f"The grader of {self._task.name} ended without a verdict; {memory}.") from error
         finally:
             exchange.close()
             if self._grader is None:
@@ -139,14 +143,15 @@ class Grader:
             Bind(self._prepared.private, f"{HIDDEN}/private"),
             Bind(place / "frozen", f"{HIDDEN}/submissions", live=True),
         )
-        spec = SandboxSpec(place / "grader", self._prepared.grader_env, binds, {}, self._limits)
+        env, processors = self._prepared.grader_env, self._processors
+        spec = SandboxSpec(place / "grader", env, binds, {}, self._limits, processors=processors)
         places = ("task.py", "kinds", "private", "submissions")
         grader = Program(self._backend, spec, "grader_main.py", [f"{HIDDEN}/{name}" for name in places])
         try:
             header, _ = grader.receive(0, time.monotonic() + START_S)
         except (TimeoutError, EOFError, FrameError) as error:
             how = grader.close() or f"no answer within {START_S:g} seconds"
-            raise _Died(f"The grader of {self._task.name} did not start ({how}).") from error
+            raise Died(f"The grader of {self._task.name} did not start ({how}).") from error
         if header["op"] != "ready":
             grader.close()
             raise GradingError(f"The grader of {self._task.name} did not start: {header.get('why')}.")
@@ -157,7 +162,8 @@ class Grader:
         folder = Path(tempfile.mkdtemp(dir=self._folder(), prefix="player-"))
         folder.chmod(0o755)
         binds = (Bind(frozen, SUBMISSION), *self._prepared.shown)
-        spec = SandboxSpec(folder, self._prepared.env, binds, {"PYTHONHASHSEED": "0"}, self._limits, timed)
+        given = {"PYTHONHASHSEED": "0"}
+        spec = SandboxSpec(folder, self._prepared.env, binds, given, self._limits, timed, self._processors, self._gpus)
         return Program(self._backend, spec, "player_main.py", [SUBMISSION])
 
     def _stop(self) -> None:

@@ -95,7 +95,7 @@ class Program:
 
     def cpu_s(self) -> float:
         """Processor seconds that the program has taken, with everything that it started in its sandbox."""
-        return tree_s(self._process.pid)
+        return tree_s(self._process.pid) if self._sandbox.system == "host" else self._meter.cpu_s()
 
     def close(self) -> str:
         """Stop the program and everything in its sandbox; says how it had ended, if it had."""

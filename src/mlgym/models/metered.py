@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused
+from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused, UsageError
 from mlgym.records import Cost, Limits, Message, Reply
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Metered:
         self, model: "Model", limits: Limits, *, replay: Iterable[Reply] = (), on_call: OnCall | None = None
     ) -> None:
         self.cost = Cost()
+        self.closed = ""  # why only recorded replies may be given now, a sentence
         self._model = model
         self._limits = limits
         self._replay = deque(replay)
@@ -46,6 +47,8 @@ class Metered:
         self._check()
         if self._replay:
             reply = self._replay.popleft()
+        elif self.closed:
+            raise UsageError(self.closed)
         else:
             reply = self._ask(messages, tools)
             if self._on_call:

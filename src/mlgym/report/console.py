@@ -82,6 +82,8 @@ def results(rows: Iterable[tuple[EpisodeSpec, Result]]) -> Table:
             result.data,
             "own python" if result.python else "",
             "oracle" if result.oracle else "",
+            "network" if result.network is not None else "",
+            f"from step {result.source.rpartition('@')[2]}" if result.source else "",
             "feedback=test" if result.feedback == "test" else "",
         ]
         table.add_row(

@@ -27,7 +27,7 @@ def episode(folder: Path, *, steps_too: bool) -> None:
         out.print(f"{len(steps)} steps so far, not ended: the command that began it goes on with it.")
         return
     out.print(results([(spec, result)]))
-    for note in filter(None, (result.why, *result.notes)):
+    for note in filter(None, (result.source and f"It went on from {result.source}.", result.why, *result.notes)):
         out.print(safe(note), style="yellow", markup=False)
 
 

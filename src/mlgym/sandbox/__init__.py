@@ -9,9 +9,10 @@ from typing import ClassVar, Literal, Protocol, cast
 
 from mlgym.names import resolve
 from mlgym.records import Isolation
+from mlgym.sandbox import nvidia
 from mlgym.sandbox.meter import Meter
 from mlgym.sandbox.scratch import scratch
-from mlgym.sandbox.shell import Entry, Ran, Shell
+from mlgym.sandbox.shell import PROXY, PROXY_PORT, Entry, Ran, Shell
 from mlgym.sandbox.spawn import launch
 from mlgym.sandbox.tar import SubmissionRefused
 
@@ -29,6 +30,7 @@ BACKENDS = {
 __all__ = [
     "BACKENDS",
     "ENVIRONMENT",
+    "PROXY",
     "WORKSPACE",
     "Bind",
     "Entry",
@@ -50,7 +52,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of the host shown read-only at `target` inside; `live`: a folder to which the host adds later."""
+    """A file or folder of the host shown read-only at `target` inside; `live`: a folder that the host adds to later."""
 
     source: Path
     target: str
@@ -102,7 +104,8 @@ class Sandbox(Protocol):
 
     `system` says whose programs are inside: this machine's, or an image's. `workspace`, `home` and `outputs` are
     folders as the inside sees them, `interpreter` a Python in there (this very version, but for an image), `handed` the
-    descriptors that the process made of the last `wrap` must inherit.
+    descriptors that the process made of the last `wrap` must inherit. A backend may also have `overlays`, true where it
+    mounts `layers`, and `passing`: folders of the sandbox's own that end with it, which snapshots then save.
     """
 
     name: ClassVar[str]
@@ -148,7 +151,26 @@ def variables(spec: SandboxSpec, home: str, environment: str) -> dict[str, str]:
         "GIT_PAGER": "cat",
         "PYTHONUNBUFFERED": "1",
     }
-    return base | dict(spec.variables)
+    return base | nvidia.variables(spec.gpus) | _threads(spec) | _network(spec) | dict(spec.variables)
+
+
+def _threads(spec: SandboxSpec) -> dict[str, str]:
+    """How many threads the libraries may use: as many as there are processors (torch goes by the first two)."""
+    names = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "NUMBA", "RAYON", "TF_NUM_INTRAOP", "TF_NUM_INTEROP")
+    if not spec.processors:
+        return {}
+    count = str(len(spec.processors))
+    named = {f"{name}_THREADS" if name.startswith("TF") else f"{name}_NUM_THREADS": count for name in names}
+    return named | {"NPROC": count, "LOKY_MAX_CPU_COUNT": count, "PYTHON_CPU_COUNT": count}  # XLA goes by NPROC
+
+
+def _network(spec: SandboxSpec) -> dict[str, str]:
+    """Where the proxy is, in the names that curl, Python, pip and others know."""
+    if not spec.proxy:
+        return {}
+    names = {f"{name}_PROXY": f"http://127.0.0.1:{PROXY_PORT}" for name in ("HTTP", "HTTPS", "ALL")}
+    names["NO_PROXY"] = "localhost,127.0.0.1"
+    return names | {name.lower(): value for name, value in names.items()} | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def open_files() -> int:

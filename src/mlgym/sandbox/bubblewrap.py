@@ -10,13 +10,27 @@ from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, layers, open_files, places, seccomp, variables
+from mlgym.sandbox import (
+    ENVIRONMENT,
+    PROXY,
+    WORKSPACE,
+    SandboxSpec,
+    layers,
+    nvidia,
+    open_files,
+    places,
+    seccomp,
+    variables,
+)
+from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import remove
 
 HOME = "/home/agent"
 MB = 1 << 20
 HOME_MB, TEMPORARY_MB, SHARED_MB = 256, 1024, 1024
+ROOM_MB = 4608  # a sandbox with less memory has smaller places in memory: files alone never fill more than half of it
+TEMPORARY = ("/dev/shm", "/tmp", HOME)
 UIDS = range(1 << 29, 1 << 30)
 # A sandbox under another user number would outlive a killed bwrap, which may not signal it: two namespaces of pids, one
 # in the other, so that the end of bwrap, pid 1 of the outer, is the end of all.
@@ -40,6 +54,7 @@ class Bubblewrap:
         self.workspace, self.home, self.outputs = WORKSPACE, HOME, f"{HOME}/.output"
         self.interpreter = str(places.base())
         self.uid = 1000
+        self.group: Group | None = None
 
     def start(self) -> None:
         """Give the workspace to the sandbox's own user, where this process may; raises SandboxError."""
@@ -72,14 +87,18 @@ class Bubblewrap:
         if self.spec.layers:
             folder = self.spec.folder
             keeper = [*keeper, *layers.mounted(folder, self.spec.layers, layers.marks(folder.parent))]
-        return [*keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
+        self.group = Group.make(limits)
+        entry = self.group.entry() if self.group else []
+        return [*entry, *keeper, self.program, "--args", str(self.hand(options)), "--", *prelude, *argv]
 
     def meter(self, pid: int) -> Meter:
         """The watch over its processes."""
-        return watch(pid, self.spec)
+        return watch(pid, self.spec, group=self.group, temporary=TEMPORARY)
 
     def stop(self) -> None:
-        """Nothing outlives the process that `wrap` describes."""
+        """Nothing outlives the process that `wrap` describes but its control group."""
+        if self.group:
+            self.group.close()
 
     def inside(self, path: str) -> str:
         """The path itself."""
@@ -102,7 +121,8 @@ class Bubblewrap:
             yield from ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
         else:
             yield from ("--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns")
-        yield from ("--seccomp", str(self.hand(seccomp.program(timed=self.spec.timed))), "--clearenv")
+        code = seccomp.program(timed=self.spec.timed, pinned=bool(self.spec.processors))
+        yield from ("--seccomp", str(self.hand(code)), "--clearenv")
         for key, value in variables(self.spec, HOME, ENVIRONMENT).items():
             yield from ("--setenv", key, value)
         yield from self.mounts()
@@ -114,6 +134,7 @@ class Bubblewrap:
         if self.spec.python:
             sources[ENVIRONMENT] = str(self.spec.python)
         sources |= {bind.target: str(bind.source) for bind in self.spec.binds}
+        sources |= {PROXY: str(self.spec.proxy)} if self.spec.proxy else {}
         users = f"root:x:0:0::/root:/bin/sh\nagent:x:{self.uid}:{self.uid}::{HOME}:/bin/bash\n"
         groups = f"root:x:0:\nagent:x:{self.uid}:\n"
         texts = {
@@ -136,8 +157,10 @@ class Bubblewrap:
         for hidden in shown.hidden:
             yield from ("--perms", "0555", "--tmpfs", hidden, "--remount-ro", hidden)
         yield from ("--proc", "/proc", "--dev", "/dev")
+        room = min(self.spec.limits.memory_mb, ROOM_MB)
+        yield from nvidia.options(self.spec.gpus)
         for size, folder in ((SHARED_MB, "/dev/shm"), (TEMPORARY_MB, "/tmp"), (HOME_MB, HOME)):
-            yield from ("--perms", "1777", "--size", str(size * MB), "--tmpfs", folder)
+            yield from ("--perms", "1777", "--size", str(size * MB * room // ROOM_MB), "--tmpfs", folder)
         yield from ("--symlink", "/tmp", "/var/tmp", "--bind", str(self.spec.folder), WORKSPACE)
         for target in sorted(sources.keys() - set(early)):
             yield from ("--ro-bind", sources[target], target)

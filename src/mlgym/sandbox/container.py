@@ -16,9 +16,11 @@ from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, images, open_files, scratch, seccomp, variables
+from mlgym.sandbox import ENVIRONMENT, PROXY, WORKSPACE, SandboxSpec, images, open_files, scratch, seccomp, variables
 from mlgym.sandbox.bubblewrap import HOME, HOME_MB, SHARED_MB, TEMPORARY_MB, free_uid, give, readable
+from mlgym.sandbox.container_meter import ContainerMeter
 from mlgym.sandbox.engine import Engine, call, command, engine, removed
+from mlgym.sandbox.meter import Meter
 from mlgym.sandbox.scratch import namespace, started
 
 # A container's name tells the pid, the start and the pid namespace of the process that it belongs to.
@@ -44,6 +46,7 @@ class Docker:
     system: ClassVar[Literal["host", "image"]] = "image"
     without_sys: ClassVar[tuple[str, str]] = ("--tmpfs", "/sys:ro,size=4k,mode=755")
     workspace, home, outputs, interpreter = WORKSPACE, HOME, f"{HOME}/.output", images.PYTHON
+    passing: ClassVar[tuple[str, ...]] = (HOME, "/tmp")  # folders of its own that end with it
 
     def __init__(self, spec: SandboxSpec) -> None:
         self.spec = spec
@@ -72,14 +75,20 @@ class Docker:
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """The command line of `docker run`, which speaks for the container's first process."""
         limits = self.spec.limits
-        alone = self.user[0] != os.geteuid()  # a limit of processes by user counts all of this user's
+        # Without root the engine may have no control groups to count processes by, but a namespace of users of its own.
+        counted = limits.processes * self.engine.rootless
         numbers = [limits.memory_mb * 1024, limits.file_mb * 1024, min(limits.open_files, open_files())]
-        prelude = ["/bin/bash", "-c", PRELUDE, "start", *map(str, numbers), str(limits.processes * alone), WORKSPACE]
-        code = base64.b64encode(seccomp.program(self.engine.machine, self.spec.timed)).decode()
+        prelude = ["/bin/bash", "-c", PRELUDE, "start", *map(str, numbers), str(counted), WORKSPACE]
+        pinned = bool(self.spec.processors)
+        code = base64.b64encode(seccomp.program(self.engine.machine, self.spec.timed, pinned=pinned)).decode()
         confine = [self.interpreter, "-I", "-S", "-c", CONFINE, code]
         given = [f"{key}={value}" for key, value in variables(self.spec, HOME, ENVIRONMENT).items()]
         options = [*self.options(), "--entrypoint", "/usr/bin/env", self.image, "-i", *given]
         return [*command(self.name, "run", *options), *prelude, *confine, *argv]
+
+    def meter(self, pid: int) -> Meter:
+        """The watch over the container; `pid` is only the engine's program that speaks for it."""
+        return ContainerMeter(self.name, self.container, self.spec)
 
     def stop(self) -> None:
         """End the container, whatever became of the process that `wrap` describes."""
@@ -106,13 +115,17 @@ class Docker:
         yield from self.cards()
         if not self.spec.gpus:  # their drivers look into /sys
             yield from self.without_sys
-        for size, folder in ((SHARED_MB, "/dev/shm"), (TEMPORARY_MB, "/tmp"), (HOME_MB, HOME)):
+        # They count as the container's memory: all full, they leave an eighth of it, or it would be killed as a whole.
+        for size, part, folder in ((SHARED_MB, 2, "/dev/shm"), (TEMPORARY_MB, 4, "/tmp"), (HOME_MB, 8, HOME)):
+            size = min(size, limits.memory_mb // part)
             yield from ("--tmpfs", f"{folder}:rw,exec,nosuid,nodev,size={size}m,mode=1777")
         yield from ("--mount", f"type=bind,source={self.spec.folder},target={WORKSPACE}")
         for name in self._files():
             yield from ("--mount", f"type=bind,source={self._texts / name},target=/etc/{name},readonly")
         for bind in self.spec.binds:
             yield from ("--mount", f"type=bind,source={bind.source},target={bind.target},readonly")
+        if self.spec.proxy:
+            yield from ("--mount", f"type=bind,source={self.spec.proxy},target={PROXY},readonly")
 
     def cards(self) -> Iterator[str]:
         """The options that show the specification's GPUs."""

@@ -60,7 +60,7 @@ def failure(program: str, said: str) -> str:
         return (
             f"This user may not use {title}: add it to the group {program} and log in again, or choose another sandbox."
         )
-    if re.search(r"Cannot connect to the Docker daemon|Is the docker daemon running|connect: |dial tcp", said):
+    if re.search(r"Cannot connect to the Docker daemon|Is the docker daemon running|dial unix ", said):
         where = os.environ.get("DOCKER_HOST") or "its usual socket"
         return f"No Docker daemon answers at {where}: start Docker, set DOCKER_HOST or choose another sandbox."
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in said.splitlines() if line.strip()] or ["no word"]

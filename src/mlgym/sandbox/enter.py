@@ -151,14 +151,14 @@ def main() -> None:
     """Give up rights in the order in which they are needed; then become the program."""
     with open(int(sys.argv[1]), "rb") as file:
         about = marshal.load(file)
-    argv, user = about["argv"], about["user"]
+    user = about["user"]
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")
     except OSError:
         pass
     domain = ruleset(*about["domain"]) if about["domain"] else -1
-    scope = ruleset(0, 0, SIGNALS, []) if not user else -1
+    scope = -1 if user else ruleset(0, 0, SIGNALS, [])
     bound(about["limits"])
     os.umask(about["umask"])
     control(PR_SET_NO_NEW_PRIVS, 1)
@@ -179,21 +179,27 @@ def main() -> None:
         restrict(scope)
     filtered(about["filter"])
     os.chdir(about["folder"])
+    become(about, scope)
+
+
+def become(about: dict[str, Any], scope: int) -> None:
+    """Be the program: a driver in this process, which keeps what `pen` gives up, or any other."""
 
     def pen() -> None:
-        if user:
-            os.setresuid(user, user, user)
+        if about["user"]:
+            os.setresuid(*[about["user"]] * 3)
         else:
             restrict(scope)
 
+    argv = about["argv"]
     if argv[0] == sys.executable and argv[1:4] == ["-I", "-S", "-c"]:
         os.environ.clear()
         os.environ.update(about["variables"])
         sys.pen = pen  # type: ignore[attr-defined]
         exec(argv[4], {"__name__": "__main__"})
         return
-    if user:
-        os.setresuid(user, user, user)
+    if about["user"]:
+        pen()
     control(PR_SET_PDEATHSIG, KILL)
     if os.getppid() == about["host"]:
         os.execve(argv[0], argv, about["variables"])

@@ -28,7 +28,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that a sandbox must do; `full` cases concern backends with isolation full, `walled` ones partial too."""
+    """One thing that a sandbox must do; `full` cases need isolation full, `walled` ones full or partial."""
 
     name: str
     examine: "Callable[[Place], None]"
@@ -85,13 +85,14 @@ def python(shell: Shell, code: str, timeout: float = 20) -> str:
 
 
 def cases() -> tuple[Case, ...]:
-    """All cases, in order: the shell, its files, the walls."""
+    """All cases, in order: the shell, its files, the walls, other users' processes, the machine."""
     from mlgym.sandbox.examiner_apart import APART
     from mlgym.sandbox.examiner_files import FILES
+    from mlgym.sandbox.examiner_machine import MACHINE
     from mlgym.sandbox.examiner_shell import SHELL
     from mlgym.sandbox.examiner_walls import WALLS
 
-    return (*SHELL, *FILES, *WALLS, *APART)
+    return (*SHELL, *FILES, *WALLS, *APART, *MACHINE)
 
 
 def examine(case: Case, backend: type[Sandbox]) -> Outcome:

@@ -13,7 +13,13 @@ from mlgym.sandbox.examiner import Case, Place, Skipped, must, says
 from mlgym.sandbox.examiner_files import refused
 
 SECRET = "canary-8731"
-LOOKS = ("head -c 1 /proc/{}/environ", "readlink /proc/{}/fd/0", "ls /proc/{}/cwd/", "ls /proc/{}/root/", "head -c 1 /proc/{}/mem")
+LOOKS = (
+    "head -c 1 /proc/{}/environ",
+    "readlink /proc/{}/fd/0",
+    "ls /proc/{}/cwd/",
+    "ls /proc/{}/root/",
+    "head -c 1 /proc/{}/mem",
+)
 TOUCHES = (
     "echo x >>'{}'",
     ": >'{}'",
@@ -89,7 +95,15 @@ def written_elsewhere(place: Place) -> None:
             after = path.stat()
             must(path.read_text() == SECRET and after.st_mode == before.st_mode, f"{path} was changed")
             must([each.name for each in path.parent.iterdir()] == [path.name], f"something was made beside {path}")
-        for folder in ("/", "/usr", "/etc", "/usr/bin", "/var/tmp", "/dev", str(Path(shell.sandbox.interpreter).parent)):
+        for folder in (
+            "/",
+            "/usr",
+            "/etc",
+            "/usr/bin",
+            "/var/tmp",
+            "/dev",
+            str(Path(shell.sandbox.interpreter).parent),
+        ):
             name = f"{folder}/{secrets.token_hex(6)}"
             shell.run(f"touch {name}", 5)
             must(folder == "/var/tmp" or not Path(name).exists(), f"{name} was made")

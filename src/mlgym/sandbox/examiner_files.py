@@ -11,6 +11,7 @@ from pathlib import Path
 import mlgym
 from mlgym.sandbox import SubmissionRefused
 from mlgym.sandbox.examiner import Case, Failed, Place, must, python, says
+from mlgym.sandbox.snapshots import Shelf, kept
 from mlgym.sandbox.tar import read_tar, write_tar
 
 MB = 1 << 20
@@ -159,6 +160,30 @@ def descriptors(place: Place) -> None:
                 must("canary" not in text and "pipe" not in text and "memfd" not in text, f"descriptors: {text}")
 
 
+def snapshots(place: Place) -> None:
+    """A snapshot is gone back to and forked from: files, the shell, and the folders that would end with the sandbox."""
+    for how in ("", "copy"):
+        shelf = Shelf(place.folder, how)
+        with shelf.held(), place.shell() as shell:
+            says(shell, "mkdir -p d/e; echo 1 >d/f; echo 1 >gone; ln -s d/f link; ln -s /etc/passwd out; chmod 750 d/f")
+            says(shell, "x=1; f() { echo f$x; }; export y='a  b'; cd d; sleep 300 & echo 1 >~/.mine")
+            mine = "cat ~/.mine;" if kept(shell) else ""
+            look = f'{mine} cat f ../link ../gone; readlink ../out; stat -c %a f; f; echo "$y"; ls ..; jobs'
+            before = says(shell, f"kill %1; wait; {look}").output
+            saved = shelf.snapshot(shell)
+            must(says(shell, look).output == before, f"after a snapshot ({how}): not as before")
+            says(shell, "rm -r ../gone e; echo 2 >f; x=2; unset -f f; cd /; echo 2 >~/.mine; sleep 300 &")
+            fork = shelf.branch(shell, saved)
+            try:
+                must(says(fork, look).output == before, f"a fork ({how}): not as before")
+                says(fork, "echo 3 >f")
+                says(shell, f"cat {shell.workspace}/d/f; echo $x", "2\n2\n")
+            finally:
+                shelf.discard(fork)
+            shelf.restore(shell, saved)
+            must(says(shell, look).output == before, f"gone back ({how}): not as before")
+
+
 def nothing_left(place: Place) -> None:
     """After the end no process is left, however it hid."""
     mark = f"98{time.time_ns() % 10**7:07}"
@@ -223,6 +248,7 @@ FILES = (
     Case("programs beside the shell", beside),
     Case("limits of memory, files and open files", limits),
     Case("the environment is only what was given", environment),
+    Case("snapshots: gone back to and forked from", snapshots),
     Case("no inherited descriptors", descriptors),
     Case("nothing is left at the end", nothing_left),
     Case("nothing is left when the host is killed", host_killed),

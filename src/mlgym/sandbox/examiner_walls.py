@@ -43,6 +43,7 @@ CALLS = {
     "fsopen": (430, 430),
     "move_mount": (429, 429),
     "pidfd_getfd": (438, 438),
+    "shmget": (29, 194),
 }
 CONNECT = """
 import errno, socket

@@ -79,10 +79,12 @@ def text(value: Any) -> str:
 class Inside:
     """The operations that the host may ask for; each answers with a header and a body."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, score: int) -> None:
         config, _ = channel.receive()
         self.channel, self.home, self.workspace = channel, config["home"], config["workspace"]
-        self.driver = Driver(config, channel.requests)
+        if config["proxy"]:
+            self.proxy = hand_out(config["proxy"], config["port"])
+        self.driver = Driver(config, channel.requests, score)
         channel.send({"id": config["id"], "cwd": self.driver.cwd})
 
     def path(self, path: str) -> str:
@@ -168,11 +170,35 @@ class Inside:
         self.channel.send({"id": ask["id"], **header}, body)
 
 
+def hand_out(path: str, port: int) -> Any:
+    """Give the host's proxy an address of this network, 127.0.0.1, to listen at: nothing in here has to serve it.
+
+    It listens as long as the socket is open that comes back.
+    """
+    import socket
+
+    proxy = socket.socket(socket.AF_UNIX)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(64)
+        proxy.settimeout(10)
+        proxy.connect(path)
+        socket.send_fds(proxy, [b"."], [listener.fileno()])
+        if not proxy.recv(1):
+            raise OSError(5, "the host's proxy did not take its address")
+    return proxy
+
+
 def main() -> None:
     """Serve until the host closes the pipe; then leave nothing behind."""
     channel = Channel()
     while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < 15:
         """Keep the low descriptors taken: bash gets its own there."""
+    try:
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        score = -1
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -180,7 +206,7 @@ def main() -> None:
         libc.prctl(PR_SET_PDEATHSIG, SIGHUP, 0, 0, 0)
     inside = None
     try:
-        inside = Inside(channel)
+        inside = Inside(channel, score)
         while True:
             inside.driver.idle()
             inside.answer()

@@ -74,12 +74,13 @@ def signalled(pid: int, number: int) -> None:
 class Driver:
     """The shell, its outputs and its children."""
 
-    def __init__(self, config: dict[str, Any], requests: int) -> None:
+    def __init__(self, config: dict[str, Any], requests: int, score: int) -> None:
         self.requests, self.workspace, self.folder = requests, config["workspace"], config["outputs"]
         self.kept, self.most = config["output_kept"], config["output_max"]
         self.bash, self.cwd, self.status, self.n = 0, self.workspace, 0, 0
         self.pause = self.due = 0.0
-        self.alone, self.parent = os.getpid() == 1, os.getppid()
+        self.me, self.parent, self.score = os.getpid(), os.getppid(), score
+        self.alone = self.me == 1
         self.pen: Callable[[], None] | None = getattr(sys, "pen", None)  # of `enter.py`: what children must give up
         self.apart = self.alone or self.pen is not None  # `kill -1` reaches nothing but this sandbox
         self.outputs: dict[int, Output] = {}
@@ -115,7 +116,7 @@ class Driver:
         """Start a program in a session of its own, with `fds` (inside -> mine) open; returns its pid."""
         for attempt in range(50):
             try:
-                pid = os.fork()
+                pid = self.fork()
                 break
             except BlockingIOError:
                 if self.apart and attempt == 40:
@@ -127,6 +128,22 @@ class Driver:
             self.become(argv, cwd, fds)
         self.codes[pid] = None
         return pid
+
+    def fork(self) -> int:
+        """Fork; a child is the kernel's first choice when memory runs out, which the driver is not."""
+        self.chosen(b"1000")
+        try:
+            return os.fork()
+        finally:
+            if os.getpid() == self.me:
+                self.chosen(b"0")
+
+    def chosen(self, score: bytes) -> None:
+        """Set my own score for the kernel's choice of a process to end, as far as the kernel lets me."""
+        try:
+            os.pwrite(self.score, score, 0)
+        except OSError:
+            pass
 
     def become(self, argv: list[str], cwd: str, fds: dict[int, int]) -> NoReturn:
         """In the child: be the program."""

@@ -198,7 +198,9 @@ class Loader:
 
     def data(self, at: int, data: bytes) -> None:
         """Bytes of the file."""
-        os.pwrite(self.opened, data, at)
+        while data:
+            size = os.pwrite(self.opened, data, at)
+            data, at = data[size:], at + size
 
     def end(self, size: int, mode: int, moment: int) -> None:
         """The file ends."""

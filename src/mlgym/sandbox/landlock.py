@@ -2,15 +2,15 @@
 
 import contextlib
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
+from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import NAME, scratch
 
@@ -20,19 +20,22 @@ SOCKETS = ("/run", "/tmp", "/var/tmp", "/dev", "/mnt", "/home")
 
 
 class Landlock:
-    """Commands run as this user, who can use only the places that are listed, and reach none of the user's processes."""
+    """Commands run as this user, who can use listed places only and reach none of the user's processes."""
 
     name: ClassVar[str] = "landlock"
     isolation: ClassVar[Isolation] = "partial"
+    system: ClassVar[Literal["host", "image"]] = "host"
 
     def __init__(self, spec: SandboxSpec) -> None:
         self.spec = spec
         self.handed: list[int] = []
         self.workspace = str(spec.folder.resolve())
         self.home = self.outputs = self.temporary = ""
+        self.passing: tuple[str, ...] = ()
         self.interpreter = str(places.base())
         self._open = contextlib.ExitStack()
         self._ended: list[int] = []
+        self.group: Group | None = None
 
     def start(self) -> None:
         """Make a home and a folder for temporary files; raises SandboxError."""
@@ -47,7 +50,7 @@ class Landlock:
                 (place / name).mkdir(0o700)
             self.home, self.temporary = str(place / "home"), str(place / "t")
             self.outputs = f"{self.home}/.output"
-            (place / "home" / "workspace").symlink_to(self.workspace)
+            self.passing = (self.home, self.temporary)
             for target, source in self._shown().items():
                 link = Path(self.workspace, target.removeprefix(f"{WORKSPACE}/"))
                 if target.startswith(f"{WORKSPACE}/") and not link.is_symlink():
@@ -71,15 +74,19 @@ class Landlock:
             umask=0o077,
             ended=its,
             domain=weak.domain(self._rules()),
-            filter=seccomp.program(timed=self.spec.timed, shared=True, same=True, deaf=deaf),
+            filter=seccomp.program(
+                timed=self.spec.timed, pinned=bool(self.spec.processors), shared=True, same=True, deaf=deaf
+            ),
         )
         order = weak.hand(about)
         self.handed += [order, its]
-        return [self.interpreter, "-I", "-S", "-c", weak.text(), str(order)]
+        self.group = Group.make(self.spec.limits)
+        entry = self.group.entry() if self.group else []
+        return [*entry, self.interpreter, "-I", "-S", "-c", weak.text(), str(order)]
 
     def meter(self, pid: int) -> Meter:
         """The watch over its processes, its home and its temporary files."""
-        return watch(pid, self.spec, Path(self.home), Path(self.temporary))
+        return watch(pid, self.spec, Path(self.home), Path(self.temporary), group=self.group)
 
     def stop(self) -> None:
         """Wait until nothing of the sandbox runs, and take its folders away."""
@@ -90,13 +97,16 @@ class Landlock:
                     raise SandboxError("Processes of a sandbox are left: its undertaker does not answer.")
             finally:
                 os.close(fd)
+        if self.group:
+            self.group.close()
         with contextlib.suppress(OSError):  # what is left is swept later
             self._open.close()
 
     def inside(self, path: str) -> str:
         """The host's path of what other backends show at `path`."""
         found = {WORKSPACE: self.workspace, HOME: self.home}
-        found |= {target: str(source) for target, source in self._shown().items()}
+        shown = {target: str(source) for target, source in self._shown().items()}
+        found |= {target: source for target, source in shown.items() if not target.startswith(f"{WORKSPACE}/")}
         for place in sorted(found, key=len, reverse=True):
             if path == place or path.startswith(f"{place}/"):
                 return found[place] + path[len(place) :]
@@ -129,7 +139,7 @@ def sockets() -> Iterator[str]:
     beside = [str(path) for folder in folders for path in _files(Path(folder), 3)]
     for path in {*listed, *mounted, *beside}:
         with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.stat(path).st_mode) and os.access(path, os.W_OK) and not _own(path):
+            if Path(path).is_socket() and os.access(path, os.W_OK) and not _own(path):
                 yield path
 
 

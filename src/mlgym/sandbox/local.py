@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, scratch, variables
+from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.meter import Meter, watch
 
 # The number of processes is not limited: it would count all that this user runs.
@@ -34,6 +35,7 @@ class Local:
         self.home = str(spec.folder.resolve().parent)
         self.interpreter = str(Path(sys.executable).resolve())
         self.outputs = ""
+        self.group: Group | None = None
         self._folders = contextlib.ExitStack()
 
     def start(self) -> None:
@@ -56,14 +58,18 @@ class Local:
         limits = self.spec.limits
         numbers = [limits.memory_mb * 1024, limits.file_mb * 1024, min(limits.open_files, open_files())]
         prelude = ["/bin/bash", "-c", PRELUDE, "start", *map(str, numbers), self.workspace]
-        return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in given.items()), *prelude, *argv]
+        self.group = Group.make(limits)
+        entry = self.group.entry() if self.group else []
+        return [*entry, "/usr/bin/env", "-i", *(f"{key}={value}" for key, value in given.items()), *prelude, *argv]
 
     def meter(self, pid: int) -> Meter:
         """The watch over its processes."""
-        return watch(pid, self.spec, Path(self.outputs))
+        return watch(pid, self.spec, Path(self.outputs), group=self.group)
 
     def stop(self) -> None:
-        """Take the temporary folder away."""
+        """Take the temporary folder and the control group away."""
+        if self.group:
+            self.group.close()
         with contextlib.suppress(OSError):  # what is left is swept later
             self._folders.close()
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlgym.cache import SAY
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 
@@ -63,7 +64,7 @@ def probe(name: str) -> Probe:
     backend = choose(name)
     if name != "bubblewrap":
         why = attempt(backend)
-        return Probe(name, not why, backend.isolation, "", why, advice(why) if why else "")
+        return Probe(name, not why, backend.isolation, "", why[:500], "Choose another with --sandbox." if why else "")
     why = NONE
     for program in programs():
         candidate = type("Candidate", (backend,), {"program": program})
@@ -115,9 +116,17 @@ def reads(path: Path) -> str:
         return ""
 
 
+@cache
 def first() -> "type[Sandbox]":
-    """The first backend that isolates; raises SandboxError where none does."""
+    """The first backend that isolates, said in a line where it does so partly; raises SandboxError where none does."""
     from mlgym.sandbox import choose
 
-    working()
-    return choose("bubblewrap")
+    tried = probe("bubblewrap")
+    if tried.works:
+        return choose("bubblewrap")
+    weaker = probe("user" if hasattr(os, "geteuid") and os.geteuid() == 0 else "landlock")
+    if not weaker.works:
+        more = f" Nor does the weaker '{weaker.name}' ({weaker.why.rstrip('.')})."
+        raise SandboxError(f"No sandbox that isolates starts here ({tried.why}): {tried.advice}{more}")
+    SAY(f"The sandbox is '{weaker.name}', which isolates partly: bubblewrap does not start ({tried.why.rstrip('.')}).")
+    return choose(weaker.name)

@@ -20,7 +20,7 @@ def scratch(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
-    folder = parent / f"s-{os.getpid()}-{started(os.getpid())}-{namespace()}-{secrets.token_hex(6)}"
+    folder = parent / named()
     folder.mkdir(0o700)
     try:
         yield folder
@@ -28,11 +28,21 @@ def scratch(parent: Path) -> Iterator[Path]:
         remove(folder)
 
 
+def named() -> str:
+    """A new name that tells which process is its owner."""
+    return f"s-{os.getpid()}-{started(os.getpid())}-{namespace()}-{secrets.token_hex(6)}"
+
+
+def left(name: str) -> bool:
+    """Whether it is such a name, of an owner that is dead."""
+    match = NAME.fullmatch(name)
+    return bool(match and int(match[3]) == namespace() and started(int(match[1])) != int(match[2]))
+
+
 def sweep(parent: Path) -> None:
-    """Remove the folders below `parent` whose owners are dead."""
-    for entry in parent.iterdir():
-        match = NAME.fullmatch(entry.name)
-        if match and int(match[3]) == namespace() and started(int(match[1])) != int(match[2]):
+    """Remove the folders below `parent`, if it is there, whose owners are dead."""
+    for entry in parent.iterdir() if parent.exists() else ():
+        if left(entry.name):
             with contextlib.suppress(OSError):
                 if entry.lstat().st_uid == os.geteuid():
                     remove(entry)

@@ -2,13 +2,15 @@
 
 Everything else is allowed. Refused are: new namespaces and mounts, sockets but for unix, internet and routing tables
 (the network namespace alone lets vsock and audit through), ptrace and its kin, bpf, keys, io_uring, userfaultfd, kexec,
-modules, performance counters, terminal injection, and calls of another architecture. The limits of other processes
-and the scheduling of pid 1 are out of reach: the driver has the same user as what it runs.
+modules, performance counters, terminal injection, shared memory that outlives its processes, and calls of another
+architecture. The limits of other processes and the scheduling of pid 1 are out of reach: the driver has the same user
+as what it runs.
 
 Two variants are for sandboxes that share the host's network and processes. `shared` leaves Unix sockets only, none of
-System V's and POSIX's queues, and the scheduling of oneself only. `same` is for one that shares the user too, where only
-Landlock keeps files apart, which knows nothing of modes, owners, attributes and watches: those are refused, but for the
-modes 600 and 700 (others are said to be set and are not, so that copies of files succeed). `deaf` refuses to connect.
+System V's and POSIX's queues, and the scheduling of oneself only. `same` is for one that shares the user too, where
+only Landlock keeps files apart, which knows nothing of modes, owners, attributes and watches: those are refused, but
+for the modes 600 and 700 (others are said to be set and are not, so that copies of files succeed). `deaf` refuses to
+connect.
 """
 
 import platform
@@ -65,7 +67,7 @@ MACHINES = {
         owners=(92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 254, *ATTRIBUTES),
         modes=((90, 1), (91, 1), (268, 2), (FCHMODAT2, 2)),
         calls=(
-            *(101, 103, 134, 153, 154, 155, 156, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173),
+            *(29, 101, 103, 134, 153, 154, 155, 156, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173),
             *(174, 175, 176, 177, 178, 179, 180, 212, 246, 248, 249, 250, 272, 298, 300, 304, 305, 308, 310, 311),
             *(312, 313, 320, 321, 323, *COMMON),
         ),
@@ -85,20 +87,28 @@ MACHINES = {
         owners=(54, 55, 5, 6, 7, 14, 15, 16, 27, *ATTRIBUTES),
         modes=((52, 1), (53, 2), (FCHMODAT2, 2)),
         calls=(
-            *(18, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 116, 117, 142, 161, 162, 170, 217, 218, 219),
+            *(18, 194, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 116, 117, 142, 161, 162, 170, 217, 218, 219),
             *(224, 225, 241, 262, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294, *COMMON),
         ),
     ),
 }
 CLONE3, SIGCHLD = 435, 17
+AFFINITY = 2  # the place of sched_setaffinity in `scheduling`
 
 
 def program(
-    machine: str = "", timed: bool = False, *, shared: bool = False, same: bool = False, deaf: bool = False
+    machine: str = "",
+    timed: bool = False,
+    *,
+    pinned: bool = False,
+    shared: bool = False,
+    same: bool = False,
+    deaf: bool = False,
 ) -> bytes:
     """The filter for `machine` (this one by default) as bwrap's --seccomp reads it; empty where none is known.
 
     `timed` refuses to change what SIGCHLD does: the children of who ignores it leave no account of their time.
+    `pinned` refuses to change on which processors a process runs.
     """
     known = MACHINES.get(machine or platform.machine())
     if known is None:
@@ -108,6 +118,7 @@ def program(
     if machine != "aarch64":
         code += [(ABOVE, 0, 1, X32), foreign]
     calls = known.calls + shared * known.shared + same * known.owners + deaf * (known.connect,)
+    calls += pinned * (known.scheduling[AFFINITY],)
     blocks = [(number, [refuse]) for number in calls]
     blocks.append((CLONE3, [foreign]))  # its flags are out of reach; libraries fall back to clone
     blocks.append((known.clone, [(LOAD, 0, 0, FIRST), (ANY, 0, 1, NAMESPACES), refuse, allow]))

@@ -25,6 +25,7 @@ from mlgym.sandbox.tar import SubmissionRefused
 if TYPE_CHECKING:
     from mlgym.sandbox import Sandbox
 
+PROXY, PROXY_PORT = "/run/proxy", 3128  # inside: the host's proxy, and where the driver lets it listen
 START, SLACK = 30.0, 20.0  # seconds that a start may take, and an answer beside what was asked for
 PATIENCE, DISTRUST = 10.0, 2.0  # seconds that a driver has for its end; one that has failed has less
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
@@ -106,6 +107,7 @@ class Shell:
                 self.workspace = self.sandbox.workspace
                 limits = self.sandbox.spec.limits
                 config: dict[str, Any] = {"output_kept": limits.output_kept, "output_max": limits.output_max}
+                config |= {"proxy": PROXY if self.sandbox.spec.proxy else "", "port": PROXY_PORT}
                 config |= {"home": self.sandbox.home, "workspace": self.workspace, "outputs": self.sandbox.outputs}
                 self._buffer.clear()
                 argv = [self.sandbox.interpreter, "-I", "-S", "-c", BOOT]
@@ -133,20 +135,21 @@ class Shell:
     def _stop(self, patience: float) -> None:
         with self._lock:
             process, self._process = self._process, None
-            meter, cpu_s, self._meter = self._meter, self.cpu_s, None
+            meter, self._meter = self._meter, None
+            cpu_s = meter.cpu_s() if meter else 0.0
             try:
                 if process:
                     end(process, patience)
                 if meter:
                     meter.close()
-                    self._cpu_s = max(cpu_s, meter.cpu_s())
+                    self._cpu_s += max(cpu_s, meter.cpu_s())
             finally:
                 self.sandbox.stop()
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds of all that ever ran in the sandbox, after its end too."""
-        return self._meter.cpu_s() if self._meter else self._cpu_s
+        """Processor seconds of all that ever ran in the sandbox, after its end too, and in those before it."""
+        return self._cpu_s + (self._meter.cpu_s() if self._meter else 0.0)
 
     def run(self, command: str, timeout: float) -> Ran:
         """Run a command in the persistent shell, at most `timeout` seconds; then what it started is stopped."""

@@ -9,7 +9,7 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,10 @@ def launch(sandbox: "Sandbox", argv: Sequence[str], *, stderr: int = subprocess.
     """
     command = sandbox.wrap(argv)
     handed = tuple(sandbox.handed)
-    try:
-        return spawn(
-            lambda: subprocess.Popen(
+
+    def start() -> "subprocess.Popen[bytes]":
+        with on(sandbox.spec.processors):
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -41,7 +42,9 @@ def launch(sandbox: "Sandbox", argv: Sequence[str], *, stderr: int = subprocess.
                 pass_fds=handed,
                 start_new_session=True,
             )
-        )
+
+    try:
+        return spawn(start)
     finally:
         sandbox.handed.clear()
         for fd in handed:
@@ -58,6 +61,20 @@ def spawn(make: Callable[[], "subprocess.Popen[bytes]"]) -> "subprocess.Popen[by
     answer: Future[subprocess.Popen[bytes]] = Future()
     jobs.put((make, answer))
     return answer.result()
+
+
+@contextlib.contextmanager
+def on(processors: Sequence[int]) -> Iterator[None]:
+    """Keep this thread, and so what it starts, to these processors; none named: nothing changes."""
+    if not processors or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _serve(jobs: "queue.SimpleQueue[Job]") -> None:

@@ -1,18 +1,17 @@
-"""What the weaker backends `user` and `landlock` share: what Landlock lets through, and how their first program starts."""
+"""What the weaker backends `user` and `landlock` share: what Landlock lets through, how their first program starts."""
 
 import contextlib
 import marshal
 import os
 import platform
 import select
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mlgym.cache import cache_dir
-from mlgym.errors import SandboxError
+from mlgym.errors import SandboxError, SourceError
 from mlgym.sandbox import SandboxSpec, enter, open_files, places
 
 EXECUTE, READ_FILE, READ_FOLDER = 1 << 0, 1 << 2, 1 << 3
@@ -42,7 +41,9 @@ def version() -> int:
 def system() -> tuple[tuple[str, int], ...]:
     """The places of the system that are open to all sandboxes, with the rights that they have there."""
     shown = places.places()
-    hidden = [*map(Path, shown.hidden), places.PACKAGE, cache_dir().resolve()]
+    hidden = [*map(Path, shown.hidden), places.PACKAGE]
+    with contextlib.suppress(SourceError):  # one that cannot be made hides nothing
+        hidden.append(cache_dir().resolve())
     rules = [rule for path in shown.shown for rule in without(Path(path), hidden)]
     rules += [(path, READ) for path in (*ASKED, "/proc", "/sys/devices/system")]
     rules += [(f"/dev/{name}", DEVICE) for name in DEVICES]
@@ -116,16 +117,6 @@ def buried(ended: int) -> bool:
             os.waitpid(int(said), 0)
         return True
     return False
-
-
-def reachable(path: Path) -> Path | None:
-    """The first folder on the way to a place, or the place itself, that is closed to other users; None where none is."""
-    for each in reversed((path, *path.parents)):
-        mode = each.stat().st_mode
-        needed = 0o005 if each == path and stat.S_ISDIR(mode) else 0o001 if stat.S_ISDIR(mode) else 0o004
-        if mode & needed != needed:
-            return each
-    return None
 
 
 def known() -> None:

@@ -1,0 +1,124 @@
+"""What one sandbox has on the host's disk, held to its bound: nothing warns a folder that it is full."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlgym.sandbox import measure, trees
+from mlgym.sandbox.trees import Process
+from mlgym.sandbox.victims import end, first, others
+
+if TYPE_CHECKING:
+    from mlgym.sandbox import SandboxLimits
+
+MB = 1 << 20
+REGULAR = 5.0  # seconds after which it is measured though the free space has not moved far
+SLACK = 8 * MB  # what a sandbox over its bound may still write unnoticed
+TRIES = 3
+GROWTH = 0.05  # seconds in which the writers are told from the others
+OPEN = 10  # every so many measurings also look for deleted files that are open, though no space seems to be missing
+
+
+class Disk:
+    """The folders of one sandbox. Over its bound, whatever makes it grow further is ended and the rest goes on, so
+    that files can be deleted. `struck` counts "disk".
+    """
+
+    def __init__(self, pid: int, limits: "SandboxLimits", folders: Sequence[Path], struck: Counter[str]) -> None:
+        self.pid, self.folders, self.struck = pid, folders, struck
+        self.bound = self.most = limits.disk_mb * MB  # `most` follows what is there, while that is too much
+        self.used = self.sum = self.count = self.free = self.top = 0
+        self.driver = 0
+        self.last = 0.0
+        self.unseen = 0
+        self.asked: Counter[tuple[int, int]] = Counter()
+        self.walk: Generator[int, None, None] | None = None
+
+    def look(self, until: float) -> None:
+        """Measure at most until that moment of time.monotonic(), if it is time; the rest follows with the next look."""
+        if self.walk is None:
+            free = sum(map(available, self.folders))
+            if not self.due(free):
+                return
+            self.free, self.top, self.sum = free, max(self.top, free), 0
+            self.walk = measure.disk(self.folders)
+        for size in self.walk:
+            self.sum += size
+            if self.sum > self.most + self.bound:
+                break  # it need not be known by how much
+            if time.monotonic() >= until:
+                return
+        self.close()
+        self.last, self.count = time.monotonic(), self.count + 1
+        self.judge()
+
+    def due(self, free: int) -> bool:
+        """Whether the free space has fallen so far, or so much time has passed, that it might be too much now."""
+        fallen = self.free - free
+        if self.used > self.bound:
+            return fallen >= SLACK or -fallen >= SLACK // 8
+        return fallen >= max(SLACK, (self.bound - self.used) // 2) or (
+            free != self.free and time.monotonic() - self.last >= REGULAR
+        )
+
+    def judge(self) -> None:
+        """Compare what was measured with the bound."""
+        self.used = self.sum
+        if self.used + self.top - self.free > self.bound or self.count % OPEN == 0:
+            tree = trees.below(self.pid, trees.processes())
+            devices = {os.lstat(folder).st_dev for folder in self.folders}
+            self.used += sum(each.size for each in measure.held(tree) if each.device in devices and not each.memory)
+        if self.used <= self.bound:
+            self.most = self.bound
+            return
+        if self.used > self.most:
+            self.struck["disk"] += 1
+            self.stop()
+            self.most = self.used
+        self.most = min(self.most, self.used) + SLACK
+
+    def stop(self) -> None:
+        """End the processes that write now; all, where time after time none is seen to, at last the sandbox itself."""
+        before = measure.written(trees.below(self.pid, trees.processes()))
+        time.sleep(GROWTH)
+        tree = trees.below(self.pid, trees.processes())
+        after = measure.written(tree)
+        self.driver = self.driver or (first(tree) if tree else 0)
+        below = others(tree, self.driver)
+        victims = [each for each in below if after.get(each.pid, 0) > before.get(each.pid, 0)]
+        self.unseen = 0 if victims else self.unseen + 1
+        if self.unseen >= TRIES:
+            victims = below or list(tree[:1])
+        for process in victims:
+            self.interrupt(process, tree)
+
+    def interrupt(self, process: Process, tree: Sequence[Process]) -> None:
+        """End a process. A shell, which seems to write what its children wrote, has some chances to drop its command;
+        its children are interrupted with it, since their fate tells a shell whether it was meant.
+        """
+        name = (process.pid, process.started)
+        self.asked[name] += 1
+        if process.parent != self.driver or self.asked[name] > TRIES:
+            end(process)
+            return
+        for each in (process, *(each for each in tree if each.parent == process.pid)):
+            end(each, signal.SIGINT)
+
+    def close(self) -> None:
+        """End a measuring that is under way."""
+        if self.walk is not None:
+            self.walk.close()
+            self.walk = None
+
+
+def available(folder: Path) -> int:
+    """Free bytes of the folder's file system, each free name counted as well."""
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return 0
+    return status.f_bavail * status.f_frsize + status.f_ffree * measure.ENTRY

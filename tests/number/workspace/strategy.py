@@ -1,0 +1,6 @@
+"""The starter's answer."""
+
+
+def answer(numbers):
+    """One number."""
+    return [10]
