@@ -65,7 +65,8 @@ COMMON: tuple[Forgery, ...] = (
         "patched evaluator",
         (),
         "for place in $(find / \\( -path /proc -o -path /usr \\) -prune -o -writable \\( -name task.py"
-        " -o -name evaluate.py -o -name grader_main.py -o -path '*/kinds/*.py' \\) -print 2>/dev/null); do cp shadow.py $place; done;"
+        " -o -name evaluate.py -o -name grader_main.py"
+        " -o -path '*/kinds/*.py' \\) -print 2>/dev/null); do cp shadow.py $place; done;"
         " cp shadow.py task.py",
         "the grader and the task's hidden module are in no place that the workspace's commands see",
         {"shadow.py": SHADOW},

@@ -15,6 +15,7 @@ from mlgym.grading.forgeries.sat import SAT
 from mlgym.grading.forgeries.shells import SHELLS
 from mlgym.grading.forgeries.tables import TABLES
 
+ALL = "all"  # defences, each for its own forgeries
 FORGERIES: tuple[Forgery, ...] = (
     *COMMON,
     *SHELLS,
@@ -35,10 +36,10 @@ def fitting(kind: str) -> list[Forgery]:
 
 
 def guarded(name: str, kind: str) -> list[Forgery]:
-    """The forgeries of a kind that a defence foils, or the one of that name; raises UsageError for an unknown name."""
-    if name not in DEFENCES and name not in {forgery.name for forgery in FORGERIES}:
+    """The forgeries of a kind that a defence (or `all`) foils, or the one of that name; raises UsageError for an unknown name."""
+    if name not in (ALL, *DEFENCES) and name not in {forgery.name for forgery in FORGERIES}:
         raise UsageError(f"There is no defence and no attack {name!r}: `mlgym check --attacks --list` names them.")
-    return [forgery for forgery in fitting(kind) if forgery.guard and name in (forgery.guard, forgery.name)]
+    return [forgery for forgery in fitting(kind) if forgery.guard and name in (ALL, forgery.guard, forgery.name)]
 
 
 def tenth(forgeries: Sequence[Forgery], seed: str, task: str) -> list[Forgery]:

@@ -16,7 +16,7 @@ from mlgym.sandbox.tar import write_tar
 PLACE, PACKAGES = "/home/agent/evaluation", "/opt/grader"
 EVALUATOR = f"{PLACE}/evaluate.py"
 EARLY = ("hidden", "regular")  # what lacks these lies in sight while the fraud is at work
-LIMITS, SMALL = SandboxLimits(memory_mb=3000), SandboxLimits(memory_mb=600)
+LIMITS = SandboxLimits(memory_mb=2800)  # less than the enormous file
 EVALUATION_S, BROKEN_S = 240.0, 20.0
 HONEST = "honest"
 
@@ -66,8 +66,7 @@ def _evaluated(
     task = prepared.task
     more = (Bind(prepared.grader_env, PACKAGES),)
     brought_down = forgery.harm == "breaks" and forgery.guard != "checked"
-    limits = SMALL if brought_down else LIMITS
-    with workspace(prepared, backend, place, more=more, limits=limits) as shell:
+    with workspace(prepared, backend, place, more=more, limits=LIMITS) as shell:
         if forgery.guard in EARLY:
             _lay(forgery, prepared, shell)
         let_loose(forgery, prepared, shell, honest)
