@@ -120,8 +120,8 @@ def page(record: Record, tasks: list[Task], failed: list[str]) -> str:
         "# Attacks",
         "",
         "`.venv/bin/python benchmarks/attacks.py` writes this file: every attack of `mlgym check --attacks` on every"
-        " task of the suite `tiny`, on each backend. *refused*: no valid score, with a reason; *honest*: the honest score of"
-        " honest files. The last column is the defence without which the attack succeeds, with the kinds of grader"
+        " task of the suite `tiny`, on each backend. *refused*: no valid score, with a reason; *honest*: the honest score"
+        " of honest files. The last column is the defence without which the attack succeeds, with the kinds of grader"
         " on which it was seen to.",
         "",
         f"Commit {', '.join(sorted(record.commits))}, {datetime.date.today()}, {len(os.sched_getaffinity(0))} cores,"

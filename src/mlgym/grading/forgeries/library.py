@@ -36,7 +36,7 @@ def fitting(kind: str) -> list[Forgery]:
 
 
 def guarded(name: str, kind: str) -> list[Forgery]:
-    """The forgeries of a kind that a defence (or `all`) foils, or the one of that name; raises UsageError for an unknown name."""
+    """The forgeries of a kind that a defence (or `all`) foils, or the one of that name; UsageError for no such."""
     if name not in (ALL, *DEFENCES) and name not in {forgery.name for forgery in FORGERIES}:
         raise UsageError(f"There is no defence and no attack {name!r}: `mlgym check --attacks --list` names them.")
     return [forgery for forgery in fitting(kind) if forgery.guard and name in (ALL, forgery.guard, forgery.name)]
