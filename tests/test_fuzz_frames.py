@@ -16,7 +16,6 @@ from mlgym.errors import SandboxError
 from mlgym.sandbox import SandboxSpec, open_shell
 from mlgym.sandbox.local import Local
 
-
 TICKET = "TICKET_16_LETTER"  # as long as a real one, which takes its place
 
 
