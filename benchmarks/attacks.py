@@ -32,25 +32,30 @@ PAGE = Path(__file__).with_suffix(".md")
 SOURCE = Path(__file__).parent.parent / "src" / "mlgym"
 
 
-def digest() -> str:
-    """Of the code of the grading and of the tasks."""
-    paths = sorted([*(SOURCE / "grading").rglob("*.py"), *(SOURCE / "tasks").rglob("*.*")])
-    found = hashlib.sha256(b"".join(path.read_bytes() for path in paths if "__pycache__" not in path.parts))
-    return found.hexdigest()[:16]
+def digests() -> dict[tuple[str, bool], str]:
+    """Of what each attack depends on: itself, grading and tasks; without its defence what grades then."""
+    here = SOURCE / "grading"
+    paths = [*here.glob("*.py"), *here.glob("kinds/*.py"), *(SOURCE / "tasks").rglob("*.*")]
+    ours = b"".join(path.read_bytes() for path in sorted(paths) if path.is_file() and path.suffix != ".pyc")
+    trial, *naive = ((here / "forgeries" / f"{name}.py").read_bytes() for name in ("trial", "without", "naive"))
+    texts = {False: trial + ours, True: trial + ours + b"".join(naive)}
+    keys = ((forgery, without) for forgery in FORGERIES for without in texts)
+    return {(f.name, how): hashlib.sha256(repr(f).encode() + texts[how]).hexdigest()[:16] for f, how in keys}
 
 
 class Record:
     """The attacks that were tried, one a line, of this code."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.code = path, digest()
+        self.path, self.codes = path, digests()
         self.done: list[Attack] = []
         self.commits: set[str] = set()
         for line in path.read_text().splitlines() if path.exists() else []:
             about = json.loads(line)
-            if about.pop("code") == self.code:
-                self.commits.add(about.pop("commit"))
-                self.done.append(Attack(**about))
+            code, commit, one = about.pop("code"), about.pop("commit"), Attack(**about)
+            if code == self.codes.get((one.attack, bool(one.without))):
+                self.commits.add(commit)
+                self.done.append(one)
 
     def add(self, one: Attack) -> None:
         """Keep one, and say it."""
@@ -58,7 +63,8 @@ class Record:
         commit = git("rev-parse", "--short", "HEAD")
         self.commits.add(commit)
         with self.path.open("a") as file:
-            file.write(json.dumps({**dataclasses.asdict(one), "code": self.code, "commit": commit}) + "\n")
+            code = self.codes[one.attack, bool(one.without)]
+            file.write(json.dumps({**dataclasses.asdict(one), "code": code, "commit": commit}) + "\n")
         what = f"without {one.without}: " if one.without else ""
         print(f"{one.backend} {one.task}: {what}{one.attack}: {one.outcome}", flush=True)
 
@@ -120,9 +126,9 @@ def page(record: Record, tasks: list[Task], failed: list[str]) -> str:
         "# Attacks",
         "",
         "`.venv/bin/python benchmarks/attacks.py` writes this file: every attack of `mlgym check --attacks` on every"
-        " task of the suite `tiny`, on each backend. *refused*: no valid score, with a reason; *honest*: the honest score"
-        " of honest files. The last column is the defence without which the attack succeeds, with the kinds of grader"
-        " on which it was seen to.",
+        " task of the suite `tiny`, on each backend. *refused*: no valid score, with a reason; *honest*: the honest"
+        " score of honest files. The last column is the defence without which the attack succeeds, with the kinds of"
+        " grader on which it was seen to.",
         "",
         f"Commit {', '.join(sorted(record.commits))}, {datetime.date.today()}, {len(os.sched_getaffinity(0))} cores,"
         f" Python {platform.python_version()}, {'root' if os.geteuid() == 0 else 'an ordinary user'}. {count} attacks,"
