@@ -141,7 +141,7 @@ def processes(place: Place) -> None:
 def others(place: Place) -> None:
     """A flood of output and a lack of time are told; what goes well hits nothing."""
     with place.shell(output_max=1_000_000) as shell:
-        ran = shell.run("yes", 20)
+        ran = shell.run("yes | head -c 30M", 20)
         must(ran.hit == "output" and "[stopped: " in ran.output, f"a flood is called {ran.hit!r}")
         must(shell.run("sleep 10", 0.3).hit == "timeout", "a timeout is not called one")
         says(shell, "echo well", "well\n", hit="")
