@@ -43,14 +43,14 @@ class Snapshot:
 
     `layers` hold the workspace (the topmost first), or `tree` is its archive; `passing` is the archive of the sandbox's
     other folders. `state` makes the shell, None where it could not be saved; `places` are where that shell
-    had its workspace and its outputs.
+    had its workspace, its outputs and its other folders.
     """
 
     layers: tuple[Path, ...]
     tree: Path | None
     passing: Path
     state: bytes | None
-    places: tuple[str, str]
+    places: tuple[str, ...]
 
 
 class Shelf:
@@ -150,9 +150,9 @@ def kept(shell: Shell) -> tuple[str, ...]:
     return getattr(shell.sandbox, "passing", ())
 
 
-def places(shell: Shell) -> tuple[str, str]:
-    """Where the shell has its workspace and its outputs."""
-    return shell.workspace, shell.sandbox.outputs
+def places(shell: Shell) -> tuple[str, ...]:
+    """Where the shell has its workspace, its outputs and the folders that end with it."""
+    return shell.workspace, shell.sandbox.outputs, *kept(shell)
 
 
 def begin(shell: Shell, spec: SandboxSpec) -> None:
@@ -198,7 +198,7 @@ def resume_state(shell: Shell, saved: Snapshot) -> None:
     path = f"{shell.sandbox.outputs}/state"
     if saved.state is not None:
         state = saved.state
-        for old, new in zip(saved.places, places(shell), strict=True):  # they differ with `local` only
+        for old, new in zip(saved.places, places(shell), strict=True):  # they differ where paths are the host's
             state = state.replace(old.encode(), new.encode())
         with contextlib.suppress(OSError):
             shell.write(path, state)
