@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,13 +27,10 @@ def clear(uids: Sequence[int]) -> None:
                     os.kill(pid, number)
         time.sleep(0.01)
     for folder in map(Path, OPEN_TO_ALL):
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(folder):
-                if entry.stat(follow_symlinks=False).st_uid in uids:
-                    if entry.is_dir(follow_symlinks=False):
-                        remove(Path(entry.path))
-                    else:
-                        Path(entry.path).unlink()
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            with contextlib.suppress(OSError):  # others come and go there
+                if (about := entry.lstat()).st_uid in uids:
+                    (remove if stat.S_ISDIR(about.st_mode) else Path.unlink)(entry)
 
 
 def owned(uids: Sequence[int]) -> Iterator[int]:
