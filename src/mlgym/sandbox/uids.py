@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,11 +25,10 @@ def clear(uids: Sequence[int]) -> None:
                 with contextlib.suppress(OSError):
                     os.kill(pid, number)
         time.sleep(0.01)
-    for folder in map(Path, OPEN_TO_ALL):
-        for entry in folder.iterdir() if folder.is_dir() else ():
-            with contextlib.suppress(OSError):  # others come and go there
-                if (about := entry.lstat()).st_uid in uids:
-                    (remove if stat.S_ISDIR(about.st_mode) else Path.unlink)(entry)
+    for entry in (entry for folder in map(Path, OPEN_TO_ALL) if folder.is_dir() for entry in list(folder.iterdir())):
+        with contextlib.suppress(OSError):
+            if entry.lstat().st_uid in uids:
+                remove(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def owned(uids: Sequence[int]) -> Iterator[int]:
