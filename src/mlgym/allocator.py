@@ -210,13 +210,17 @@ def _wait(place: Path, path: Path, want: Want, say: Say) -> Share:
 def _pause(place: Path, claims: set[Path]) -> None:
     """Wait until one of the claims has been given back, or some seconds: a killed one's stays, a freed card has none.
 
-    The names alone are looked at: with a hundred in line, reading every claim each time would keep a processor busy.
+    The folder's time is looked at, then names: with a hundred in line, reading every claim each time would keep a
+    processor busy.
     """
+    seen = 0
     end = time.monotonic() + LOOK_S * (1 + len(claims) / 20)
     while time.monotonic() < end:
         time.sleep(POLL_S)
-        if claims - set(place.iterdir()):
+        changed = place.stat().st_mtime_ns
+        if changed != seen and claims - set(place.iterdir()):
             return
+        seen = changed
 
 
 def _turn(claims: dict[Path, dict[str, Any]], path: Path, free: dict[int, int]) -> Share | None:
