@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mlgym import disk
 from mlgym.cache import cache_dir
 from mlgym.env import ResearchEnv
 from mlgym.errors import SandboxError, UsageError
@@ -403,3 +404,20 @@ def test_no_place_of_the_host_is_told_by_layers(env: ResearchEnv, how: str) -> N
     env.snapshot()
     mounts = env.step("grep overlay /proc/self/mountinfo")[0]
     assert "lowerdir=" in mounts and str(cache_dir()) not in mounts.partition("lowerdir=")[2]
+
+
+@pytest.mark.slow
+def test_a_gigabyte_is_not_copied_for_a_fork(env: ResearchEnv, how: str) -> None:
+    if how != "overlay":
+        pytest.skip("copies are copies")
+    write = "for i in 0 1 2 3 4; do head -c 200000000 /dev/zero | tr '\\0' $i >big$i; done; wc -c big*"
+    assert "1000000000 total" in seen(env, [write])[0]
+    before = seen(env, BEFORE)
+    folder = env.session.shell.sandbox.spec.folder.parent
+    taken = disk.taken(folder)
+    fork = env.fork(env.snapshot())
+    assert disk.taken(folder) - taken < 1_000_000
+    after = ["md5sum ../big3", *AFTER]
+    observations = seen(env, after)
+    assert observations == seen(fork, after) and before and "big3" in observations[0]
+    fork.close()
