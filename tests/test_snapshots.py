@@ -13,7 +13,10 @@ from mlgym.cache import cache_dir
 from mlgym.env import ResearchEnv
 from mlgym.errors import SandboxError, UsageError
 from mlgym.records import Limits
-from mlgym.sandbox import Bind, SandboxSpec, layers, open_shell, snapshots
+from mlgym.sandbox import Bind, SandboxSpec, choose, layers, open_shell, snapshots
+from mlgym.sandbox.examiner import Case, Place, Skipped
+from mlgym.sandbox.examiner_walls import WALLS
+from mlgym.sandbox.probe import probe
 from mlgym.sandbox.shell import Shell
 from mlgym.sandbox.snapshots import Shelf
 from mlgym.wrappers import Limited, Progress
@@ -289,6 +292,28 @@ def test_more_than_the_disk_may_hold_is_not_saved(
 def test_no_overlay_is_said_to_work_where_none_can_be_mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(layers, "MOUNT", "exit 125")
     assert not layers.works(tmp_path, layers.MARKS[0])
+
+
+class Layered(Place):
+    """Where a case is tried in sandboxes that stand on layers."""
+
+    @contextlib.contextmanager
+    def shell(self, variables: dict[str, str] | None = None, **limits: int) -> Iterator[Shell]:
+        """A started shell, after a snapshot."""
+        shelf = Shelf(self.folder)
+        with shelf.held(), super().shell(variables, **limits) as shell:
+            shelf.snapshot(shell)
+            assert shell.sandbox.spec.layers
+            yield shell
+
+
+@pytest.mark.parametrize("case", WALLS, ids=lambda case: case.name)
+def test_the_walls_stand_on_layers_too(case: Case, tmp_path: Path) -> None:
+    if not probe("bubblewrap").works or not layers.marks(cache_dir()):
+        assert "CI" not in os.environ
+        pytest.skip("there are no layers here")
+    with contextlib.suppress(Skipped):
+        case.examine(Layered(choose("bubblewrap"), tmp_path))
 
 
 @pytest.fixture
