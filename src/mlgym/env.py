@@ -122,6 +122,11 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         return self._attempts
 
     @property
+    def cpu_s(self) -> float:
+        """Processor seconds of the episode's sandbox so far, after its end too; 0.0 before `reset`."""
+        return self._session.shell.cpu_s if self._session else 0.0
+
+    @property
     def session(self) -> toolbox.Session:
         """The open session; raises UsageError before `reset`."""
         if self._session is None:
@@ -171,7 +176,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
                 self._check_room()
         except SandboxError as error:
             ended = "error"
-            observation = Observation(text=f"The sandbox is gone: {error}", status="error", tool=action.tool)
+            observation = Observation(
+                text=f"The sandbox is gone: {error}", status="error", tool=action.tool, hit=session.shell.hit()
+            )
             info.update(boundary=error.boundary, why=str(error))
         except GradingError as error:
             observation = Observation(text=str(error), status="error", tool=action.tool)
@@ -431,7 +438,7 @@ def render_brief(brief: Brief) -> str:
             "",
             f"Baseline: {brief.baseline['scores'] or 'not measured'} ({brief.metric}, {brief.direction}).",
             f"Limits: {', '.join(filter(None, limits))}. Each tool call is a step.",
-            f"Machine: {machine['processors']} processors, {machine['memory_mb']} MB a process, GPU {machine['gpu']}, "
+            f"Machine: {machine['processors']} processors, {machine['memory_mb']} MB of memory, GPU {machine['gpu']}, "
             f"network {machine['network']}, Python {machine['python']}, "
             f"packages: {', '.join(machine['packages']) or 'none'}. Workspace: {machine['workspace']}.",
             f"`validate` grades the submission on the {brief.feedback} data and shows its score; `submit` grades it on "
