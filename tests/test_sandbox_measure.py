@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from mlgym.sandbox import SandboxLimits, measure, trees
+from mlgym.sandbox.victims import first
 from mlgym.sandbox.watch_memory import Memory
 
 
@@ -20,3 +21,7 @@ def test_what_starts_is_not_ended_for_them(monkeypatch: pytest.MonkeyPatch) -> N
     struck: Counter[str] = Counter()
     Memory(os.getpid(), SandboxLimits(memory_mb=2048), ["/", "/tmp"], struck).look(trees.processes())
     assert not ended and not struck["oom"]
+
+
+def test_processes_that_have_ended_meanwhile_have_no_first() -> None:
+    assert first([trees.Process(2**22 + 1, 1, 0, 0.0, 1, 0)]) == 0
