@@ -91,6 +91,7 @@ class Shell:
         self._lock = threading.RLock()
         self._buffer = bytearray()
         self._meter: Meter | None = None
+        self._hit = ""
         self._cpu_s = 0.0
 
     def __enter__(self) -> Self:
@@ -142,10 +143,16 @@ class Shell:
                 if process:
                     end(process, patience)
                 if meter:
+                    self._hit = meter.hit() or self._hit
                     meter.close()
                     self._cpu_s += max(cpu_s, meter.cpu_s())
             finally:
                 self.sandbox.stop()
+
+    def hit(self) -> str:
+        """The last bound that commands ran into since this was asked before; empty where there was none."""
+        hit, self._hit = self._hit, ""
+        return hit
 
     @property
     def cpu_s(self) -> float:
@@ -233,17 +240,18 @@ class Shell:
             raise SandboxError(f"The sandbox can run nothing more: {error}.") from error
         seconds = time.monotonic() - started
         with self._sensible():
-            return self._told(header, output, seconds)
+            return self._ended(header, output, seconds)
 
-    def _told(self, header: dict[str, Any], output: bytes, seconds: float) -> Ran:
+    def _ended(self, header: dict[str, Any], output: bytes, seconds: float) -> Ran:
         self.cwd = str(header["cwd"])
         stopped = header["verdict"] == "timeout"
         text = spell(output, header)
         hit = self._meter.hit() if self._meter else ""
         if hit:
-            text += f"\n{STOPPED[hit].format(**vars(self.sandbox.spec.limits))}\n"
+            text += f"\n{self._told(hit)}\n"
         elif header["verdict"] != "ok":
             hit = "output" if header["verdict"] == "flood" else "timeout"
+        self._hit = hit or self._hit
         if header["restarted"] and stopped:
             text += "\n[the shell had to be replaced: its variables and functions are gone]\n"
         status: Literal["ok", "timeout", "restarted"] = (
@@ -381,7 +389,12 @@ class Shell:
             code = process.wait()
         said = (process.stderr.read() or b"").decode(errors="replace").strip()
         self.stop()
-        return SandboxError(f"The sandbox has ended by itself (code {code}){': ' + said if said else ''}.")
+        text = f"The sandbox has ended by itself (code {code}){': ' + said if said else ''}."
+        return SandboxError(f"{text} {self._told(self._hit)}" if self._hit in STOPPED else text)
+
+    def _told(self, hit: str) -> str:
+        """What is said of a bound that was hit."""
+        return STOPPED[hit].format(**vars(self.sandbox.spec.limits))
 
 
 def spell(output: bytes, header: dict[str, Any]) -> str:
