@@ -361,7 +361,9 @@ class _Drive:
             cost=(self.model.cost if self.model else Cost()).changed(
                 command_s=sum(step.command_s for step in self.steps),
                 grader_s=sum(step.grader_s for step in self.steps),
+                cpu_s=research.cpu_s,
             ),
+            hits=dict(Counter(step.observation.hit for step in self.steps if step.observation.hit)),
             isolation=research.backend.isolation,
             backend=research.backend.name,
             feedback=self.spec.feedback,

@@ -93,7 +93,7 @@ def written_elsewhere(place: Place) -> None:
                 shell.run(touch.format(path), 5)
             shell.run(f"touch '{path.parent}/made'; mkdir '{path.parent}/folder'; ln -s / '{path.parent}/link'", 5)
             after = path.stat()
-            must(path.read_text() == SECRET and after.st_mode == before.st_mode, f"{path} was changed")
+            must(after.st_mode == before.st_mode and path.read_text() == SECRET, f"{path} was changed")
             must([each.name for each in path.parent.iterdir()] == [path.name], f"something was made beside {path}")
         for folder in (
             "/",
