@@ -240,9 +240,9 @@ class Shell:
             raise SandboxError(f"The sandbox can run nothing more: {error}.") from error
         seconds = time.monotonic() - started
         with self._sensible():
-            return self._told(header, output, seconds)
+            return self._ended(header, output, seconds)
 
-    def _told(self, header: dict[str, Any], output: bytes, seconds: float) -> Ran:
+    def _ended(self, header: dict[str, Any], output: bytes, seconds: float) -> Ran:
         self.cwd = str(header["cwd"])
         stopped = header["verdict"] == "timeout"
         text = spell(output, header)
