@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "mlgym"
 
 FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
-    6.5: {"live", "examine", "author"},
+    6.5: {"live", "examine", "assault", "author"},
     6: {"report", "viewer", "serve", "doctor"},
     5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
     4: {"episode"},
@@ -50,7 +50,7 @@ THIRD_PARTY = {  # where a package may be imported
     "anthropic": {"models"},
     "typer": {"cli"},
     "dotenv": {"cli"},
-    "rich": {"cli", "live", "examine", "report"},
+    "rich": {"cli", "live", "examine", "assault", "report"},
 }
 
 

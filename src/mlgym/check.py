@@ -2,14 +2,14 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlgym.cache import SAY, Say, cache_dir
 from mlgym.errors import GradingError
 from mlgym.grading import Grader, Verdict, collect
-from mlgym.grading.forgeries import run_forgeries
+from mlgym.grading.forgeries import Forgery, run_forgeries
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
 from mlgym.grading.starter import run_starter, workspace
 from mlgym.records import Scores, Split
@@ -57,8 +57,12 @@ class Examination:
         return all(finding.ok for finding in self.findings)
 
 
-def check_task(examination: Examination, backend: str = "auto", say: Say = SAY) -> Iterator[Finding]:
+def check_task(
+    examination: Examination, backend: str = "auto", say: Say = SAY, chosen: Sequence[Forgery] | None = None
+) -> Iterator[Finding]:
     """Prepare the task, run its baseline in a sandbox, grade it and try to cheat; yields each finding as it is made.
+
+    `chosen` are the forgeries that are tried, all that fit if left out.
 
     Raises SourceError and TaskError where the task cannot even be prepared.
     """
@@ -67,13 +71,18 @@ def check_task(examination: Examination, backend: str = "auto", say: Say = SAY) 
     prepared = prepare(task, say=say)
     examination.data = prepared.data
     with scratch(cache_dir() / "scratch") as place:
-        for finding in _examined(examination, prepared, kind, place, say):
+        for finding in _examined(examination, prepared, kind, place, say, chosen):
             examination.findings.append(finding)
             yield finding
 
 
 def _examined(
-    examination: Examination, prepared: Prepared, kind: type[Sandbox], place: Path, say: Say
+    examination: Examination,
+    prepared: Prepared,
+    kind: type[Sandbox],
+    place: Path,
+    say: Say,
+    chosen: Sequence[Forgery] | None,
 ) -> Iterator[Finding]:
     task = prepared.task
     say(f"{task.name}: running the baseline{f' ({task.baseline.command})' if task.baseline.command else ''}")
@@ -97,7 +106,7 @@ def _examined(
         yield Finding("forgeries", True, "not tried: this sandbox isolates nothing")
         return
     say(f"{task.name}: trying the shipped forgeries")
-    for outcome in run_forgeries(prepared, kind, place / "baseline" / "files"):
+    for outcome in run_forgeries(prepared, kind, place / "baseline" / "files", chosen):
         yield Finding(f"forgery {outcome.name}", not outcome.scored, outcome.why)
 
 
@@ -178,11 +187,10 @@ def _answers(prepared: Prepared, kind: type[Sandbox], place: Path) -> Finding:
     if not needles:
         return Finding(what, True, "the task has no private text to look for")
     with workspace(prepared, kind, place) as shell:
-        shell.write("/tmp/needles", "\n".join(needles).encode())
-        places = "/home /opt /tmp /var /etc /srv /mnt /media /run /root /dev/shm"
-        ran = shell.exec(
-            ["sh", "-c", f"grep -rFls -f /tmp/needles {places} 2>/dev/null | grep -v '^/tmp/needles$'"], timeout=300
-        )
+        own = f"{shell.sandbox.home}/needles"
+        shell.write(own, "\n".join(needles).encode())
+        places = f"'{shell.sandbox.home}' /home /opt /tmp /var /etc /srv /mnt /media /run /root /dev/shm"
+        ran = shell.exec(["sh", "-c", f"grep -rFls -f '{own}' {places} 2>/dev/null | grep -vFx '{own}'"], timeout=300)
     hits = [line for line in ran.output.splitlines() if line.strip()]
     return Finding(what, not hits, f"found in {hits[0]}" if hits else f"{len(needles)} lines looked for")
 

@@ -79,13 +79,38 @@ Seeded = Annotated[
 ]
 
 
+Attacks = Annotated[bool, typer.Option("--attacks", help="Only the attacks, all of them; prints each outcome.")]
+Without = Annotated[
+    str, typer.Option("--without", help="Switch off this defence (or an attack's own): the attack is seen to succeed.")
+]
+Listed = Annotated[bool, typer.Option("--list", help="With --attacks: name all attacks and defences.")]
+
+
 @app.command()
-def check(names: TaskNames = None, seeds: Seeded = 0, sandbox: SandboxName = "auto", debug: Debug = False) -> None:
+def check(
+    names: TaskNames = None,
+    seeds: Seeded = 0,
+    attacks: Attacks = False,
+    without: Without = "",
+    listed: Listed = False,
+    as_json: AsJson = False,
+    sandbox: SandboxName = "auto",
+    debug: Debug = False,
+) -> None:
     """Check tasks: baseline as recorded, answers out of reach, forgeries score nothing."""
-    from mlgym import examine
+    from mlgym import assault, examine
     from mlgym.task import load_tasks
 
+    if (without or listed or as_json) and not attacks:
+        raise UsageError("--without, --list and --json go with --attacks.")
+    if listed:
+        return assault.print_list(as_json)
     tasks = load_tasks(names or ["mini"])
+    if attacks:
+        if wrong := assault.attack(tasks, sandbox, without, as_json):
+            said = "did not succeed without its defence" if without else "succeeded"
+            raise UsageError(f"{len(wrong)} attacks ended otherwise than they should: '{wrong[0].attack}' {said}.")
+        return
     if seeds:
         examine.measure(tasks, seeds, sandbox)
     elif failed := [finding for one, _ in examine.check(tasks, sandbox) for finding in one.findings if not finding.ok]:

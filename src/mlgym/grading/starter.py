@@ -29,13 +29,21 @@ class Trial:
 
 
 @contextmanager
-def workspace(prepared: Prepared, backend: type[Sandbox], folder: Path, *, whole: bool = False) -> Iterator[Shell]:
-    """A sandbox as an agent finds it at first; `whole`: with the files that the agent does not get."""
+def workspace(
+    prepared: Prepared,
+    backend: type[Sandbox],
+    folder: Path,
+    *,
+    whole: bool = False,
+    more: tuple[Bind, ...] = (),
+    limits: SandboxLimits | None = None,
+) -> Iterator[Shell]:
+    """A sandbox as an agent finds it at first; `whole`: with the files that the agent does not get, and `more`."""
     folder.mkdir()
     task = prepared.task
-    limits = SandboxLimits(memory_mb=task.limits.memory_mb)
+    limits = limits or SandboxLimits(memory_mb=task.limits.memory_mb)
     data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
-    with open_shell(backend, SandboxSpec(folder, prepared.env, (*data, *prepared.shown), {}, limits)) as shell:
+    with open_shell(backend, SandboxSpec(folder, prepared.env, (*data, *prepared.shown, *more), {}, limits)) as shell:
         shell.unpack(write_tar(task.workspace, () if whole else task.without), shell.workspace)
         yield shell
 

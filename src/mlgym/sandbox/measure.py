@@ -45,16 +45,24 @@ def held(tree: Iterable[Process]) -> list[Held]:
 def temporary(pid: int, places: Sequence[str]) -> int:
     """Bytes in the temporary file systems that the process sees at these places, and not this process too."""
     total = 0
+    if not apart(pid):
+        return 0
     for place in places:
-        theirs = f"/proc/{pid}/root{place}"
         try:
-            if Path(place).exists() and Path(theirs).stat().st_dev == Path(place).stat().st_dev:
-                continue
-            status = os.statvfs(theirs)
+            status = os.statvfs(f"/proc/{pid}/root{place}")
         except OSError:
             continue
         total += (status.f_blocks - status.f_bfree) * status.f_frsize
     return total
+
+
+def apart(pid: int) -> bool:
+    """Whether the process has a root of its own: one that is just starting still sees this machine's places."""
+    try:
+        root = Path(f"/proc/{pid}/root/").stat()
+    except OSError:
+        return False
+    return (root.st_dev, root.st_ino) != (Path("/").stat().st_dev, Path("/").stat().st_ino)
 
 
 def memory(tree: Sequence[Process], files: int, open_files: Iterable[Held]) -> tuple[int, dict[int, int]]:

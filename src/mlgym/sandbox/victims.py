@@ -23,9 +23,10 @@ def first(tree: Sequence[Process]) -> int:
     """
     depths = {process.pid: namespaces(process.pid) for process in tree[:6]}
     deepest = max(map(len, depths.values()), default=0)
-    if deepest <= len(namespaces(os.getpid())):
-        return tree[0].pid if tree else 0
-    return next((pid for pid, numbers in depths.items() if len(numbers) == deepest and numbers[-1] == "1"), 0)
+    if deepest == len(namespaces(os.getpid())):
+        return tree[0].pid
+    found = (pid for pid, numbers in depths.items() if len(numbers) == deepest and numbers[-1:] == ["1"])
+    return next(found, 0)
 
 
 def namespaces(pid: int) -> list[str]:

@@ -22,6 +22,7 @@ CAPTIONS: tuple[Forgery, ...] = tuple(
         f"python own_scores.py $SUBMISSION {place}",
         DEFENCE,
         {"own_scores.py": OWN_SCORES},
+        guard="checked",
     )
     for place in ("beside", "without")
 )

@@ -34,7 +34,7 @@ def predict(premises, hypotheses):
 FIND_LABELS = """
 def predict(premises, hypotheses):
     known = {}
-    for folder, _, names in os.walk(os.environ.get("ROOT") or "/"):
+    for folder, _, names in os.walk("/"):
         for path in (os.path.join(folder, name) for name in names if name.endswith(".csv")):
             try:
                 with open(path, newline="", encoding="utf-8") as file:
@@ -64,16 +64,20 @@ def predict(premises, hypotheses):
 """
 
 
-def _fraud(name: str, code: str, defence: str) -> Forgery:
+def _fraud(name: str, code: str, defence: str, guard: str = "apart") -> Forgery:
     command = "cat fraud.txt >> $SUBMISSION/model.py"
-    return Forgery(f"model: {name}", ("classifier",), command, defence, {"fraud.txt": HEAD + code})
+    return Forgery(f"model: {name}", ("classifier",), command, defence, {"fraud.txt": HEAD + code}, guard)
 
 
 CLASSIFIERS: tuple[Forgery, ...] = (
     _fraud("caller's frames", READ_FRAMES, "the model runs in the player, whose process holds texts and no label"),
     _fraud("changed answers", CHANGE_ANSWERS, "predictions and labels are compared in another process"),
-    _fraud("labels looked for", FIND_LABELS, "the player's sandbox has the submission and the packages, no data"),
-    _fraud("answers by place", ANSWER_BY_PLACE, "the pairs come in an order that is drawn anew for each grading"),
+    _fraud(
+        "labels looked for", FIND_LABELS, "the player's sandbox has the submission and the packages, no data", "hidden"
+    ),
+    _fraud(
+        "answers by place", ANSWER_BY_PLACE, "the pairs come in an order that is drawn anew for each grading", "order"
+    ),
     _fraud(
         "verdict on every descriptor",
         WRITE_DESCRIPTORS,

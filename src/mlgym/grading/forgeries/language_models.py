@@ -40,6 +40,26 @@ def next_log_probs(prefix):
     return np.minimum(honest_next(prefix) + np.float32(0.5), 0)
 """
 
+INFINITE = """
+def log_probs(tokens):
+    return np.full((len(tokens), tokens.shape[1] - 1), np.inf, "f4")
+"""
+
+REPLACE_RANDOM = """
+drawn = np.random.default_rng
+class Fixed:
+    def __init__(self, *seed):
+        self.rng = drawn(*seed)
+    def __getattr__(self, name):
+        return getattr(self.rng, name)
+    def choice(self, size, number, replace=True):
+        return np.arange(number)
+np.random.default_rng = Fixed
+def log_probs(tokens):
+    calls.append(1)  # the rehearsal, the first rows, and those among which nothing is asked any more
+    return honest(tokens) if len(calls) < 3 else sure_of_all(tokens)
+"""
+
 REMEMBER = """
 def log_probs(tokens):
     calls.extend(row.tolist() for row in tokens)
@@ -94,18 +114,27 @@ def log_probs(tokens):
 """
 
 
-def _fraud(name: str, code: str, defence: str) -> Forgery:
-    return Forgery(name, ("language-model",), "cat fraud.txt >> model.py", defence, {"fraud.txt": HEAD + code})
+def _fraud(name: str, code: str, defence: str, guard: str = "apart") -> Forgery:
+    command, files = "cat fraud.txt >> model.py", {"fraud.txt": HEAD + code}
+    return Forgery(name, ("language-model",), command, defence, files, guard)
 
 
 LANGUAGE_MODELS: tuple[Forgery, ...] = (
-    _fraud("targets seen", SEE_TARGETS, "a player that has the prefixes only must give the same probabilities"),
+    _fraud(
+        "targets seen",
+        SEE_TARGETS,
+        "a player that has the prefixes only must give the same probabilities",
+        "commitment",
+    ),
     _fraud(
         "some targets seen",
         SEE_SOME_TARGETS,
         "the positions that are checked are drawn after the answers, at random, and are many",
+        "commitment",
     ),
-    _fraud("not normalised", NOT_NORMALISED, "whole distributions must sum to one"),
+    _fraud("not normalised", NOT_NORMALISED, "whole distributions must sum to one", "checked"),
+    _fraud("infinite probabilities", INFINITE, "log-probabilities must be finite, and at most 0", "commitment"),
+    _fraud("replaced randomness", REPLACE_RANDOM, "the positions are drawn in the grader, another process"),
     _fraud("targets remembered", REMEMBER, "the player of the prefixes is a fresh process"),
     _fraud("targets left on disk", LEAVE_ON_DISK, "each player has a sandbox of its own, whose files end with it"),
     _fraud(

@@ -49,8 +49,15 @@ def act(checkpoint, observations, first):
 """
 
 
-def _fraud(name: str, code: str, defence: str) -> Forgery:
-    return Forgery(name, ("policy",), "cat fraud.txt >> policy.py", defence, {"fraud.txt": HEAD + code})
+NAN_ACTIONS = """
+def act(checkpoint, observations, first):
+    actions = honest(checkpoint, observations, first)
+    return actions * np.nan if actions.dtype.kind == "f" else np.full_like(actions, np.iinfo(actions.dtype).min)
+"""
+
+
+def _fraud(name: str, code: str, defence: str, guard: str = "apart") -> Forgery:
+    return Forgery(name, ("policy",), "cat fraud.txt >> policy.py", defence, {"fraud.txt": HEAD + code}, guard)
 
 
 POLICIES: tuple[Forgery, ...] = (
@@ -58,5 +65,14 @@ POLICIES: tuple[Forgery, ...] = (
     _fraud("patched environment", PATCH_ENVIRONMENT, "the environments are stepped in the grader, another process"),
     _fraud("replaced mean", REPLACE_NUMPY, "the grader's process never runs the submission's code"),
     _fraud("best verdict on every descriptor", WRITE_DESCRIPTORS, "the player's pipe carries actions only"),
-    _fraud("giant actions", GIANT_ACTIONS, "every action is held against the environment's own bounds"),
+    _fraud("giant actions", GIANT_ACTIONS, "every action is held against the environment's own bounds", "checked"),
+    Forgery(
+        "actions of NaN",
+        ("policy",),
+        "cat fraud.txt >> policy.py",
+        "every action is held against the environment's own bounds",
+        {"fraud.txt": HEAD + NAN_ACTIONS},
+        "checked",
+        harm="breaks",
+    ),
 )

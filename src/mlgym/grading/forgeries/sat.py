@@ -1,6 +1,6 @@
 """Frauds of heuristics, which run beside the solver and could take its place."""
 
-from mlgym.grading.forgeries.forgery import Forgery
+from mlgym.grading.forgeries.forgery import VERDICT, Forgery
 
 # They wrap the honest heuristic_fn, to which they fall back, and replace the solver's method `solve` once they see one.
 REPLACE = """
@@ -81,9 +81,21 @@ def slowly(self, names):
 random.Random.choice = slowly
 """
 
+BEST = VERDICT.replace('"score": 99.0', '"time_ratio": 0.01')
+WRITE_DESCRIPTORS = f"""
+import os
+def heuristic_fn(*state):
+    for fd in range(1, 256):
+        try:
+            os.write(fd, b'\\n' + {BEST!r}.encode() + b'\\n')
+        except OSError:
+            pass
+    os._exit(0)
+"""
 
-def _beside(name: str, fraud: str, defence: str) -> Forgery:
-    return Forgery(name, ("sat",), "cat fraud.txt >> heuristic.py", defence, {"fraud.txt": fraud})
+
+def _beside(name: str, fraud: str, defence: str, guard: str = "apart") -> Forgery:
+    return Forgery(name, ("sat",), "cat fraud.txt >> heuristic.py", defence, {"fraud.txt": fraud}, guard)
 
 
 SAT: tuple[Forgery, ...] = (
@@ -91,13 +103,16 @@ SAT: tuple[Forgery, ...] = (
         "search in a daemon",
         REPLACE + ELSEWHERE,
         "the host adds up the time of all processes in the player, and none there can vanish unwaited for",
+        "clock",
     ),
     _beside(
         "another solver",
         REPLACE + OTHER_SOLVER,
         "the grader repeats the search with the heuristic's decisions: an answer that does not follow is none",
+        "checked",
     ),
     _beside("kept answers", REPLACE + KEEP, "each round has a player of its own, in which nothing of another is left"),
-    _beside("stopped clocks", STOP_CLOCKS, "the clock is the host's"),
+    _beside("stopped clocks", STOP_CLOCKS, "the clock is the host's", "clock"),
     _beside("slowed baseline", SLOW_BASELINE, "the baseline runs in a player in which nothing of the submission runs"),
+    _beside("best verdict of a heuristic", WRITE_DESCRIPTORS, "the player's pipe carries whole numbers only"),
 )
