@@ -189,6 +189,24 @@ def test_an_agent_that_exits_is_a_result(tmp_path: Path, backend: str) -> None:
     assert (result.boundary, result.final, result.scored) == ("agent", {"closeness": 0.5}, True)
 
 
+def flooder(brief: Brief, model: object):  # type: ignore[no-untyped-def]
+    """Runs into two bounds, then gives up."""
+    seen = yield Action(tool="bash", args={"command": "head -c 70M /dev/zero | tr '\\0' 'x'"})
+    assert (seen.hit, "[stopped: it printed more" in seen.text) == ("output", True)
+    seen = yield Action(tool="bash", args={"command": "sleep 9", "timeout": 0.2})
+    assert (seen.hit, seen.status) == ("timeout", "timeout")
+    seen = yield Action(tool="bash", args={"command": "true"})
+    assert seen.hit == ""
+
+
+def test_what_was_hit_is_counted_and_recorded_hits_count_on_resume(tmp_path: Path, backend: str) -> None:
+    first = run_episode(spec(backend, f"{HERE}:flooder"), tmp_path)
+    assert (first.boundary, first.hits) == ("", {"output": 1, "timeout": 1})
+    assert 0 < first.cost.cpu_s < 60
+    (tmp_path / "result.json").unlink()
+    assert run_episode(spec(backend, f"{HERE}:flooder"), tmp_path).hits == first.hits
+
+
 def test_replay_repeats_a_recorded_episode(tmp_path: Path, backend: str) -> None:
     first = run_episode(spec(backend, f"{HERE}:climber"), tmp_path / "a")
     again = run_episode(spec(backend, f"replay?episode={tmp_path / 'a'}"), tmp_path / "b")
