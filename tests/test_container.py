@@ -79,7 +79,7 @@ def without(backend: type[Docker], *options: str) -> type[Docker]:
             text = "\0" + "\0".join(super().options()) + "\0"
             for option in options:
                 begin = text.index("\0" + option)
-                text = text[:begin] + text[text.index("\0", begin + len(option)) :]
+                text = text[:begin] + text[text.index("\0", begin + 1 + len(option)) :]
             yield from text.strip("\0").split("\0")
 
     return Weakened
@@ -96,7 +96,6 @@ def noticed(case: str, backend: type[Docker]) -> bool:
     ("case", "options"),
     [
         ("walls: no further user namespaces", ["--cap-drop\0ALL"]),
-        ("walls: no further user namespaces", ["--security-opt\0no-new-privileges"]),
         ("walls: the rest is read-only, and bounded", ["--tmpfs\0/tmp"]),
         ("walls: no files of the host", ["--tmpfs\0/sys"]),
         ("walls: no other user's rights", ["--user\0"]),
@@ -106,6 +105,18 @@ def test_an_option_taken_away_is_noticed(case: str, options: list[str], backend:
     if backend is Podman:
         options = [option.replace("--tmpfs\0/sys", "--security-opt\0mask=/sys") for option in options]
     assert noticed(case, without(backend, *options))
+
+
+@pytest.mark.slow
+def test_new_privileges_are_noticed_and_no_filter_is_taken_on_with_them(
+    backend: type[Docker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weakened = without(backend, "--security-opt\0no-new-privileges")
+    with pytest.raises(SandboxError, match="no filter of calls"):
+        open_shell(weakened, SandboxSpec(tmp_path)).start()
+    monkeypatch.setattr(container, "CONFINE", "import os, sys; os.execvp(sys.argv[2], sys.argv[2:])")
+    assert examine(CASES["walls: no further user namespaces"], backend).outcome == "passed"
+    assert noticed("walls: no further user namespaces", weakened)
 
 
 @pytest.mark.root
