@@ -191,6 +191,6 @@ def test_the_verb(run: Path) -> None:
 
 
 def test_games_are_equal_on_the_same_draw(tmp_path: Path) -> None:
-    spec = EpisodeSpec(task="blotto", agent="tuner?trials=2", limits=Limits(steps=12))
+    spec = EpisodeSpec(task="battle-of-sexes", agent="nop", limits=Limits(steps=12))
     run_episode(spec, episode_folder(tmp_path, spec))
     assert {row.status for row in quiet(tmp_path)} == {"equal"}
