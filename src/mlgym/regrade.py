@@ -189,9 +189,9 @@ def _other(recorded: Provenance | None, here: Provenance) -> str:
 
 def within_rounding(a: Scores | None, b: Scores | None) -> bool:
     """Whether two gradings differ only as sums do that are added up in another order."""
-    return bool(a and b and a.keys() == b.keys()) and all(
-        math.isclose(a[name], b[name], rel_tol=ROUNDING) for name in a
-    )
+    if a is None or b is None or a.keys() != b.keys():
+        return False
+    return all(math.isclose(a[name], b[name], rel_tol=ROUNDING) for name in a)
 
 
 def within_noise(task: Task, split: Split, a: Scores | None, b: Scores | None) -> bool:
