@@ -98,7 +98,8 @@ def main() -> None:
 
 def record(file: Path, user: str, section: str) -> None:
     """Put the section of this kind of user into the file, and leave the other's."""
-    head = "# Forks, measured\n\n`benchmarks/forks.py --write` writes this file; milliseconds, median (worst).\n\n"
+    head = "# Forks, measured\n\n`benchmarks/forks.py --write` writes this file; milliseconds, median (worst). With\n"
+    head += "`chrt -r 1` before it, it measures what the work takes on a machine that others use meanwhile.\n\n"
     text = file.read_text() if file.exists() else head
     text = re.sub(rf"## As {user}\n.*?(?=^## |\Z)", "", text, flags=re.DOTALL | re.MULTILINE)
     file.write_text(f"{text.rstrip()}\n\n{section}\n")

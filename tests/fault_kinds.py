@@ -22,7 +22,7 @@ from tests.policy import due
 from tests.servers import OpenAIServer
 
 SMALL_MB = 64
-CASE_S = 300.0
+CASE_S = 500.0
 TRIES = 4
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mlgym import cache
 from mlgym.cache import cache_dir, lock, made
 from mlgym.errors import SourceError
 
@@ -161,3 +162,17 @@ def test_a_number_used_again_by_another_process_is_not_the_owner(tmp_path):
         host = json.loads(next((tmp_path / "probe").iterdir()).read_text())["host"]
     with lock(owned(tmp_path / "x.lock", pid=os.getpid(), host=host), what="x", say=pytest.fail):
         pass
+
+
+def test_locks_of_killed_processes_go_when_the_folder_is_asked_for(tmp_path):
+    folder = tmp_path / "thing"
+    made(folder, lambda part: None, what="a thing")
+    dead = {"pid": os.getpid(), "start": "1", "host": cache._host(), "since": 0}
+    for name in ("thing.lock", "thing.lock.ab12"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "owner").write_text(json.dumps(dead))
+    (tmp_path / "thing.lock.cd34").mkdir()
+    os.utime(tmp_path / "thing.lock.cd34", (0, 0))
+    (tmp_path / "thing.lock.ef56").mkdir()  # its owner's file may still come
+    made(folder, lambda part: None, what="a thing")
+    assert leftovers(folder) == ["thing.lock.ef56"]

@@ -21,6 +21,7 @@ from mlgym.sandbox import Bind, SandboxLimits, SandboxSpec, container, images, l
 from mlgym.sandbox.container import LABEL, Docker, Podman, sweep
 from mlgym.sandbox.engine import call, failure
 from mlgym.sandbox.examiner import Case, cases, examine
+from mlgym.sandbox.snapshots import Shelf
 from mlgym.task import load_task
 
 CASES = {case.name: case for case in cases()}
@@ -221,6 +222,22 @@ def test_binds_are_shown_and_what_is_left_can_be_removed(backend: type[Docker], 
         uid = int(shell.run("id -u", 5).output)
     assert (work / "mine").stat().st_uid == (uid if backend.name == "docker" else (work / "mine").stat().st_uid)
     assert (data / "x.csv").read_text() == "1\n"
+
+
+@pytest.mark.slow
+def test_a_snapshot_is_restored_and_forked(backend: type[Docker], tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    with shelf.held() as place:
+        (place / "workspace").mkdir()
+        with open_shell(backend, SandboxSpec(place / "workspace")) as shell:
+            shell.run("echo 1 >f; echo 2 >/tmp/g; x=3; cd /tmp", 5)
+            saved = shelf.snapshot(shell)
+            shell.run("rm ~/workspace/f; x=4", 5)
+            other = shelf.branch(shell, saved)
+            shelf.restore(shell, saved)
+            for each in (shell, other):
+                assert each.run("cat ~/workspace/f /tmp/g; echo $x; pwd", 5).output == "1\n2\n3\n/tmp\n"
+            shelf.discard(other)
 
 
 @pytest.mark.slow

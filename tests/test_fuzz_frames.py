@@ -65,14 +65,14 @@ ANSWER = (
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for sandboxes, on a host of little patience: what never comes is not waited for."""
-    for name, seconds in {"START": 5.0, "SLACK": 0.5, "PATIENCE": 0.5, "DISTRUST": 0.1}.items():
+    for name, seconds in {"START": 2.0, "SLACK": 0.3, "PATIENCE": 0.5, "DISTRUST": 0.1}.items():
         monkeypatch.setattr(f"mlgym.sandbox.shell.{name}", seconds)
     return tmp_path
 
 
-@fuzz(30, good=st.booleans(), first=ANSWER, then=st.lists(ANSWER, max_size=3).map(b"".join))
+@fuzz(12, good=st.booleans(), first=ANSWER, then=st.lists(ANSWER, max_size=3).map(b"".join))
 def test_a_driver_may_answer_anything(place: Path, good: bool, first: bytes, then: bytes) -> None:
-    """The host gets what it asked for, or a SandboxError in a sentence; it neither hangs nor shows a traceback."""
+    """The host gets what it asked for, an OSError that the driver tells, or a SandboxError; never a hang."""
     start = frame({"id": TICKET, "cwd": "/"}, b"") if good else first
     backend = type("Told", (Tape,), {"first": start, "then": then})
     began = time.monotonic()
@@ -80,12 +80,12 @@ def test_a_driver_may_answer_anything(place: Path, good: bool, first: bytes, the
         with open_shell(backend, SandboxSpec(place)) as shell:
             ran = shell.run("true", 0.2)
             assert isinstance(ran.output, str) and (ran.code is None or type(ran.code) is int)
-    except SandboxError as error:
+    except (SandboxError, OSError) as error:
         assert str(error)
     assert time.monotonic() - began < 15
 
 
-@fuzz(15, data=st.binary(max_size=60) | st.dictionaries(st.text(max_size=3), VALUE).map(lambda d: marshal.dumps(d, 2)))
+@fuzz(8, data=st.binary(max_size=60) | st.dictionaries(st.text(max_size=3), VALUE).map(lambda d: marshal.dumps(d, 2)))
 def test_a_driver_is_sent_anything(place: Path, data: bytes) -> None:
     """Frames that no host sends end the sandbox at worst: no hang, nothing left half done."""
     with open_shell("auto", SandboxSpec(place)) as shell:

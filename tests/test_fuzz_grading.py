@@ -47,7 +47,7 @@ def place(tmp_path: Path) -> Iterator[tuple[Grader, Path]]:
 
 
 @fuzz(
-    12,
+    8,
     data=damaged(TAPE),
     when=st.sampled_from(["import", "move"]),
     then=st.sampled_from(["exit", "raise", "close", "go on"]),

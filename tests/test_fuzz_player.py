@@ -69,7 +69,7 @@ def place() -> None:
     """Nothing is shared."""
 
 
-@fuzz(300, data=damaged(TAPE))
+@fuzz(120, data=damaged(TAPE))
 def test_any_bytes_are_frames_or_none(place: None, data: bytes) -> None:
     stream = io.BytesIO(data)
     for _ in range(20):
@@ -83,7 +83,7 @@ def test_any_bytes_are_frames_or_none(place: None, data: bytes) -> None:
         assert isinstance(header["op"], str) and sum(map(len, blobs)) <= MOST
 
 
-@fuzz(300, blob=damaged(ARRAY) | st.binary(max_size=200))
+@fuzz(120, blob=damaged(ARRAY) | st.binary(max_size=200))
 def test_any_bytes_are_an_array_or_none(place: None, blob: bytes) -> None:
     try:
         array = from_npy(blob)
@@ -97,7 +97,7 @@ def test_any_bytes_are_an_array_or_none(place: None, blob: bytes) -> None:
 VERDICT = {"op": "verdict", "valid": False, "why": "", "scores": None}
 
 
-@fuzz(200, data=damaged(TAPE), quiet=st.booleans())
+@fuzz(80, data=damaged(TAPE), quiet=st.booleans())
 def test_a_player_has_no_word_for_a_verdict(place: None, data: bytes, quiet: bool) -> None:
     """Whatever it sends reaches the grader as arrays or as the failure of the question asked."""
     asks = [{"op": "ask", "do": "load", "timed": False, "module": "s", "seed": 0}]
@@ -128,7 +128,7 @@ class Questions:
         return self.answer
 
 
-@fuzz(200, blobs=st.lists(damaged(ARRAY) | st.binary(max_size=60), max_size=3), rows=st.integers(0, 3))
+@fuzz(80, blobs=st.lists(damaged(ARRAY) | st.binary(max_size=60), max_size=3), rows=st.integers(0, 3))
 def test_the_grader_takes_exactly_what_it_expects(place: None, blobs: list[bytes], rows: int) -> None:
     player = Player(Questions(({"op": "reply", "cpu_s": 0.0}, blobs)))  # type: ignore[arg-type]
     try:

@@ -117,7 +117,7 @@ def place(tmp_path: Path) -> Iterator[Shell]:
         yield shell
 
 
-@fuzz(40, steps=st.lists(COMMAND, min_size=1, max_size=8))
+@fuzz(25, steps=st.lists(COMMAND, min_size=1, max_size=8))
 def test_a_shell_answers_as_the_oracle_says(place: Shell, steps: list[tuple[Any, ...]]) -> None:
     place.run("exit", 10)
     place.run(f"cd {place.workspace}; rm -rf -- *", 10)
@@ -181,7 +181,7 @@ HOSTILE = st.lists(
 )
 
 
-@fuzz(40, shards=st.lists(HOSTILE.map(" ".join) | HOSTILE.map("; ".join), min_size=1, max_size=3))
+@fuzz(25, shards=st.lists(HOSTILE.map(" ".join) | HOSTILE.map("; ".join), min_size=1, max_size=3))
 def test_no_command_costs_the_sandbox(place: Shell, shards: list[str]) -> None:
     """Whatever was run, an answer comes in time, and the next command beside the shell is answered too."""
     for command in shards:
@@ -189,6 +189,7 @@ def test_no_command_costs_the_sandbox(place: Shell, shards: list[str]) -> None:
         place.run(command, 0.3)
         assert time.monotonic() - began < 15, command
     assert place.exec(["/bin/echo", "alive"], timeout=10).output == "alive\n"
-    place.run("kill -9 $$", 1)
-    ran = place.run("\\builtin printf '%s' here", 10)
-    assert ran.output.endswith("here"), (shards, ran)
+    place.exec(["/bin/sh", "-c", "kill -9 -1"], timeout=10)  # a shell can be spoilt by its own commands
+    place.run("true", 10)  # tells of the end of the old shell, if that was not seen before
+    ran = place.run("printf '%s' here", 10)
+    assert ran.output == "here", (shards, ran)

@@ -82,17 +82,17 @@ def taken_or_refused(place: Path, data: bytes) -> None:
         assert all(part not in ("", ".", "..") for name in found for part in name.split("/"))
 
 
-@fuzz(250, data=ARCHIVE)
+@fuzz(100, data=ARCHIVE)
 def test_any_headers(place: Path, data: bytes) -> None:
     taken_or_refused(place, data)
 
 
-@fuzz(100, data=st.binary(max_size=3 * BLOCK))
+@fuzz(50, data=st.binary(max_size=3 * BLOCK))
 def test_any_bytes(place: Path, data: bytes) -> None:
     taken_or_refused(place, data)
 
 
-@fuzz(150, data=st.data())
+@fuzz(60, data=st.data())
 def test_blocks_lost_doubled_and_moved(place: Path, data: st.DataObject) -> None:
     """A real archive whose blocks are put together anew."""
     whole = real(data.draw(st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])))

@@ -70,12 +70,12 @@ def loads_or_says(place: Path, text: bytes) -> None:
             assert task.told and task.episode_limits.steps
 
 
-@fuzz(150, lines=st.lists(LINE, max_size=12))
+@fuzz(60, lines=st.lists(LINE, max_size=12))
 def test_any_lines(place: Path, lines: list[str]) -> None:
     loads_or_says(place, "\n".join(lines).encode(errors="replace"))
 
 
-@fuzz(250, data=st.data())
+@fuzz(80, data=st.data())
 def test_lines_changed_in_a_real_one(place: Path, data: st.DataObject) -> None:
     """Lines lost, moved, or with other values."""
     lines = (EXAMPLE / "task.toml").read_text().splitlines()
@@ -88,7 +88,7 @@ def test_lines_changed_in_a_real_one(place: Path, data: st.DataObject) -> None:
     loads_or_says(place, "\n".join(lines).encode(errors="replace"))
 
 
-@fuzz(100, data=st.data())
+@fuzz(50, data=st.data())
 def test_bytes_changed_in_a_real_one(place: Path, data: st.DataObject) -> None:
     text = bytearray(data.draw(st.sampled_from([(EXAMPLE / "task.toml").read_text(), *TEXTS])).encode())
     for _ in range(data.draw(st.integers(1, 4))):

@@ -47,7 +47,7 @@ def tried(action: Action, name: str) -> None:
         assert all(type(value) is known[key].type for key, value in given.items())
 
 
-@fuzz(200, text=TEXT)
+@fuzz(100, text=TEXT)
 def test_any_text_is_an_action_of_either_set(place: None, text: str) -> None:
     for name, tools in SETS.items():
         action = parse(text, tools)
@@ -67,7 +67,7 @@ def test_any_arguments_fit_or_are_refused(place: None, name: str, given: dict[st
         tried(Action(tool=name, args=given), kind)
 
 
-@fuzz(200, data=st.data())
+@fuzz(80, data=st.data())
 def test_a_classic_command_comes_back(place: None, data: st.DataObject) -> None:
     """Any words, quoted as a shell would, and any lines of a block."""
     name = data.draw(st.sampled_from(sorted(SETS["classic"])))
@@ -84,7 +84,7 @@ def test_a_classic_command_comes_back(place: None, data: st.DataObject) -> None:
     assert parse(text, SETS["classic"]) == Action(tool=name, args=args)
 
 
-@fuzz(200, name=st.sampled_from(sorted(SETS["classic"])), words=st.lists(WORD, min_size=4, max_size=6))
+@fuzz(80, name=st.sampled_from(sorted(SETS["classic"])), words=st.lists(WORD, min_size=4, max_size=6))
 def test_words_too_many_are_kept_and_refused(place: None, name: str, words: list[str]) -> None:
     action = parse(" ".join([name, *map(shlex.quote, words)]), SETS["classic"])
     assert SURPLUS in action.args
@@ -105,7 +105,7 @@ def test_any_reply_has_a_command_or_a_reason(place: None, text: str) -> None:
             assert found.command.strip() and all(line in text for line in found.command.split("\n"))
 
 
-@fuzz(100, lines=st.lists(st.text(string.printable.replace("`", "").replace("\n", ""), max_size=20), min_size=1))
+@fuzz(60, lines=st.lists(st.text(string.printable.replace("`", "").replace("\n", ""), max_size=20), min_size=1))
 def test_a_fenced_command_comes_back(place: None, lines: list[str]) -> None:
     command = "\n".join(lines)
     if command.strip():

@@ -186,8 +186,8 @@ def test_the_command_line(tmp_path: Path, backend: str) -> None:
     assert made["limits"]["steps"] == 9 and made["sandbox"] == backend
     for args, said in (
         (("--from", "a@99"), "there is no step 99"),
-        ((GUESS, "--from", "a@1"), "name no task"),
-        (("--from", "a@1", "-k", 2), "name no task and no -k"),
+        ((GUESS, "--from", "a@1"), "name none"),
+        (("--from", "a@1", "-k", 2), "name none"),
     ):
         ran = mlgym("run", *args, cwd=tmp_path)
         assert ran.returncode == 2 and said in ran.stderr and len(ran.stderr.splitlines()) == 1

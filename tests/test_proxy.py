@@ -1,10 +1,12 @@
 """The proxy: which hosts and addresses it lets through, what it makes of a request, and the way out of a sandbox."""
 
+import contextlib
 import http.server
 import json
 import os
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from mlgym.errors import UsageError
 from mlgym.sandbox import SandboxSpec, open_shell
-from mlgym.sandbox.proxy import Asked, Proxy, public, rules
+from mlgym.sandbox.proxy import CONNECTIONS, Asked, Proxy, public, rules
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -246,6 +248,31 @@ def test_only_a_listening_socket_of_the_internet_is_taken(tmp_path):
         with socket.socket(socket.AF_UNIX) as talk:
             talk.connect(str(proxy.path))
         assert Inside(proxy).taken
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX) as talk, Path(os.devnull).open() as file:
+                talk.settimeout(10)
+                talk.connect(str(proxy.path))
+                socket.send_fds(talk, [b"."], [file.fileno()] * 3)
+                assert talk.recv(1) == b""
+        assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
+
+
+def test_connections_at_once_are_bounded_and_free_their_place(tmp_path, server):
+    with Proxy([f"localhost:{server}"], tmp_path, lambda _: None, private=True) as proxy:
+        inside = Inside(proxy)
+        with contextlib.ExitStack() as idle:
+            for _ in range(CONNECTIONS):
+                idle.enter_context(socket.create_connection(("127.0.0.1", inside.port), 10))
+            with pytest.raises(OSError), socket.create_connection(("127.0.0.1", inside.port), 10) as one_more:
+                assert one_more.recv(1) == b""
+                raise OSError("closed at once")
+        for _ in range(50):  # the others' ends are seen to in threads of their own
+            with contextlib.suppress(OSError):
+                if get(inside, f"http://localhost:{server}/")[0] == 200:
+                    return
+            time.sleep(0.1)
+        raise AssertionError("no place became free")
 
 
 def test_an_address_goes_with_its_sandbox(tmp_path, server):

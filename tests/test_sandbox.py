@@ -9,7 +9,7 @@ import pytest
 
 import mlgym
 from mlgym.errors import SandboxError, UsageError
-from mlgym.sandbox import BACKENDS, Bind, SandboxSpec, choose, open_shell
+from mlgym.sandbox import BACKENDS, Bind, SandboxSpec, choose, open_shell, weak
 from mlgym.sandbox.examiner import Case, Place, cases, check_sandbox, examine, main, must
 
 CASES = cases()
@@ -54,17 +54,20 @@ def test_the_examiner_says_what_does_not_start(capsys: pytest.CaptureFixture[str
 
 @pytest.fixture
 def no_bwrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without any bwrap."""
+    """A machine without any bwrap, of a kind whose system calls are not known."""
     from mlgym.sandbox import probe
     from mlgym.sandbox.bubblewrap import Bubblewrap
 
     monkeypatch.setattr(probe, "programs", lambda: iter(()))
     monkeypatch.setattr(Bubblewrap, "program", "")
-    probe.probe.cache_clear()
-    probe.working.cache_clear()
+    monkeypatch.setattr("platform.machine", lambda: "vax")
+    monkeypatch.setattr(weak, "version", lambda: 0)
+    made = (probe.probe, probe.working, probe.first)
+    for each in made:
+        each.cache_clear()
     yield
-    probe.probe.cache_clear()
-    probe.working.cache_clear()
+    for each in made:
+        each.cache_clear()
 
 
 def test_nothing_that_isolates_is_an_error_with_advice(no_bwrap: None, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,6 +55,7 @@ def made(folder: Path, make: Callable[[Path], None], *, what: str, say: Say = SA
     stays, and what a killed process left is taken away by the next.
     """
     if (folder / MARKER).exists():
+        tidy(folder)
         return folder
     with lock(folder.with_name(f"{folder.name}.lock"), what=what, say=say):
         if (folder / MARKER).exists():
@@ -80,6 +81,11 @@ def made(folder: Path, make: Callable[[Path], None], *, what: str, say: Say = SA
             shutil.rmtree(part, ignore_errors=True)
             raise
     return folder
+
+
+def tidy(folder: Path) -> None:
+    """Take away the locks of a made folder whose owners were killed: nobody else would come for them."""
+    _sweep(folder.parent.glob(f"{folder.name}.lock*"), SILENT_S)
 
 
 @contextmanager
@@ -109,12 +115,7 @@ def lock(folder: Path, *, what: str, say: Say = SAY, silent_s: float = SILENT_S)
     beat = threading.Thread(target=_beat, args=(folder / token, done), daemon=True)
     beat.start()
     try:
-        for left in folder.parent.glob(f"{folder.name}.*"):  # of those killed while they waited
-            with suppress(OSError):
-                if any(left.iterdir()):
-                    _freed(left, {}, silent_s)
-                elif time.time() - left.stat().st_mtime > SILENT_S:  # killed before it could put its file there
-                    left.rmdir()
+        _sweep(folder.parent.glob(f"{folder.name}.*"), silent_s)  # of those killed while they waited
         yield
     finally:
         done.set()
@@ -147,6 +148,15 @@ def _freed(folder: Path, seen: dict[tuple[str, float], float], silent_s: float) 
     except OSError:
         return False
     return True
+
+
+def _sweep(places: Iterable[Path], silent_s: float) -> None:
+    for left in places:
+        with suppress(OSError):
+            if any(left.iterdir()):
+                _freed(left, {}, silent_s)
+            elif time.time() - left.stat().st_mtime > SILENT_S:  # killed before it could put its file there
+                left.rmdir()
 
 
 def _gone(owner: Path, seen: dict[tuple[str, float], float], silent_s: float) -> bool:

@@ -187,11 +187,10 @@ def _answers(prepared: Prepared, kind: type[Sandbox], place: Path) -> Finding:
     if not needles:
         return Finding(what, True, "the task has no private text to look for")
     with workspace(prepared, kind, place) as shell:
-        shell.write("/tmp/needles", "\n".join(needles).encode())
-        places = "/home /opt /tmp /var /etc /srv /mnt /media /run /root /dev/shm"
-        ran = shell.exec(
-            ["sh", "-c", f"grep -rFls -f /tmp/needles {places} 2>/dev/null | grep -v '^/tmp/needles$'"], timeout=300
-        )
+        own = f"{shell.sandbox.home}/needles"
+        shell.write(own, "\n".join(needles).encode())
+        places = f"'{shell.sandbox.home}' /home /opt /tmp /var /etc /srv /mnt /media /run /root /dev/shm"
+        ran = shell.exec(["sh", "-c", f"grep -rFls -f '{own}' {places} 2>/dev/null | grep -vFx '{own}'"], timeout=300)
     hits = [line for line in ran.output.splitlines() if line.strip()]
     return Finding(what, not hits, f"found in {hits[0]}" if hits else f"{len(needles)} lines looked for")
 

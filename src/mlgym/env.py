@@ -7,6 +7,7 @@
 
 import contextlib
 import copy
+import json
 import platform
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, S
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
 from mlgym.sandbox.proxy import Proxy
 from mlgym.sandbox.shell import Shell
-from mlgym.sandbox.snapshots import Shelf, Snapshot
+from mlgym.sandbox.snapshots import Shelf, Snapshot, here
 from mlgym.sandbox.tar import write_tar
 from mlgym.task import Anchors, Task, list_tasks, load_task
 
@@ -109,7 +110,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
         self._shelf = Shelf(cache_dir() / "scratch")
-        self._snapshots: dict[str, tuple[Snapshot, dict[str, Any]]] = {}
+        self._snapshots: dict[str, tuple[Snapshot, str]] = {}
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
 
@@ -119,6 +120,11 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         if self._attempts is None:
             raise UsageError(BEFORE_RESET)
         return self._attempts
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of the episode's sandbox so far, after its end too; 0.0 before `reset`."""
+        return self._session.shell.cpu_s if self._session else 0.0
 
     @property
     def session(self) -> toolbox.Session:
@@ -170,7 +176,9 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
                 self._check_room()
         except SandboxError as error:
             ended = "error"
-            observation = Observation(text=f"The sandbox is gone: {error}", status="error", tool=action.tool)
+            observation = Observation(
+                text=f"The sandbox is gone: {error}", status="error", tool=action.tool, hit=session.shell.hit()
+            )
             info.update(boundary=error.boundary, why=str(error))
         except GradingError as error:
             observation = Observation(text=str(error), status="error", tool=action.tool)
@@ -210,14 +218,14 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         session = self._going()
         saved = self._shelf.snapshot(session.shell)
         name = f"snapshot-{saved.passing.name}"
-        self._snapshots[name] = saved, copy.deepcopy(session.state)
+        self._snapshots[name] = saved, json.dumps(session.state, ensure_ascii=False)
         return name
 
     def restore(self, id: str) -> None:
         """Take the episode back to a snapshot. What was used up stays so: steps, seconds, attempts."""
         session, (saved, state) = self._going(), self._saved(id)
         self._shelf.restore(session.shell, saved)
-        session.state = copy.deepcopy(state)
+        session.state = json.loads(here(saved, session.shell, state))
 
     def fork(self, id: str) -> "ResearchEnv":
         """Another environment at a snapshot, in a sandbox and with a grader of its own; close it like this one.
@@ -226,14 +234,23 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         """
         session, (saved, state) = self._going(), self._saved(id)
         assert self.prepared is not None
-        shell = self._shelf.branch(session.shell, saved)
+        held = contextlib.ExitStack()
+        held.enter_context(self._shelf.held())
+        try:
+            place = self._shelf.new()
+            place.mkdir()
+            shell = self._shelf.branch(session.shell, saved, self._proxy(held, place))
+        except BaseException:
+            held.close()
+            raise
+        held.callback(self._shelf.discard, shell)
         other = copy.copy(self)
-        other._open = contextlib.ExitStack()
-        other._open.enter_context(self._shelf.held())
-        other._open.callback(self._shelf.discard, shell)
+        other._open = held
         other._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
         other._attempts = self.attempts.forked(shell, other._grader)
-        other._session = replace(session, shell=shell, grade=other._tried, state=copy.deepcopy(state), attempt=None)
+        other._session = replace(
+            session, shell=shell, grade=other._tried, state=json.loads(here(saved, shell, state)), attempt=None
+        )
         return other
 
     def render(self) -> str | None:
@@ -267,7 +284,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             raise UsageError(AFTER_END)
         return session
 
-    def _saved(self, id: str) -> tuple[Snapshot, dict[str, Any]]:
+    def _saved(self, id: str) -> tuple[Snapshot, str]:
+        """A snapshot, and what the tools remember as JSON."""
         if id not in self._snapshots:
             there = ", ".join(self._snapshots) or "none"
             raise UsageError(f"There is no snapshot '{id}' of this episode; there are: {there}.")
@@ -305,17 +323,19 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         limits = SandboxLimits(memory_mb=self.task.limits.memory_mb)
         data = (Bind(prepared.public, f"{WORKSPACE}/data"),) if any(prepared.public.iterdir()) else ()
         binds = (*data, *prepared.shown, *toolbox.lint_binds())
-        proxy = None
-        if self.network is not None:
-            proxy = self._open.enter_context(
-                Proxy(self.network, place, lambda asked: self.on_network(asdict(asked)))
-            ).path
+        proxy = self._proxy(self._open, place)
         spec = SandboxSpec(
             folder, prepared.env, binds, {}, limits, processors=self.processors, gpus=self.gpus, proxy=proxy
         )
         shell = self._open.enter_context(open_shell(self.backend, spec))
         shell.unpack(write_tar(self.task.workspace, self.task.without), shell.workspace)
         return shell
+
+    def _proxy(self, held: contextlib.ExitStack, place: Path) -> Path | None:
+        """The socket of a proxy of its own, in the folder `place`; None where there is no network."""
+        if self.network is None:
+            return None
+        return held.enter_context(Proxy(self.network, place, lambda asked: self.on_network(asdict(asked)))).path
 
     @property
     def lost(self) -> bool:
@@ -335,7 +355,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         spec = shell.sandbox.spec
         if 2 * sum(map(disk.taken, (spec.folder, *spec.layers))) < max(self._room - left, disk.ROOM):
             raise disk.full(self._place)
-        self._shelf.discard(self.session.shell)
+        self._shelf.discard(shell)
         raise SandboxError("The files in the workspace filled the machine's disk, so the sandbox was stopped.")
 
     def _stop_episode(self) -> None:
@@ -418,7 +438,7 @@ def render_brief(brief: Brief) -> str:
             "",
             f"Baseline: {brief.baseline['scores'] or 'not measured'} ({brief.metric}, {brief.direction}).",
             f"Limits: {', '.join(filter(None, limits))}. Each tool call is a step.",
-            f"Machine: {machine['processors']} processors, {machine['memory_mb']} MB a process, GPU {machine['gpu']}, "
+            f"Machine: {machine['processors']} processors, {machine['memory_mb']} MB of memory, GPU {machine['gpu']}, "
             f"network {machine['network']}, Python {machine['python']}, "
             f"packages: {', '.join(machine['packages']) or 'none'}. Workspace: {machine['workspace']}.",
             f"`validate` grades the submission on the {brief.feedback} data and shows its score; `submit` grades it on "

@@ -42,9 +42,8 @@ class _Display:
 
     def say(self, spec: EpisodeSpec, note: str) -> None:
         """A note about an episode."""
-        self.out.print(
-            f"{self.tasks[spec.task].name} seed {spec.seed}: {show.safe(note)}", style="yellow", markup=False
-        )
+        line = f"{self.tasks[spec.task].name} seed {spec.seed}: {show.safe(note)}"
+        self.out.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 def run(

@@ -57,9 +57,15 @@ def regrade(run: Path, backend: str = "auto", say: Say = SAY) -> Iterator[Regrad
     `say` gets a line for each episode. Raises UsageError where there is no episode, SandboxError where none starts.
     """
     kind = choose(backend)
-    stores = [Episode.read(folder) for folder in episodes(run)]
-    if not stores:
+    folders = list(episodes(run))
+    if not folders:
         raise UsageError(f"There is no episode in {run}; give a run's or an episode's folder.")
+    stores: list[Episode] = []
+    for folder in folders:
+        try:
+            stores.append(_readable(Episode.read(folder)))
+        except (MlgymError, ValueError) as error:
+            yield Regraded(_name(run, folder), 0, "test", None, None, "differs", str(error))
     number = 0
     for (reference, version, python), group in groupby(stores, _task):
         with contextlib.ExitStack() as opened:
@@ -75,7 +81,7 @@ def regrade(run: Path, backend: str = "auto", say: Say = SAY) -> Iterator[Regrad
                 why = str(error)
             for store in group:
                 number += 1
-                name = str(store.folder if store.folder == run else store.folder.relative_to(run))
+                name = _name(run, store.folder)
                 attempts = store.attempts()
                 say(f"[{number}/{len(stores)}] {name}: {len(attempts)} attempts")
                 metric = task.metric if task else store.result.metric if store.result else ""
@@ -89,6 +95,16 @@ def write(run: Path, rows: list[Regraded]) -> Path:
     path = run / "regrade.json"
     write_whole(path, json.dumps([asdict(row) for row in rows], indent=1).encode())
     return path
+
+
+def _name(run: Path, folder: Path) -> str:
+    return str(folder if folder == run else folder.relative_to(run))
+
+
+def _readable(store: Episode) -> Episode:
+    """The episode; raises UsageError where a record that is needed cannot be read."""
+    _ = store.spec, store.result, store.attempts()
+    return store
 
 
 def _task(store: Episode) -> tuple[str, int, str]:
@@ -142,7 +158,10 @@ class _Again:
     def _status(
         self, attempt: Attempt, recorded: Scores | None, verdict: Verdict | str, split: Split
     ) -> tuple[Status, str]:
-        changed = [name for name, digest in attempt.files.items() if self._store.intact(digest) is False]
+        try:
+            changed = [name for name, digest in attempt.files.items() if self._store.intact(digest) is False]
+        except UsageError as error:
+            return "differs", str(error)
         if changed:
             return "differs", f"the stored {', '.join(changed)} is not what was graded"
         if isinstance(verdict, str) or self._task is None or self._grader is None:

@@ -267,9 +267,11 @@ def _checked(folder: Path, variant: str, data: dict[str, Any]) -> Task:
     given = {"name": name, "variant": variant, "folder": str(folder)}
     data = _with_packages(file, {"grader_packages": data.get("packages", []), **data, **given})
     try:
-        task = Task.model_validate_json(json.dumps(data, default=str))
+        task = Task.model_validate_json(json.dumps(data, default=str, allow_nan=False))
     except ValidationError as error:
         raise TaskError(f"{file}: {_sentence(error)}.") from error
+    except ValueError as error:
+        raise TaskError(f"{file}: nan and inf are no values here.") from error
     if not task.code.is_file():
         raise TaskError(f"{folder} has no task.py, the hidden module with prepare() and grade().")
     if not task.workspace.is_dir():

@@ -56,8 +56,8 @@ def audit(run: Path) -> tuple[list[Flag], list[str]]:
             seen = read(folder)
             for what, check in CHECKS.items():
                 flags += [Flag(name, what, why) for why in _few(check(seen))]
-        except (MlgymError, ValueError, OSError) as error:
-            flags.append(Flag(name, "unreadable records", str(error).splitlines()[0]))
+        except (MlgymError, ValueError, OSError, LookupError, ArithmeticError) as error:
+            flags.append(Flag(name, "unreadable records", (str(error) or type(error).__name__).splitlines()[0]))
             continue
         if seen.elsewhere:
             notes.append(f"{name}: {seen.elsewhere}, so its scores were not compared with the task's anchors.")

@@ -11,8 +11,7 @@ from mlgym.cli.app import Debug, SandboxName, TaskOrSuite, app
 from mlgym.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlgym.allocator import Allocator
-    from mlgym.records import Split
+    from mlgym.records import EpisodeSpec, Split
     from mlgym.task import Task
 
 AgentName = Annotated[
@@ -90,10 +89,23 @@ def run(
     given = {"steps": steps, "money": money, "tokens": tokens, "seconds": seconds}
     set_ = {key: value for key, value in given.items() if value is not None}
     if source:
-        others: dict[str, Any] = {"agent": agent, "model": model, "base_url": base_url}
-        others |= {"sampling": _sampling(sampling or []), "sandbox": sandbox if sandbox != "auto" else ""}
-        others |= {"processors": processors, "max_validations": max_validations}
-        _from(source, task, seeds, set_, others, output, quiet, Allocator(gpus))
+        if task or seeds > 1 or tools != "modern" or feedback != "validation":
+            raise UsageError("--from keeps task, seed, tools and feedback of the episode it goes on from: name none.")
+        spec = _onward(
+            source,
+            set_,
+            agent=agent,
+            model=model,
+            base_url=base_url,
+            sampling=_sampling(sampling or []),
+            python=_own(python),
+            sandbox=sandbox if sandbox != "auto" else "",
+            processors=processors,
+            network=network,
+            max_validations=max_validations,
+        )
+        target = output or Path("runs") / slug(f"{Path(spec.task).name}-{method(spec)}")
+        _end(live.run([spec], target, 1, "none" if quiet else "steps", allocator=Allocator(gpus)))
         return
     if not task:
         raise UsageError("Name a task or a suite (see 'mlgym tasks'), or an episode to go on from with --from.")
@@ -118,7 +130,7 @@ def run(
             seed=seed,
             sandbox=sandbox,
             feedback=_split(feedback),
-            python=str(python.expanduser().absolute()) if python else "",
+            python=_own(python),
             limits=limits[one.name],
             processors=processors,
             network=_hosts(network, one),
@@ -132,32 +144,22 @@ def run(
     _end(live.run(specs, target, concurrent, detail, allocator=Allocator(gpus)))
 
 
-def _from(
-    source: str,
-    task: str,
-    seeds: int,
-    limits: dict[str, Any],
-    others: dict[str, Any],
-    output: Path | None,
-    quiet: bool,
-    allocator: "Allocator",
-) -> None:
-    """Go on from a step of a recorded episode, with these limits and other values where they are given."""
-    from mlgym import live
+def _onward(source: str, limits: dict[str, Any], **others: Any) -> "EpisodeSpec":
+    """The spec of an episode that goes on from EPISODE@STEP, with these limits and values where they are given."""
     from mlgym.models import default_limits
     from mlgym.onward import onward
-    from mlgym.store import method, slug
+    from mlgym.task import load_task
 
-    if task or seeds > 1:
-        raise UsageError("--from goes on from one episode, whose task and seed stay: name no task and no -k.")
-    spec = onward(source, **{key: value for key, value in others.items() if value})
-    bounds = spec.limits.changed(**limits)
-    if others["model"]:
-        bounds, sentence = default_limits(spec.model, spec.base_url, bounds)
-        print(sentence, end="\n" * bool(sentence), file=sys.stderr if quiet else sys.stdout)
-    spec = spec.changed(limits=bounds)
-    target = output or Path("runs") / slug(f"{Path(spec.task).name}-{method(spec)}")
-    _end(live.run([spec], target, 1, "none" if quiet else "steps", allocator=allocator))
+    changes = {key: value for key, value in others.items() if value not in ("", None, {})}
+    spec = onward(source)
+    if "network" in changes:
+        changes["network"] = _hosts(changes["network"], load_task(spec.task))
+    spec = spec.changed(**changes, limits=spec.limits.changed(**limits))
+    if "model" in changes:
+        bounds, sentence = default_limits(spec.model, spec.base_url, spec.limits)
+        spec = spec.changed(limits=bounds)
+        print(sentence, end="\n" * bool(sentence), file=sys.stderr)
+    return spec
 
 
 @app.command()
@@ -201,6 +203,10 @@ def _end(broken: int) -> None:
     """Exit with 1 when episodes broke: at the agent, the model, the sandbox or the grader."""
     if broken:
         raise typer.Exit(1)
+
+
+def _own(python: Path | None) -> str:
+    return str(python.expanduser().absolute()) if python else ""
 
 
 def _sampling(items: list[str]) -> dict[str, Any]:

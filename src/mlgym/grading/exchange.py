@@ -71,6 +71,10 @@ class Exchange:
             limits = f"{self._call_s:g} seconds for a batch of calls, {self._seconds:g} seconds in all"
             return _failed(f"The submission's code took too long and was stopped (limits: {limits}).")
         except EOFError:
+            if self._player.hit() == "oom":
+                memory_mb = self._player.memory_mb
+                self.close()
+                return _failed(f"The submission's code used more than its {memory_mb} MB of memory and was stopped.")
             how = self.close() or "without a word"
             if self._lenient and how.startswith("by signal"):
                 raise Died(f"The sandbox that plays the submission ended {how}.") from None

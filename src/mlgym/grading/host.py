@@ -128,8 +128,10 @@ class Grader:
             why = f"Grading this submission took longer than the task's limit of {seconds:g} seconds."
             return {"op": "verdict", "valid": False, "why": why, "scores": None}
         except (EOFError, FrameError) as error:
-            memory = f"perhaps it needs more than {self._limits.memory_mb} MB"
-            raise Died(f"The grader of {self._task.name} ended without a verdict; {memory}.") from error
+            if grader.hit() == "oom":
+                memory = f"more than its {self._limits.memory_mb} MB of memory"
+                raise GradingError(f"The grader of {self._task.name} used {memory}.") from error
+            raise Died(f"The grader of {self._task.name} ended without a verdict.") from error
         finally:
             exchange.close()
             if self._grader is None:

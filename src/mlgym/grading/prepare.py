@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mlgym.cache import MARKER, SAY, Say, cache_dir, made
+from mlgym.cache import MARKER, SAY, Say, cache_dir, made, tidy
 from mlgym.environments import environment
 from mlgym.errors import SourceError, TaskError, UsageError
 from mlgym.own_python import SYSTEM, OwnPython, own_python
@@ -95,7 +95,9 @@ def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool 
     env = mine.prefix if mine else environment(task.packages, say=say)
     grader_env = environment(task.grader_packages, say=say)
     folder = _folder(task, stand_in=False)
-    if not (folder / MARKER).exists():
+    if (folder / MARKER).exists():
+        tidy(folder)
+    else:
         sources: dict[str, Path] | None = None
         try:
             sources = _sources(task, own, large, say)

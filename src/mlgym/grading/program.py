@@ -33,7 +33,7 @@ def source(main: str) -> str:
 
 
 class Program:
-    """A main running in a sandbox of its own. `arguments` are places inside.
+    """A main running in a sandbox of its own, with `memory_mb` of memory. `arguments` are places inside.
 
     `send` and `receive` raise TimeoutError when the deadline (of time.monotonic) has passed, EOFError when the program
     has gone, FrameError when it sent nonsense. Raises SandboxError when the sandbox does not start.
@@ -42,6 +42,7 @@ class Program:
     def __init__(self, backend: type[Sandbox], spec: SandboxSpec, main: str, arguments: Sequence[str]) -> None:
         self._buffer = bytearray()
         self._deadline = 0.0
+        self.memory_mb = spec.limits.memory_mb
         self._sandbox = backend(spec)
         self._sandbox.start()
         try:

@@ -48,6 +48,19 @@ class Group:
             remove(*folders.values())
             return None
 
+    @classmethod
+    def of(cls, pid: int, limits: "SandboxLimits") -> "Group | None":
+        """The group that a container engine has made for a process, to be read; None where it is not seen here."""
+        try:
+            folders = parse(Path(f"/proc/{pid}/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+        except OSError:
+            return None
+        group = cls.__new__(cls)
+        group.folders, group._limits = folders, limits
+        if "unified" in folders:
+            group.folders = dict.fromkeys(("memory", "pids"), folders["unified"])
+        return group if folders else None
+
     def entry(self) -> list[str]:
         """What comes before a command line to start it in the group."""
         return ["/bin/sh", "-c", ENTER, "enter", " ".join(sorted(set(map(str, self.folders.values()))))]

@@ -85,14 +85,15 @@ def python(shell: Shell, code: str, timeout: float = 20) -> str:
 
 
 def cases() -> tuple[Case, ...]:
-    """All cases, in order: the shell, its files, the walls, other users' processes, the machine."""
+    """All cases, in order: the shell, its files, the walls, other users' processes, the machine, limits."""
     from mlgym.sandbox.examiner_apart import APART
     from mlgym.sandbox.examiner_files import FILES
+    from mlgym.sandbox.examiner_limits import LIMITS
     from mlgym.sandbox.examiner_machine import MACHINE
     from mlgym.sandbox.examiner_shell import SHELL
     from mlgym.sandbox.examiner_walls import WALLS
 
-    return (*SHELL, *FILES, *WALLS, *APART, *MACHINE)
+    return (*SHELL, *FILES, *WALLS, *APART, *MACHINE, *LIMITS)
 
 
 def examine(case: Case, backend: type[Sandbox]) -> Outcome:

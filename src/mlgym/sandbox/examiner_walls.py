@@ -193,8 +193,11 @@ def network(place: Place) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.socket(socket.AF_UNIX) as local,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
         place.shell() as shell,
     ):
+        datagrams.bind(("127.0.0.1", 0))
+        datagrams.setblocking(False)
         local.bind(name)
         local.listen()
         port = server.getsockname()[1]
@@ -211,6 +214,10 @@ def attempt(what, family, address):
         print(what, "reached")
     except OSError as error:
         print(what, "refused")
+try:
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", {datagrams.getsockname()!r})
+except OSError:
+    pass
 attempt("host", socket.AF_INET, ("127.0.0.1", {port}))
 attempt("abstract", socket.AF_UNIX, {name!r})
 attempt("internet", socket.AF_INET, ("1.1.1.1", 53))
@@ -226,6 +233,8 @@ except OSError:
         if not full and weak.version() < 6 and "abstract reached" in found:
             raise Skipped("this kernel's Landlock does not keep abstract sockets in")
         must(found.splitlines() == wanted, found)
+        with contextlib.suppress(BlockingIOError):
+            must(not datagrams.recv(8), "a datagram reached the host")
 
 
 def sockets(place: Place) -> None:

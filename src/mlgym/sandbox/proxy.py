@@ -110,7 +110,7 @@ class Proxy:
         self.rules, self.path, self.private = rules(hosts), folder / "proxy", private
         self._tell, self._lookup = tell, lookup
         self._told = 0
-        self._lock = threading.Lock()
+        self._lock, self._room = threading.Lock(), threading.BoundedSemaphore(CONNECTIONS)
         self._open: set[socket.socket] = set()
         self._selector = selectors.DefaultSelector()
         self._closing = False
@@ -155,7 +155,7 @@ class Proxy:
     def _handed(self, control: socket.socket) -> None:
         """Take a listening socket that comes from inside, for as long as its giver is there; no other is taken."""
         talk, _ = control.accept()
-        given = None
+        given, fds = None, list[int]()
         try:
             talk.settimeout(2)
             _, fds, _, _ = socket.recv_fds(talk, 1, 1)
@@ -170,7 +170,9 @@ class Proxy:
             pass
         talk.close()
         if given is not None:
-            given.close()
+            given.detach()
+        for fd in fds:
+            os.close(fd)
 
     def _fit(self, given: socket.socket) -> bool:
         listening = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -184,7 +186,7 @@ class Proxy:
 
     def _accept(self, listener: socket.socket) -> None:
         client, _ = listener.accept()
-        if len(self._open) > 2 * CONNECTIONS:
+        if not self._room.acquire(blocking=False):
             client.close()
             return
         threading.Thread(target=self._answer, args=(self._kept(client),), daemon=True).start()
@@ -226,6 +228,7 @@ class Proxy:
         finally:
             for opened in filter(None, (client, server)):
                 self._dropped(opened)
+            self._room.release()
 
     def _reach(self, host: str, port: int) -> socket.socket:
         """A connection to the host, if it is allowed; raises Refused."""

@@ -18,7 +18,7 @@ import struct
 from typing import NamedTuple
 
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
-EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+EPERM, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 38, 95, 97
 LOAD, JUMP, EQUAL, ABOVE, ANY, AND, RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x54, 0x06
 NUMBER, ARCHITECTURE, FIRST = 0, 4, 16  # places in the call's data; arguments have 8 bytes each
 X32 = 0x40000000
@@ -44,7 +44,8 @@ class Machine(NamedTuple):
     connect: int
     calls: tuple[int, ...]
     shared: tuple[int, ...]  # System V's shared memory, semaphores and queues, mq_open, mq_unlink, ioprio_set
-    owners: tuple[int, ...]  # chown and setxattr in all forms, inotify_add_watch, fanotify
+    owners: tuple[int, ...]  # chown in all forms, inotify_add_watch
+    attributes: tuple[int, ...]  # setxattr and removexattr in all forms
     modes: tuple[tuple[int, int], ...]  # chmod in all forms, with the place of the mode among the arguments
 
 
@@ -64,7 +65,8 @@ MACHINES = {
         scheduling=(142, 144, 203, 314),
         connect=42,
         shared=(29, 30, 31, 64, 65, 66, 67, 68, 69, 70, 71, 220, 240, 241, 251),
-        owners=(92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 254, *ATTRIBUTES),
+        owners=(92, 93, 94, 260, 254),
+        attributes=(188, 189, 190, 197, 198, 199, *ATTRIBUTES),
         modes=((90, 1), (91, 1), (268, 2), (FCHMODAT2, 2)),
         calls=(
             *(29, 101, 103, 134, 153, 154, 155, 156, 161, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 173),
@@ -84,7 +86,8 @@ MACHINES = {
         scheduling=(118, 119, 122, 274),
         connect=203,
         shared=(180, 181, 30, *range(186, 198)),
-        owners=(54, 55, 5, 6, 7, 14, 15, 16, 27, *ATTRIBUTES),
+        owners=(54, 55, 27),
+        attributes=(5, 6, 7, 14, 15, 16, *ATTRIBUTES),
         modes=((52, 1), (53, 2), (FCHMODAT2, 2)),
         calls=(
             *(18, 194, 39, 40, 41, 42, 51, 58, 60, 89, 97, 104, 105, 106, 116, 117, 142, 161, 162, 170, 217, 218, 219),
@@ -142,7 +145,8 @@ def program(
         family += [allow]
     blocks += [(known.socket, family), (known.socketpair, family)]
     if same:
-        said = (RETURN, 0, 0, ERRNO)
+        said, unsupported = (RETURN, 0, 0, ERRNO), (RETURN, 0, 0, ERRNO | EOPNOTSUPP)
+        blocks += [(number, [unsupported]) for number in known.attributes]
         for number, place in known.modes:
             mode = [(LOAD, 0, 0, FIRST + 8 * place), (EQUAL, 2, 0, 0o600), (EQUAL, 1, 0, 0o700), said, allow]
             blocks.append((number, mode))

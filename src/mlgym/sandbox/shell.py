@@ -1,6 +1,7 @@
 """The host's end of a sandbox: one persistent bash and the files beside it, over one pipe pair to `inside.py`."""
 
 import codecs
+import contextlib
 import io
 import json
 import marshal
@@ -11,7 +12,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,7 @@ class Shell:
         self._lock = threading.RLock()
         self._buffer = bytearray()
         self._meter: Meter | None = None
+        self._hit = ""
         self._cpu_s = 0.0
 
     def __enter__(self) -> Self:
@@ -116,9 +118,9 @@ class Shell:
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     assert pipe
                     os.set_blocking(pipe.fileno(), False)
-                self.cwd = self._call("", config, timeout=START, prefix=program(self.sandbox.system == "host"))[0][
-                    "cwd"
-                ]
+                sent = program(self.sandbox.system == "host")
+                with self._sensible():
+                    self.cwd = str(self._call("", config, timeout=START, prefix=sent)[0]["cwd"])
             except BaseException:
                 self.stop()
                 raise
@@ -141,10 +143,16 @@ class Shell:
                 if process:
                     end(process, patience)
                 if meter:
+                    self._hit = meter.hit() or self._hit
                     meter.close()
                     self._cpu_s += max(cpu_s, meter.cpu_s())
             finally:
                 self.sandbox.stop()
+
+    def hit(self) -> str:
+        """The last bound that commands ran into since this was asked before; empty where there was none."""
+        hit, self._hit = self._hit, ""
+        return hit
 
     @property
     def cpu_s(self) -> float:
@@ -169,8 +177,9 @@ class Shell:
 
     def list(self, path: str, depth: int = 1, hidden: bool = False) -> list[Entry]:
         """What is in a folder, `depth` levels down, sorted by name within each folder; at most 10,000 entries."""
-        found = json.loads(self._call("list", {"path": path, "depth": depth, "hidden": hidden})[1])
-        return [Entry(*each) for each in found]
+        with self._sensible():
+            found = json.loads(self._call("list", {"path": path, "depth": depth, "hidden": hidden})[1])
+            return [Entry(*each) for each in found]
 
     def pack(self, paths: Sequence[str], max_bytes: int, max_files: int) -> bytes:
         """A tar of the files that paths, folders and globs relative to the workspace name.
@@ -209,7 +218,8 @@ class Shell:
 
     def renew(self) -> None:
         """End all that runs inside, and start a new shell in the folder of the old one."""
-        self.cwd = str(self._call("renew", {})[0]["cwd"])
+        with self._sensible():
+            self.cwd = str(self._call("renew", {})[0]["cwd"])
 
     def inside(self, path: str) -> str:
         """Where the commands see what a spec puts at `path` (itself, but for `local`)."""
@@ -229,14 +239,19 @@ class Shell:
         except OSError as error:
             raise SandboxError(f"The sandbox can run nothing more: {error}.") from error
         seconds = time.monotonic() - started
+        with self._sensible():
+            return self._ended(header, output, seconds)
+
+    def _ended(self, header: dict[str, Any], output: bytes, seconds: float) -> Ran:
         self.cwd = str(header["cwd"])
         stopped = header["verdict"] == "timeout"
         text = spell(output, header)
         hit = self._meter.hit() if self._meter else ""
         if hit:
-            text += f"\n{STOPPED[hit].format(**vars(self.sandbox.spec.limits))}\n"
+            text += f"\n{self._stopped(hit)}\n"
         elif header["verdict"] != "ok":
             hit = "output" if header["verdict"] == "flood" else "timeout"
+        self._hit = hit or self._hit
         if header["restarted"] and stopped:
             text += "\n[the shell had to be replaced: its variables and functions are gone]\n"
         status: Literal["ok", "timeout", "restarted"] = (
@@ -268,16 +283,19 @@ class Shell:
             gathered: list[bytes] = []
             while True:
                 header, data = self._receive(end, most)
-                if header.get("id") != ticket:
-                    continue
-                (sink or gathered.append)(data)
-                most -= len(data)
-                if not header.get("more"):
-                    break
-        if "refused" in header:
+                if header.get("id") == ticket:
+                    (sink or gathered.append)(data)
+                    most -= len(data)
+                    if not header.get("more"):
+                        break
+                if time.monotonic() > end:  # answers to nothing, or parts without an end
+                    raise self._late()
+        if "refused" in header and op == "pack":
             raise SubmissionRefused(str(header["refused"]))
         if "errno" in header:
-            raise OSError(int(header["errno"]), str(header["error"]), ask.get("path", ask.get("into", "")) or None)
+            with self._sensible():
+                failure = int(header["errno"]), str(header["error"])
+            raise OSError(*failure, ask.get("path", ask.get("into", "")) or None)
         return header, b"".join(gathered)
 
     def _send(self, frame: bytes, end: float) -> None:
@@ -319,9 +337,15 @@ class Shell:
         self._fill(8 + head + body, end)
         header, data = bytes(self._buffer[8 : 8 + head]), bytes(memoryview(self._buffer)[8 + head : 8 + head + body])
         del self._buffer[: 8 + head + body]
-        try:
+        with self._sensible():
             return dict(json.loads(header)), data
-        except (ValueError, TypeError) as error:
+
+    @contextlib.contextmanager
+    def _sensible(self) -> Iterator[None]:
+        """Around what is made of an answer: one that nothing can be made of ends the sandbox."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
             self._stop(DISTRUST)
             raise SandboxError("The sandbox answered with nonsense; it was stopped.") from error
 
@@ -343,8 +367,11 @@ class Shell:
         poll = select.poll()
         poll.register(fd, events)
         if not poll.poll(min(max(0.0, end - time.monotonic()) * 1000, 1e9)):
-            self._stop(DISTRUST)
-            raise SandboxError("The sandbox did not answer in time and was stopped.")
+            raise self._late()
+
+    def _late(self) -> SandboxError:
+        self._stop(DISTRUST)
+        return SandboxError("The sandbox did not answer in time and was stopped.")
 
     def _alive(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
@@ -362,7 +389,12 @@ class Shell:
             code = process.wait()
         said = (process.stderr.read() or b"").decode(errors="replace").strip()
         self.stop()
-        return SandboxError(f"The sandbox has ended by itself (code {code}){': ' + said if said else ''}.")
+        text = f"The sandbox has ended by itself (code {code}){': ' + said if said else ''}."
+        return SandboxError(f"{text} {self._stopped(self._hit)}" if self._hit in STOPPED else text)
+
+    def _stopped(self, hit: str) -> str:
+        """What is said of a bound that was hit."""
+        return STOPPED[hit].format(**vars(self.sandbox.spec.limits))
 
 
 def spell(output: bytes, header: dict[str, Any]) -> str:

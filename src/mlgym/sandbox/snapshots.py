@@ -1,8 +1,8 @@
 """Snapshots of a running sandbox: its workspace, the folders that end with it, and the state of its shell.
 
 Where the kernel lays folders over each other nothing is copied: the workspace becomes a layer that nobody writes to any
-more, and the shell goes on in an empty folder on top of it. Elsewhere the program inside archives its own folders, or
-the file system shares the blocks of copies. Either way what runs in the background ends, and so does /dev/shm.
+more, and the shell goes on in an empty folder on top of it. Elsewhere the program inside archives its own folders.
+Either way what runs in the background ends; /dev/shm is not saved.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlgym.errors import SandboxError
-from mlgym.sandbox import WORKSPACE, SandboxSpec, layers
+from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, layers
 from mlgym.sandbox.scratch import remove, scratch
 from mlgym.sandbox.shell import Shell
 
@@ -42,15 +42,15 @@ class Snapshot:
     """What a shell can go on from.
 
     `layers` hold the workspace (the topmost first), or `tree` is its archive; `passing` is the archive of the sandbox's
-    other folders. `state` makes the shell, None where it could not be saved; `places` are where that shell
-    had its workspace and its outputs.
+    other folders. `state` makes the shell, None where it could not be saved; `places` are where that shell saw what its
+    sandbox shows.
     """
 
     layers: tuple[Path, ...]
     tree: Path | None
     passing: Path
     state: bytes | None
-    places: tuple[str, str]
+    places: tuple[str, ...]
 
 
 class Shelf:
@@ -112,19 +112,29 @@ class Shelf:
         spec = shell.sandbox.spec
         shell.stop()
         gone = self.new()
-        with contextlib.suppress(FileNotFoundError):  # an earlier try got no further
-            spec.folder.rename(gone)
-        begin(shell, replace(spec, layers=saved.layers))
+        try:
+            with contextlib.suppress(FileNotFoundError):  # an earlier try got no further
+                spec.folder.rename(gone)
+            begin(shell, replace(spec, layers=saved.layers))
+        except OSError as error:
+            raise SandboxError(f"The sandbox cannot be taken back: {error.strerror or error}.") from error
         resume(shell, saved)
-        remove(gone)
+        with contextlib.suppress(OSError):  # what is left goes with the shelf
+            remove(gone)
 
-    def branch(self, shell: Shell, saved: Snapshot) -> Shell:
-        """Another shell, started at a snapshot, in a sandbox like the one of `shell`. Raises SandboxError."""
-        spec = replace(shell.sandbox.spec, folder=self.new(), layers=saved.layers)
+    def branch(self, shell: Shell, saved: Snapshot, proxy: Path | None = None) -> Shell:
+        """Another shell, started at a snapshot, in a sandbox like the one of `shell` but for the way to a network.
+
+        Raises SandboxError.
+        """
+        spec = replace(shell.sandbox.spec, folder=self.new(), layers=saved.layers, proxy=proxy)
         other = Shell(type(shell.sandbox)(spec))
         try:
             begin(other, spec)
             resume(other, saved)
+        except OSError as error:
+            self.discard(other)
+            raise SandboxError(f"The snapshot cannot be forked: {error.strerror or error}.") from error
         except BaseException:
             self.discard(other)
             raise
@@ -150,9 +160,18 @@ def kept(shell: Shell) -> tuple[str, ...]:
     return getattr(shell.sandbox, "passing", ())
 
 
-def places(shell: Shell) -> tuple[str, str]:
-    """Where the shell has its workspace and its outputs."""
-    return shell.workspace, shell.sandbox.outputs
+def places(shell: Shell) -> tuple[str, ...]:
+    """Where the shell sees what its sandbox puts somewhere: no two sandboxes of some backends do so alike."""
+    spec, sandbox = shell.sandbox.spec, shell.sandbox
+    shown = map(shell.inside, (WORKSPACE, ENVIRONMENT, *(bind.target for bind in spec.binds)))
+    return (*shown, sandbox.outputs, *kept(shell))
+
+
+def here(saved: Snapshot, shell: Shell, text: str) -> str:
+    """The text with the places of a snapshot's sandbox replaced by those of another one's."""
+    for old, new in sorted(zip(saved.places, places(shell), strict=True), key=lambda pair: -len(pair[0])):
+        text = text.replace(old, new) if old else text
+    return text
 
 
 def begin(shell: Shell, spec: SandboxSpec) -> None:
@@ -197,9 +216,7 @@ def resume_state(shell: Shell, saved: Snapshot) -> None:
     """Give a new shell the folder, variables, functions and options that the saved one had, as far as it takes them."""
     path = f"{shell.sandbox.outputs}/state"
     if saved.state is not None:
-        state = saved.state
-        for old, new in zip(saved.places, places(shell), strict=True):  # they differ with `local` only
-            state = state.replace(old.encode(), new.encode())
+        state = here(saved, shell, saved.state.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         with contextlib.suppress(OSError):
             shell.write(path, state)
             shell.run(f"builtin . {shlex.quote(path)} 2>/dev/null", STATE_S)

@@ -25,14 +25,10 @@ def clear(uids: Sequence[int]) -> None:
                 with contextlib.suppress(OSError):
                     os.kill(pid, number)
         time.sleep(0.01)
-    for folder in map(Path, OPEN_TO_ALL):
+    for entry in (entry for folder in map(Path, OPEN_TO_ALL) if folder.is_dir() for entry in list(folder.iterdir())):
         with contextlib.suppress(OSError):
-            for entry in os.scandir(folder):
-                if entry.stat(follow_symlinks=False).st_uid in uids:
-                    if entry.is_dir(follow_symlinks=False):
-                        remove(Path(entry.path))
-                    else:
-                        Path(entry.path).unlink()
+            if entry.lstat().st_uid in uids:
+                remove(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def owned(uids: Sequence[int]) -> Iterator[int]:

@@ -25,7 +25,7 @@ def first(tree: Sequence[Process]) -> int:
     deepest = max(map(len, depths.values()))
     if deepest == len(namespaces(os.getpid())):
         return tree[0].pid
-    return next((pid for pid, numbers in depths.items() if len(numbers) == deepest and numbers[-1] == "1"), 0)
+    return next((pid for pid, numbers in depths.items() if len(numbers) == deepest and numbers[-1:] == ["1"]), 0)
 
 
 def namespaces(pid: int) -> list[str]:

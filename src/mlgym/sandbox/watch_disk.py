@@ -30,7 +30,8 @@ class Disk:
 
     def __init__(self, pid: int, limits: "SandboxLimits", folders: Sequence[Path], struck: Counter[str]) -> None:
         self.pid, self.folders, self.struck = pid, folders, struck
-        self.bound = self.most = limits.disk_mb * MB  # `most` follows what is there, while that is too much
+        self.bound = limits.disk_mb * MB
+        self.least = 0  # the least that there was since it is too much
         self.used = self.sum = self.count = self.free = self.top = 0
         self.driver = 0
         self.last = 0.0
@@ -48,7 +49,7 @@ class Disk:
             self.walk = measure.disk(self.folders)
         for size in self.walk:
             self.sum += size
-            if self.sum > self.most + self.bound:
+            if self.sum > max(self.bound, self.used) + self.bound:
                 break  # it need not be known by how much
             if time.monotonic() >= until:
                 return
@@ -67,29 +68,32 @@ class Disk:
 
     def judge(self) -> None:
         """Compare what was measured with the bound."""
-        self.used = self.sum
+        before, self.used = self.used, self.sum
         if self.used + self.top - self.free > self.bound or self.count % OPEN == 0:
             tree = trees.below(self.pid, trees.processes())
             devices = {os.lstat(folder).st_dev for folder in self.folders}
             self.used += sum(each.size for each in measure.held(tree) if each.device in devices and not each.memory)
         if self.used <= self.bound:
-            self.most = self.bound
+            self.least = 0
             return
-        if self.used > self.most:
+        if not self.least or (self.used > self.least + SLACK and self.used > before):
             self.struck["disk"] += 1
             self.stop()
-            self.most = self.used
-        self.most = min(self.most, self.used) + SLACK
+        self.least = min(self.least or self.used, self.used)
 
     def stop(self) -> None:
         """End the processes that write now; all, where time after time none is seen to, at last the sandbox itself."""
         before = measure.written(trees.below(self.pid, trees.processes()))
-        time.sleep(GROWTH)
-        tree = trees.below(self.pid, trees.processes())
-        after = measure.written(tree)
-        self.driver = self.driver or (first(tree) if tree else 0)
-        below = others(tree, self.driver)
-        victims = [each for each in below if after.get(each.pid, 0) > before.get(each.pid, 0)]
+        tree, below, victims = list[Process](), list[Process](), list[Process]()
+        for _ in range(TRIES):
+            time.sleep(GROWTH)
+            tree = trees.below(self.pid, trees.processes())
+            after = measure.written(tree)
+            self.driver = self.driver or (first(tree) if tree else 0)
+            below = others(tree, self.driver)
+            victims = [each for each in below if after.get(each.pid, 0) > before.get(each.pid, 0)]
+            if victims:
+                break
         self.unseen = 0 if victims else self.unseen + 1
         if self.unseen >= TRIES:
             victims = below or list(tree[:1])

@@ -32,7 +32,8 @@ class Memory:
         self.cpu_s = max(self.cpu_s, sum(each.cpu_s for each in tree))
         if sum(each.threads for each in tree) >= self.processes:
             self.struck["processes"] += 1
-        self.driver = self.driver or first(tree)
+        if not self.driver or not measure.apart(self.driver):  # before the inside has begun, it is another process
+            self.driver = first(tree)
         held = [each for each in measure.held(tree) if each.memory]
         files = measure.temporary(self.driver, self.temporary) + sum(each.size for each in held)
         if files + sum(each.rss for each in tree) <= self.most:

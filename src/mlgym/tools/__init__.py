@@ -66,6 +66,7 @@ def call(session: Session, action: Action, tools: dict[str, Tool]) -> Observatio
         text=_cut(text),
         status="end" if session.ended and not before else status,
         tool=action.tool,
+        hit=session.shell.hit(),
         validation=session.shown(),
         id=action.id,
     )
