@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from mlgym.records import Attempt, Result, Step
+from mlgym.sandbox.cgroups import own
+from mlgym.sandbox.scratch import NAME
 from mlgym.store import Episode, lines
 from tests.policy import AGAIN, CALLS
 
 ROOT = Path(__file__).parent.parent
 TASK = ROOT / "tests" / "number"
 SCRIPT = "scripted/tests.policy:reply"
-WAIT_S = 60.0
+WAIT_S = 240.0  # generous, for loaded machines
 AGAINS = 6  # as often as a disturbed episode may need the same command again
 MARKS = {"sandbox": b"marshal.loads", "grader": b"/grader/task.py", "player": b"\0/submission\0"}
 
@@ -36,7 +38,7 @@ class World:
         self.cache, self.runs, self.temporary = cache or root / "cache", run or root / "runs", root / "tmp"
         for folder in (self.cache, self.runs, self.temporary):
             folder.mkdir(parents=True, exist_ok=True)
-        self.made = 0
+        self.made, self.pids = 0, set[int]()
         first = Case(self)
         began = time.monotonic()
         first.go()
@@ -64,6 +66,8 @@ class World:
         name = str(self.root)
         found = [f"folder {each}" for each in sorted(self.listing(cache) ^ self.files)]
         found += [f"folder {path}" for path in self.temporary.iterdir()]
+        groups = [path for home in set(own().values()) for path in home.iterdir() if path.is_dir()]
+        found += [f"group {path}" for path in groups if (m := NAME.fullmatch(path.name)) and int(m[1]) in self.pids]
         found += [f"claim {path}" for path in (self.root / "runtime").glob("*-claim")]
         found += [f"folder {path}" for path in self.runs.rglob("*.part*")]
         found += [f"mount {row}" for row in Path("/proc/mounts").read_text().splitlines() if f"{name}/cache/" in row]
@@ -89,8 +93,11 @@ class World:
 class Case:
     """One episode, run as often as it takes; what it has ever told is held against what is there later."""
 
-    def __init__(self, world: World, *, model: str = SCRIPT, url: str = "", cache: Path | None = None) -> None:
+    def __init__(
+        self, world: World, *, model: str = SCRIPT, url: str = "", cache: Path | None = None, patience_s: float = 60
+    ) -> None:
         world.made += 1
+        self.patience_s = patience_s
         self.world, self.cache = world, cache or world.cache
         self.place = world.runs / str(world.made)
         self.folder = self.place  # found when there is one
@@ -111,12 +118,14 @@ class Case:
         own |= {
             "MLGYM_RUNTIME": self.world.root / "runtime",
             "OPENAI_API_KEY": "k",
-            "MLGYM_MODEL_TIMEOUT": "0.5",
+            "MLGYM_MODEL_TIMEOUT": self.patience_s,
             "NO_PROXY": "*",
         }
         env = {**os.environ, **{key: str(value) for key, value in own.items()}}
         with (self.world.root / log if log else self.log).open("ab") as out:
-            return subprocess.Popen(self.command, stdout=out, stderr=out, env=env, cwd=ROOT, start_new_session=True)
+            made = subprocess.Popen(self.command, stdout=out, stderr=out, env=env, cwd=ROOT, start_new_session=True)
+        self.world.pids.add(made.pid)
+        return made
 
     def go(self, process: "subprocess.Popen[bytes] | None" = None) -> int:
         """Run the command to its end (or wait for the one that runs) and look at what it left; the exit code."""

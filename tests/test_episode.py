@@ -1,15 +1,19 @@
 """Episodes: how they end, what is stored, going on after a stop."""
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from mlgym.episode import run_episode
-from mlgym.errors import UsageError
+from mlgym.errors import StorageError, UsageError
 from mlgym.records import Action, Brief, EpisodeSpec, Limits, Observation, Step
 from mlgym.store import Episode
+from tests.faults import chosen, descendants, hit
 from tests.servers import OpenAIServer
 
 GUESS = str(Path(__file__).parent.parent / "examples" / "guess")
@@ -205,3 +209,65 @@ def test_steps_are_told_as_they_happen(tmp_path: Path, backend: str) -> None:
     seen: list[Step] = []
     run_episode(spec(backend, "nop"), tmp_path, on_step=lambda step, attempt: seen.append(step))
     assert [step.action.tool for step in seen] == ["submit"]
+
+
+def test_a_lost_sandbox_is_set_up_again_by_playback(tmp_path: Path) -> None:
+    made = spec("bubblewrap", f"{HERE}:climber")
+    seen: list[int] = []
+
+    def kill(step: Step, attempt: object) -> None:
+        seen.append(step.n)
+        if step.n in (2, 5):
+            pid = chosen(descendants(os.getpid()), "sandbox")
+            assert hit(pid, os.getpid(), signal.SIGKILL)
+
+    result = run_episode(made, tmp_path, on_step=kill)
+    assert (result.ended, result.boundary, result.scored, result.steps) == ("submitted", "", True, 7)
+    assert seen == list(range(1, 8)), "each step is told once"
+    assert len([note for note in result.notes if "set up again" in note]) == 2
+    assert [attempt.n for attempt in result.attempts] == [0, 1, 2, 3]
+
+
+def breaker(brief: Brief, model: object):  # type: ignore[no-untyped-def]
+    """Kills the program that drives its shell, which only `local` lets it."""
+    yield write(40)
+    yield Action(tool="validate")
+    yield Action(tool="bash", args={"command": "echo 0 > guess.txt; kill -9 $PPID"})
+
+
+def test_a_sandbox_lost_twice_at_one_step_is_the_agents_own_doing(tmp_path: Path) -> None:
+    said: list[str] = []
+    result = run_episode(spec("local", f"{HERE}:breaker"), tmp_path, say=said.append)
+    assert (result.ended, result.boundary, result.scored) == ("error", "sandbox", True)
+    assert result.attempts[-1].fallback and result.final == {"closeness": pytest.approx(1 / 3)}
+    assert len([line for line in said if line.startswith("Step 3: The sandbox")]) == 1
+
+
+def swallower(brief: Brief, model):  # type: ignore[no-untyped-def]
+    """Goes on whatever its model raises."""
+    for _ in range(3):
+        with contextlib.suppress(Exception):
+            model([], [])
+        yield Action(tool="bash", args={"command": "echo 40 > guess.txt"})
+    yield Action(tool="submit")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("agent", ["react", f"{HERE}:swallower"])
+def test_a_reply_that_cannot_be_recorded_stops_the_episode(tmp_path: Path, backend: str, agent: str) -> None:
+    script = tmp_path / "script.json"
+    look = {"calls": [{"name": "bash", "arguments": {"command": "ls"}}]}
+    script.write_text(json.dumps([look, {"calls": [{"name": "submit"}]}]))
+    made = spec(backend, agent, model=f"scripted/{script}")
+    folder = tmp_path / "episode"
+    calls, aside = folder / "calls.jsonl", tmp_path / "aside"
+
+    def fill(step: Step, attempt: object) -> None:
+        calls.rename(aside)
+        calls.symlink_to("/dev/full")  # nobody reads it while it is there: it has no end
+
+    with pytest.raises(StorageError, match="is full"):
+        run_episode(made, folder, on_step=fill)
+    aside.rename(calls)
+    assert Episode.read(folder).result is None and len(Episode.read(folder).steps()) == 1
+    assert run_episode(made, folder).ended == "submitted"

@@ -17,6 +17,8 @@ import pytest
 from tests.fault_kinds import KINDS, killed
 from tests.faults import ROOT, Case, Outcome, World
 
+pytestmark = pytest.mark.timeout(600)  # a case of a loaded machine waits for the ones before it
+
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, World]]:

@@ -1,6 +1,7 @@
 """The host's side of a grading, with small tasks made for it: verdicts, faults and their owners, clocks, warmth."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from mlgym.errors import GradingError
 from mlgym.grading import Grader, exchange
 from mlgym.grading.prepare import Prepared, prepare
 from mlgym.task import load_task
+from tests.faults import chosen, descendants, hit
 
 TOML = """
 version = 1
@@ -211,3 +213,12 @@ def test_nothing_is_left_behind(make, files, backend):
     grader.close()
     grader.close()
     assert ours() == before
+
+
+def test_a_warm_grader_that_was_killed_is_replaced(make, files):
+    prepared = make("return {'score': float(len(CALLS))}")
+    with Grader(prepared, "bubblewrap") as grader:
+        assert grader.grade(files, "validation").scores == {"score": 1.0}
+        assert grader.grade(files, "test").scores == {"score": 2.0}
+        assert hit(chosen(descendants(os.getpid()), "grader"), os.getpid(), signal.SIGKILL)
+        assert grader.grade(files, "test").scores == {"score": 1.0}, "a fresh grader has no earlier call"

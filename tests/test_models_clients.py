@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlgym import models
-from mlgym.errors import BudgetError, ModelError, ToolsRefused
+from mlgym.errors import BudgetError, ModelError, ToolsRefused, UsageError
 from mlgym.records import Message, Reply, ToolCall
 from tests.servers import TOOLS_REFUSED, AnthropicServer, OpenAIServer, Server
 
@@ -219,3 +219,26 @@ def test_anthropic_failures_are_one_sentence(ask: Ask, item: Any, words: str) ->
         pytest.raises((BudgetError if "too long" in words else ModelError), match=words),
     ):
         ask("anthropic/x", server, tools=[TOOL])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("openai/x", OpenAIServer), ("anthropic/x", AnthropicServer)])
+def test_a_server_that_hangs_is_asked_again_after_the_users_time_out(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, name: str, kind: type[Server]
+) -> None:
+    monkeypatch.setenv("MLGYM_MODEL_TIMEOUT", "0.4")
+    with kind(lambda body: {"text": "late", "hang": 2} if len(server.requests) == 1 else "hi") as server:
+        assert ask(name, server).text == "hi" and len(server.requests) == 2
+
+
+@pytest.mark.parametrize("cut", [{"cut": 1, "text": "half" * 50}, {"raw": '{"id": "x", "choi'}])
+@pytest.mark.parametrize(("name", "kind"), [("openai/x", OpenAIServer), ("anthropic/x", AnthropicServer)])
+def test_half_an_answer_is_a_sentence(ask: Ask, name: str, kind: type[Server], cut: dict[str, Any]) -> None:
+    with kind(lambda body: dict(cut)) as server, pytest.raises(ModelError, match=r"^.*\.$|\?$"):
+        ask(name, server)
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "inf", "nan"])
+def test_a_time_out_that_is_none_is_a_users_mistake(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MLGYM_MODEL_TIMEOUT", value)
+    with pytest.raises(UsageError, match="MLGYM_MODEL_TIMEOUT is a number of seconds above 0"):
+        models.load("openai/x", base_url="http://127.0.0.1:1/v1")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlgym.errors import UsageError
+from mlgym.errors import StorageError, UsageError
 from mlgym.records import Action, Attempt, EpisodeSpec, Message, Observation, Reply, Result, Step
 from mlgym.store import Episode, episode_folder, episodes, method, slug
 
@@ -132,3 +132,29 @@ def test_slugs_are_safe_and_distinct() -> None:
     assert slug("a/b") != slug("a b") and "/" not in slug("../x")
     assert method(SPEC) != method(SPEC.changed(agent="tuner?trials=4"))
     assert slug("tuner") == "tuner"
+
+
+def test_what_a_kill_left_half_written_is_taken_away(tmp_path: Path) -> None:
+    store = Episode.open(tmp_path, SPEC)
+    store.add_step(step(1))
+    store.close()
+    for name in ("spec.json.part7", "result.json.part7", "attempts/0000.json.part7", "attempts/files/ab.part7"):
+        (tmp_path / name).write_text("{")
+    (tmp_path / "result.json").write_bytes(b"")
+    again = Episode.open(tmp_path, SPEC)
+    assert again.result is None and again.steps() == [step(1)]
+    assert not list(tmp_path.rglob("*.part*"))
+    again.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_after_a_write_that_failed_nothing_more_is_written(tmp_path: Path) -> None:
+    store = Episode.open(tmp_path, SPEC)
+    (tmp_path / "calls.jsonl").symlink_to("/dev/full")
+    for _ in range(2):
+        with pytest.raises(StorageError, match="is full"):
+            store.add_call([], [], Reply(text="1"))
+    with pytest.raises(StorageError, match="is full"):
+        store.add_step(step(1))
+    store.close()
+    assert Episode.read(tmp_path).steps() == []

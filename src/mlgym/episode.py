@@ -22,7 +22,7 @@ from mlgym.errors import BudgetError, MlgymError, ModelError, SandboxError, Stor
 from mlgym.models.metered import Metered
 from mlgym.names import split
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Split, Step
-from mlgym.sandbox import choose, scratch
+from mlgym.sandbox import cgroups, choose, scratch
 from mlgym.sandbox.local import Local
 from mlgym.sandbox.scratch import sweep
 from mlgym.store import Episode
@@ -64,6 +64,7 @@ def run_episode(
         if store.result is not None:
             for place in (cache_dir() / "scratch", Path(tempfile.gettempdir())):
                 sweep(place)  # what a process left that was killed after its last word
+            cgroups.own()
             if allocator:
                 allocator.sweep()
             return store.result

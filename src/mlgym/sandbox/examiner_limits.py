@@ -10,6 +10,10 @@ from mlgym.sandbox import Ran, Shell
 from mlgym.sandbox.examiner import Case, Place, Skipped, must, says
 from mlgym.sandbox.examiner_shell import forks
 
+DEVICES = {
+    *("console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout"),
+    *("tty", "urandom", "zero"),
+}
 TREE = """
 import os, time
 for _ in range(4):
@@ -183,6 +187,19 @@ def first_victim(place: Place) -> None:
         must(ran.output == "1000\n", f"programs beside the shell have {ran.output!r}")
 
 
+def kernel(place: Place) -> None:
+    """Of the kernel's own folders there is what training needs, and nothing of the host's devices, keys and timers."""
+    with place.shell() as shell:
+        hidden = "acpi/* asound/* kcore keys latency_stats sched_debug scsi/* timer_list"
+        command = f"cd /proc; for f in {hidden}; do head -c 1 $f 2>/dev/null | grep -qa . && echo $f; done; true"
+        says(shell, command, "")
+        says(shell, "cd; find /sys -type f 2>/dev/null | head -n 1", "")
+        devices = set(says(shell, "ls /dev").output.split())
+        must(devices <= DEVICES, f"there are devices: {devices - DEVICES}")
+        says(shell, "nproc", f"{len(os.sched_getaffinity(0))}\n")
+        says(shell, "wc -l </proc/meminfo >/dev/null && head -n 1 /proc/cpuinfo /proc/stat >/dev/null", "")
+
+
 LIMITS = (
     Case("limits: memory of a whole tree", tree, walled=True),
     Case("limits: files without names in memory", in_memory, walled=True),
@@ -192,5 +209,6 @@ LIMITS = (
     Case("limits: a fork bomb is told", processes, walled=True),
     Case("limits: output and time are told", others),
     Case("limits: processor seconds", seconds),
+    Case("walls: the kernel's folders", kernel, full=True),
     Case("limits: the driver is no victim", first_victim, walled=True),
 )

@@ -248,7 +248,7 @@ class Shell:
         text = spell(output, header)
         hit = self._meter.hit() if self._meter else ""
         if hit:
-            text += f"\n{self._told(hit)}\n"
+            text += f"\n{self._stopped(hit)}\n"
         elif header["verdict"] != "ok":
             hit = "output" if header["verdict"] == "flood" else "timeout"
         self._hit = hit or self._hit
@@ -390,9 +390,9 @@ class Shell:
         said = (process.stderr.read() or b"").decode(errors="replace").strip()
         self.stop()
         text = f"The sandbox has ended by itself (code {code}){': ' + said if said else ''}."
-        return SandboxError(f"{text} {self._told(self._hit)}" if self._hit in STOPPED else text)
+        return SandboxError(f"{text} {self._stopped(self._hit)}" if self._hit in STOPPED else text)
 
-    def _told(self, hit: str) -> str:
+    def _stopped(self, hit: str) -> str:
         """What is said of a bound that was hit."""
         return STOPPED[hit].format(**vars(self.sandbox.spec.limits))
 
