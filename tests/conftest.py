@@ -13,7 +13,8 @@ hypothesis.settings.load_profile("mlgym")
 ROOT = Path(__file__).parent.parent
 
 
-BACKENDS = ["bubblewrap", "user" if os.geteuid() == 0 else "landlock", "local"]
+WEAK = pytest.param("user" if os.geteuid() == 0 else "landlock", marks=[pytest.mark.slow, pytest.mark.weak])
+BACKENDS = ["bubblewrap", WEAK, "local"]
 
 
 @pytest.fixture(params=BACKENDS)

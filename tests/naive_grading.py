@@ -2,7 +2,6 @@
 line printed is the verdict. The hostile tests run here too, so that no defence seems to work because nothing attacks.
 """
 
-import csv
 import json
 import os
 import subprocess
@@ -66,17 +65,3 @@ def grade(code: Path, private: Path, submission: Path, timeout: float = 60, shel
         raise ValueError(f"no verdict, code {ran.returncode}")
     verdict: dict[str, Any] = json.loads(lines[-1])
     return verdict
-
-
-def grade_workspace(workspace: Path, answers: Path) -> float:
-    """A table's r2 as a trusting evaluator finds it: from a score file, else from the submission, links followed."""
-    for name in ("score.json", "verdict.json"):
-        if (workspace / name).exists():
-            return float(json.loads((workspace / name).read_text())["scores"]["score"])
-    with (workspace / "submission.csv").open(newline="") as file:
-        predicted = {row["Id"]: float(row["SalePrice"]) for row in csv.DictReader(file)}
-    with answers.open(newline="") as file:
-        truth = {row["Id"]: float(row["SalePrice"]) for row in csv.DictReader(file)}
-    mean = sum(truth.values()) / len(truth)
-    errors = sum((value - predicted[key]) ** 2 for key, value in truth.items())
-    return 1 - errors / sum((value - mean) ** 2 for value in truth.values())

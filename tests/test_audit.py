@@ -77,9 +77,9 @@ def test_honest_episodes_have_no_flag(run: Path) -> None:
     assert audit(run) == ([], [])
 
 
-@pytest.mark.parametrize("task", ["blotto", "house-price", "titanic"])
+@pytest.mark.parametrize("task", ["battle-of-sexes", "house-price", "titanic"])
 def test_an_honest_tuner_has_no_flag(task: str, tmp_path: Path) -> None:
-    made_by(tmp_path, task=task, version=task_version(task), agent="tuner?trials=4", limits=Limits(steps=20))
+    made_by(tmp_path, task=task, version=task_version(task), agent="tuner?trials=2", limits=Limits(steps=12))
     assert audit(tmp_path)[0] == []
 
 

@@ -3,8 +3,6 @@
 import csv
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 import zipfile
 from collections import Counter
@@ -17,7 +15,7 @@ import pytest
 from mlgym.check import measure
 from mlgym.errors import SourceError
 from mlgym.grading import Grader
-from mlgym.grading.forgeries import fitting, run_forgeries
+from mlgym.grading.forgeries import fitting, guarded, run_forgeries, run_without
 from mlgym.grading.prepare import KINDS, Prepared, prepare
 from mlgym.sandbox import choose
 from mlgym.sources import fetch
@@ -180,28 +178,6 @@ def test_a_broken_table_gets_one_sentence(grader, tmp_path, rows, header, said):
     assert grader.grade(table(tmp_path, rows, header), "test").why == said
 
 
-# Frauds. A trusting evaluator imports the model into its own process, next to the labels.
-
-NAIVE = """
-import csv, json, sys
-sys.path.insert(0, sys.argv[1])
-from submission.model import predict
-with open(sys.argv[2], newline="") as file:
-    rows = list(csv.DictReader(file))
-labels = predict([row["premise"] for row in rows], [row["hypothesis"] for row in rows])
-right = [label == row["label"] for label, row in zip(labels, rows)]
-print(json.dumps({"scores": {"score": sum(right) / len(right)}}))
-"""
-
-
-def naive(files: Path, answers: Path) -> float:
-    """The score in the last line that is printed."""
-    env = {**os.environ, "ROOT": str(answers.parent)}
-    argv = [sys.executable, "-B", "-c", NAIVE, str(files), str(answers)]
-    ran = subprocess.run(argv, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL, env=env, timeout=60)
-    return float(json.loads([line for line in ran.stdout.splitlines() if line.strip()][-1])["scores"]["score"])
-
-
 @pytest.mark.slow
 def test_no_fraud_of_a_classifier_scores(prepared):
     outcomes = list(run_forgeries(prepared))
@@ -209,15 +185,10 @@ def test_no_fraud_of_a_classifier_scores(prepared):
     assert [outcome for outcome in outcomes if outcome.scored] == []
 
 
-@pytest.mark.parametrize("forgery", [f for f in fitting("classifier") if f.kinds], ids=lambda f: f.name)
-def test_a_fraud_of_a_classifier_pays_without_its_defence(prepared, tmp_path, forgery):
-    model(tmp_path, NEUTRAL)
-    answers = prepared.private / "answers.csv"
-    assert naive(tmp_path, answers) == pytest.approx(1 / 3)
-    for path, text in forgery.files.items():
-        (tmp_path / path).write_text(text)
-    subprocess.run(["bash", "-c", forgery.command], cwd=tmp_path, env={**os.environ, "SUBMISSION": "submission"})
-    assert naive(tmp_path, answers) > 0.99
+def test_a_fraud_of_a_classifier_pays_without_its_defence(prepared):
+    outcomes = list(run_without(prepared, [forgery for forgery in guarded("all", "classifier") if forgery.kinds]))
+    assert len(outcomes) >= 6
+    assert [outcome for outcome in outcomes if not outcome.scored] == []
 
 
 # The data of mnli.

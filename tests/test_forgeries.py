@@ -1,28 +1,34 @@
 """Each shipped forgery pays where its defence is missing, and nowhere else."""
 
 import contextlib
+import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import naive_grading
 import pytest
 
 from mlgym.errors import GradingError, UsageError
 from mlgym.grading import Grader, collect
-from mlgym.grading.forgeries import FORGERIES, fitting, run_forgeries
-from mlgym.grading.forgeries.forgery import Forgery
+from mlgym.grading.forgeries import (
+    DEFENCES,
+    FORGERIES,
+    Forgery,
+    fitting,
+    guarded,
+    run_forgeries,
+    run_without,
+    tenth,
+)
 from mlgym.grading.prepare import Prepared, prepare
 from mlgym.sandbox import SandboxSpec, SubmissionRefused, open_shell
 from mlgym.sandbox.shell import Shell
 from mlgym.task import list_tasks, load_task
 
 ANSWERS = "Id,SalePrice,split\n1,100.0,test\n2,250.5,validation\n3,80.0,test\n"
-BAD = "Id,SalePrice\n1,100\n2,100\n3,100\n"
 
 
 def names(kind: str) -> list[str]:
@@ -43,49 +49,7 @@ def test_the_defences_are_said():
     assert all(forgery.defence and forgery.command for forgery in FORGERIES)
     shipped = {task.kind for task in list_tasks()}
     assert {kind for forgery in FORGERIES for kind in forgery.kinds} <= shipped
-
-
-def named(name: str) -> Forgery:
-    return next(forgery for forgery in FORGERIES if forgery.name == name)
-
-
-@contextlib.contextmanager
-def let_loose(forgery: Forgery, root: Path, submission: str) -> Iterator[Path]:
-    """The forgery at work in root/home/workspace, with root in the place of the whole file system."""
-    workspace = root / "home" / "workspace"
-    for path, text in forgery.files.items():
-        (workspace / path).write_text(text)
-    for name in ("tmp", "bin"):
-        (root / name).mkdir()
-    (root / "bin" / "python").symlink_to(sys.executable)
-    env = {"PATH": f"{root / 'bin'}:{os.environ['PATH']}", "ROOT": str(root), "SUBMISSION": submission}
-    subprocess.run(["bash", "-c", forgery.command], cwd=workspace, env=env, timeout=60, check=False)
-    try:
-        yield workspace
-    finally:
-        if (workspace / "daemon.pid").exists():
-            os.kill(int((workspace / "daemon.pid").read_text()), signal.SIGKILL)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A machine without defences: the answers lie beside the agent's home, the evaluator too."""
-    (tmp_path / "home" / "workspace").mkdir(parents=True)
-    (tmp_path / "private").mkdir()
-    (tmp_path / "private" / "answers.csv").write_text(ANSWERS)
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", ["score file", "linked answers", "answers found", "daemon"])
-def test_a_forgery_of_a_table_pays_without_its_defence(root, name):
-    answers = root / "private" / "answers.csv"
-    (root / "home" / "workspace" / "submission.csv").write_text(BAD)
-    assert naive_grading.grade_workspace(root / "home" / "workspace", answers) < 0
-    with let_loose(named(name), root, "submission.csv") as workspace:
-        deadline = time.monotonic() + 10
-        while naive_grading.grade_workspace(workspace, answers) < 0.999 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert naive_grading.grade_workspace(workspace, answers) > 0.999
+    assert {forgery.guard for forgery in FORGERIES} - {""} == set(DEFENCES), "each defence is there for some forgery"
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +57,74 @@ def game() -> Prepared:
     return prepare(load_task("battle-of-sexes"))
 
 
-@pytest.mark.parametrize("name", [*names("game")[-4:], "shadowed modules", "patched evaluator"])
-def test_a_forgery_of_a_game_pays_without_its_defence(root, game, name):
-    workspace, code = root / "home" / "workspace", root / "private" / "task.py"
-    code.write_bytes(game.task.code.read_bytes())
-    starter = game.task.workspace / "strategy.py"
-    (workspace / "strategy.py").write_bytes(starter.read_bytes())
-    honest = naive_grading.grade(code, game.private, workspace)["scores"]["score"]
-    assert honest == pytest.approx(1.02, abs=0.02)
-    with let_loose(named(name), root, "strategy.py"):
-        assert naive_grading.grade(code, game.private, workspace)["scores"]["score"] > honest + 0.05
+SOME = ["score file", "daemon that waits for the grader", "traps", "LD_PRELOAD", "pickle with code", "caller's frames"]
+
+
+def test_a_forgery_pays_without_its_defence(game):
+    """One for each way to lack one; the slow test below tries them all."""
+    chosen = [forgery for forgery in fitting("game") if forgery.name in SOME]
+    outcomes = list(run_without(game, chosen))
+    assert [outcome.name for outcome in outcomes] == [forgery.name for forgery in chosen]
+    assert [outcome for outcome in outcomes if not outcome.scored] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["battle-of-sexes", "titanic"])
+def test_every_forgery_pays_without_its_defence(task):
+    prepared = prepare(load_task(task))
+    chosen = guarded("all", prepared.task.kind)
+    outcomes = list(run_without(prepared, chosen))
+    assert len(outcomes) == len(chosen) >= 28
+    assert [outcome for outcome in outcomes if not outcome.scored] == []
+
+
+def test_an_honest_file_gains_nothing_without_a_defence(game):
+    """The evaluator that lacks a defence scores as ours does what does no harm: it is the forgeries that pay."""
+    idle = [Forgery(guard, (), "true", "", guard=guard) for guard in ("pipe", "apart", "shell", "frozen", "inert")]
+    ours = next(run_forgeries(game, chosen=idle[:1])).why.split(",")[0]
+    outcomes = list(run_without(game, idle))
+    assert [outcome for outcome in outcomes if outcome.scored] == []
+    assert {outcome.why.split(",")[0] for outcome in outcomes} == {ours}
+
+
+def test_where_less_than_all_is_isolated_no_defence_is_switched_off(game, tmp_path):
+    with pytest.raises(UsageError, match="isolates in full; 'local' does not"):
+        next(run_without(game, fitting("game"), "local", tmp_path))
+
+
+def test_an_attack_or_a_defence_is_asked_for_by_name():
+    assert {forgery.guard for forgery in guarded("shell", "game")} == {"shell"}
+    assert [forgery.name for forgery in guarded("LD_PRELOAD", "table")] == ["LD_PRELOAD"]
+    assert guarded("clock", "table") == []
+    with pytest.raises(UsageError, match="no defence and no attack 'moat'"):
+        guarded("moat", "game")
+
+
+def test_a_tenth_is_another_one_with_another_seed_and_all_have_their_turn():
+    fit = fitting("table")
+    days = [tenth(fit, f"2026-01-{day}", "titanic") for day in range(100)]
+    assert days[0] == tenth(fit, "2026-01-0", "titanic") and len({str(day) for day in days}) > 50
+    assert {forgery.name for day in days for forgery in day} == {forgery.name for forgery in fit}
+    assert 0.05 < sum(map(len, days)) / len(days) / len(fit) < 0.15
+
+
+def test_a_file_that_is_swapped_while_it_is_frozen_is_itself_or_refused():
+    """Each of many races: what comes out is the honest file, or nothing."""
+    prepared = prepare(load_task("titanic"))
+    race = [forgery for forgery in FORGERIES if forgery.tries > 1]
+    [outcome] = run_forgeries(prepared, chosen=race)
+    assert not outcome.scored and ("honest ones" in outcome.why or "is a link" in outcome.why)
+
+
+def test_the_command_names_attacks_and_tries_one_without_its_defence():
+    def said(*words: str) -> str:
+        argv = [sys.executable, "-m", "mlgym", "check", "--attacks", *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    listed = json.loads(said("--list", "--json"))
+    assert listed["defences"] == DEFENCES and len(listed["attacks"]) == len(FORGERIES)
+    [attack] = json.loads(said("battle-of-sexes", "--without", "PATH", "--json"))
+    assert attack["succeeded"] and attack["guard"] == attack["without"] == "shell"
 
 
 def test_without_a_valid_baseline_there_is_nothing_to_compare(tmp_path, game):

@@ -60,6 +60,9 @@ class Tape:
     def cpu_s(self) -> float:
         return 0.0
 
+    def hit(self) -> str:
+        return ""
+
     def close(self) -> str:
         return ""
 

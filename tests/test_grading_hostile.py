@@ -10,7 +10,6 @@ import naive_grading
 import pytest
 
 from mlgym.grading import Grader, Verdict
-from mlgym.grading.forgeries.common import SHADOW
 from mlgym.grading.forgeries.forgery import VERDICT
 from mlgym.grading.forgeries.games import (
     GAME_HEAD,
@@ -19,6 +18,7 @@ from mlgym.grading.forgeries.games import (
     REPLACE_MODULES,
     WRITE_DESCRIPTORS,
 )
+from mlgym.grading.forgeries.shells import SHADOW
 from mlgym.grading.prepare import Prepared, prepare
 from mlgym.task import load_task
 

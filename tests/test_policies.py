@@ -211,11 +211,11 @@ def test_no_forgery_of_a_policy_scores(lamps):
     assert all(forgery in FORGERIES for forgery in POLICIES) and all(outcome.why for outcome in outcomes)
 
 
-@pytest.mark.parametrize("forgery", POLICIES, ids=lambda forgery: forgery.name)
+@pytest.mark.parametrize("forgery", [one for one in POLICIES if one.harm == "raises"], ids=lambda forgery: forgery.name)
 def test_each_forgery_of_a_policy_pays_without_its_defence(lamps, tmp_path, forgery):
     code = tmp_path / "task.py"
     # the check of actions is the defence against giant ones; for the others it is one process, one sandbox
-    code.write_text(CODE + ("policies._check = lambda *about: None\n" if "giant" in forgery.name else ""))
+    code.write_text(CODE + ("policies._check = lambda *about: None\n" if forgery.guard == "checked" else ""))
     forged = submit(tmp_path / "forged", PRESS + forgery.files["fraud.txt"])
     assert naive_grading.grade(code, lamps.private, forged)["scores"]["mean_return"] > 50
 

@@ -12,7 +12,7 @@ from mlgym.cli import app
 from mlgym.episode import run_episode
 from mlgym.errors import UsageError
 from mlgym.records import Action, Attempt, Brief, EpisodeSpec, Limits
-from mlgym.regrade import Regraded, regrade, within_noise
+from mlgym.regrade import Regraded, regrade, within_noise, within_rounding
 from mlgym.store import Episode, episode_folder, write_whole
 from mlgym.task import load_task
 
@@ -177,6 +177,13 @@ def test_a_time_differs_by_its_noise() -> None:
     assert not within_noise(task, "test", None, {"time_ratio": 1.0})
 
 
+def test_rounding_is_no_more_than_rounding() -> None:
+    assert load_task("language-modeling-tiny").rounded and not load_task("house-price").rounded
+    assert within_rounding({"val_loss": 2.7}, {"val_loss": 2.7 + 2e-9})
+    assert not within_rounding({"val_loss": 2.7}, {"val_loss": 2.70001})
+    assert not within_rounding({"val_loss": 2.7}, None)
+
+
 def test_the_verb(run: Path) -> None:
     runner = CliRunner()
     told = runner.invoke(app, ["regrade", str(run), "--write"])
@@ -191,6 +198,6 @@ def test_the_verb(run: Path) -> None:
 
 
 def test_games_are_equal_on_the_same_draw(tmp_path: Path) -> None:
-    spec = EpisodeSpec(task="blotto", agent="tuner?trials=2", limits=Limits(steps=12))
+    spec = EpisodeSpec(task="battle-of-sexes", agent="nop", limits=Limits(steps=12))
     run_episode(spec, episode_folder(tmp_path, spec))
     assert {row.status for row in quiet(tmp_path)} == {"equal"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlgym.sandbox import SandboxSpec, launch, places, shell
-from mlgym.sandbox.bubblewrap import Bubblewrap
+from mlgym.sandbox import SandboxSpec, launch, open_shell, places, shell
+from mlgym.sandbox.bubblewrap import UNNEEDED, Bubblewrap
 from mlgym.sandbox.examiner import cases, examine
 from mlgym.sandbox.examiner_files import alive
 from mlgym.sandbox.probe import probe
@@ -159,3 +159,17 @@ def test_a_killed_bwrap_takes_all_with_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     for pid in left:
         os.kill(int(pid), signal.SIGKILL)
     assert left
+
+
+def test_the_kernels_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def seen(name: str) -> str:
+        (tmp_path / name).mkdir()
+        look = f"cd /proc; for f in {' '.join(UNNEEDED)}; do {{ ls -A $f/ || head -c 9 $f; }} 2>/dev/null; done"
+        with open_shell("bubblewrap", SandboxSpec(tmp_path / name)) as opened:
+            return opened.run(look, 10).output
+
+    assert seen("covered") == ""
+    monkeypatch.setattr("mlgym.sandbox.bubblewrap.covers", lambda cards: ())
+    assert len(seen("open")) > 50
+    sys_and_proc = without(extra=["--ro-bind", "/sys", "/sys"])
+    fails("walls: the kernel's folders", sys_and_proc, "find /sys")

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from mlgym import disk
 from mlgym.cache import cache_dir
 from mlgym.env import ResearchEnv
 from mlgym.errors import SandboxError, UsageError
 from mlgym.records import Limits
-from mlgym.sandbox import Bind, SandboxSpec, layers, open_shell, snapshots
+from mlgym.sandbox import Bind, SandboxSpec, choose, layers, open_shell, snapshots
+from mlgym.sandbox.examiner import Case, Place, Skipped
+from mlgym.sandbox.examiner_walls import WALLS
+from mlgym.sandbox.probe import probe
 from mlgym.sandbox.shell import Shell
 from mlgym.sandbox.snapshots import Shelf
 from mlgym.wrappers import Limited, Progress
@@ -290,6 +294,28 @@ def test_no_overlay_is_said_to_work_where_none_can_be_mounted(monkeypatch: pytes
     assert not layers.works(tmp_path, layers.MARKS[0])
 
 
+class Layered(Place):
+    """Where a case is tried in sandboxes that stand on layers."""
+
+    @contextlib.contextmanager
+    def shell(self, variables: dict[str, str] | None = None, **limits: int) -> Iterator[Shell]:
+        """A started shell, after a snapshot."""
+        shelf = Shelf(self.folder)
+        with shelf.held(), super().shell(variables, **limits) as shell:
+            shelf.snapshot(shell)
+            assert shell.sandbox.spec.layers
+            yield shell
+
+
+@pytest.mark.parametrize("case", WALLS, ids=lambda case: case.name)
+def test_the_walls_stand_on_layers_too(case: Case, tmp_path: Path) -> None:
+    if not probe("bubblewrap").works or not layers.marks(cache_dir()):
+        assert "CI" not in os.environ
+        pytest.skip("there are no layers here")
+    with contextlib.suppress(Skipped):
+        case.examine(Layered(choose("bubblewrap"), tmp_path))
+
+
 @pytest.fixture
 def env(how: str, backend: str) -> Iterator[ResearchEnv]:
     env = ResearchEnv(GUESS, sandbox=backend, limits=Limits(steps=30, command_s=30))
@@ -403,3 +429,20 @@ def test_no_place_of_the_host_is_told_by_layers(env: ResearchEnv, how: str) -> N
     env.snapshot()
     mounts = env.step("grep overlay /proc/self/mountinfo")[0]
     assert "lowerdir=" in mounts and str(cache_dir()) not in mounts.partition("lowerdir=")[2]
+
+
+@pytest.mark.slow
+def test_a_gigabyte_is_not_copied_for_a_fork(env: ResearchEnv, how: str) -> None:
+    if how != "overlay":
+        pytest.skip("copies are copies")
+    write = "for i in 0 1 2 3 4; do head -c 200000000 /dev/zero | tr '\\0' $i >big$i; done; wc -c big*"
+    assert "1000000000 total" in seen(env, [write])[0]
+    before = seen(env, BEFORE)
+    folder = env.session.shell.sandbox.spec.folder.parent
+    taken = disk.taken(folder)
+    fork = env.fork(env.snapshot())
+    assert disk.taken(folder) - taken < 1_000_000
+    after = ["md5sum ../big3", *AFTER]
+    observations = seen(env, after)
+    assert observations == seen(fork, after) and before and "big3" in observations[0]
+    fork.close()

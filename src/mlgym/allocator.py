@@ -26,7 +26,7 @@ from mlgym.errors import UsageError
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
 QUOTA = Path("/sys/fs/cgroup")
-POLL_S, CARDS_S = 0.2, 2.0  # seconds between two looks; nvidia-smi takes its time
+POLL_S, LOOK_S = 0.2, 2.0  # seconds between two looks at the names of the claims, and at the claims and cards
 SLACK = 1e-9  # shares such as 0.1 do not add up to 1 exactly
 Say = Callable[[str], None]
 
@@ -204,7 +204,23 @@ def _wait(place: Path, path: Path, want: Want, say: Say) -> Share:
             by = f", which others have (process {', '.join(pids)})" if pids else ""
             say(f"Waiting for {want.processors:g} processor{'s' * (want.processors > 1)}{too}{by}.")
             told = True
-        time.sleep(CARDS_S if want.gpus else POLL_S)
+        _pause(place, set(claims))
+
+
+def _pause(place: Path, claims: set[Path]) -> None:
+    """Wait until one of the claims has been given back, or some seconds: a killed one's stays, a freed card has none.
+
+    The folder's time is looked at, then names: with a hundred in line, reading every claim each time would keep a
+    processor busy.
+    """
+    seen = 0
+    end = time.monotonic() + LOOK_S * (1 + len(claims) / 20)
+    while time.monotonic() < end:
+        time.sleep(POLL_S)
+        changed = place.stat().st_mtime_ns
+        if changed != seen and claims - set(place.iterdir()):
+            return
+        seen = changed
 
 
 def _turn(claims: dict[Path, dict[str, Any]], path: Path, free: dict[int, int]) -> Share | None:

@@ -5,6 +5,7 @@ import platform
 import random
 import stat
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
@@ -30,6 +31,11 @@ HOME = "/home/agent"
 MB = 1 << 20
 HOME_MB, TEMPORARY_MB, SHARED_MB = 256, 1024, 1024
 ROOM_MB = 4608  # a sandbox with less memory has smaller places in memory: files alone never fill more than half of it
+# What of /proc tells anybody of the host's kernel and devices; with cards, /proc/driver is their driver's.
+UNNEEDED = (
+    *("acpi", "asound", "bus", "cmdline", "config.gz", "diskstats", "driver", "fs", "interrupts", "iomem", "ioports"),
+    *("irq", "kallsyms", "key-users", "keys", "locks", "modules", "mtrr", "partitions", "scsi", "sysvipc", "tty"),
+)
 TEMPORARY = ("/dev/shm", "/tmp", HOME)
 UIDS = range(1 << 29, 1 << 30)
 # A sandbox under another user number would outlive a killed bwrap, which may not signal it: two namespaces of pids, one
@@ -157,6 +163,7 @@ class Bubblewrap:
         for hidden in shown.hidden:
             yield from ("--perms", "0555", "--tmpfs", hidden, "--remount-ro", hidden)
         yield from ("--proc", "/proc", "--dev", "/dev")
+        yield from covers(cards=bool(self.spec.gpus))
         room = min(self.spec.limits.memory_mb, ROOM_MB)
         yield from nvidia.options(self.spec.gpus)
         for size, folder in ((SHARED_MB, "/dev/shm"), (TEMPORARY_MB, "/tmp"), (HOME_MB, HOME)):
@@ -165,6 +172,19 @@ class Bubblewrap:
         for target in sorted(sources.keys() - set(early)):
             yield from ("--ro-bind", sources[target], target)
         yield from ("--remount-ro", "/dev", "--remount-ro", "/")
+
+
+@cache
+def covers(cards: bool) -> tuple[str, ...]:
+    """The options that cover what is not needed of /proc, as far as this machine has it."""
+    options: list[str] = []
+    for name in UNNEEDED:
+        place = Path("/proc", name)
+        if place.is_dir() and not (name == "driver" and cards):
+            options += ("--perms", "0555", "--tmpfs", str(place), "--remount-ro", str(place))
+        elif place.is_file():
+            options += ("--ro-bind", "/dev/null", str(place))
+    return tuple(options)
 
 
 def readable(path: Path) -> None:

@@ -153,10 +153,9 @@ def main() -> None:
         about = marshal.load(file)
     user = about["user"]
     try:
-        with open("/proc/self/oom_score_adj", "w") as score:
-            score.write("1000")
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
-        pass
+        score = -1
     domain = ruleset(*about["domain"]) if about["domain"] else -1
     scope = -1 if user else ruleset(0, 0, SIGNALS, [])
     bound(about["limits"])
@@ -179,10 +178,10 @@ def main() -> None:
         restrict(scope)
     filtered(about["filter"])
     os.chdir(about["folder"])
-    become(about, scope)
+    become(about, scope, score)
 
 
-def become(about: dict[str, Any], scope: int) -> None:
+def become(about: dict[str, Any], scope: int, score: int) -> None:
     """Be the program: a driver in this process, which keeps what `pen` gives up, or any other."""
 
     def pen() -> None:
@@ -195,12 +194,14 @@ def become(about: dict[str, Any], scope: int) -> None:
     if argv[0] == sys.executable and argv[1:4] == ["-I", "-S", "-c"]:
         os.environ.clear()
         os.environ.update(about["variables"])
-        sys.pen = pen  # type: ignore[attr-defined]
+        sys.pen, sys.score = pen, score  # type: ignore[attr-defined]
         exec(argv[4], {"__name__": "__main__"})
         return
     if about["user"]:
         pen()
     control(PR_SET_PDEATHSIG, KILL)
+    if score >= 0:
+        os.pwrite(score, b"1000", 0)  # the first to be ended where the machine has no memory left
     if os.getppid() == about["host"]:
         os.execve(argv[0], argv, about["variables"])
 

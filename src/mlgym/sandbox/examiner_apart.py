@@ -121,16 +121,19 @@ def shown(place: Place) -> None:
     (environment / "bin" / "tool").chmod(0o755)
     work = place.folder / "own" / "workspace"
     work.mkdir(parents=True)
-    spec = SandboxSpec(work, environment, (Bind(source, "/opt/answers"), Bind(source, "/home/agent/workspace/data")))
+    mine = place.backend.system == "host"  # an image has environments of its own
+    tool = "tool" if mine else "echo tool"
+    binds = (Bind(source, "/opt/answers"), Bind(source, "/home/agent/workspace/data"))
+    spec = SandboxSpec(work, environment if mine else None, binds)
     with open_shell(place.backend, spec) as one, place.shell() as two:
-        says(one, "tool; cat data/answers.csv", f"tool\n{SECRET}")
+        says(one, f"{tool}; cat data/answers.csv", f"tool\n{SECRET}")
         must(one.read(one.inside("/opt/answers/answers.csv")) == SECRET.encode(), "what is shown is not there")
         for path in ("/opt/answers/answers.csv", "/home/agent/workspace/data/answers.csv", "/opt/env/bin/tool"):
             for touch in TOUCHES:
                 one.run(touch.format(one.inside(path)), 5)
         must((source / "answers.csv").read_text() == SECRET, "the source was changed")
         must((source / "answers.csv").stat().st_mode & 0o777 == 0o644, "the source's mode was changed")
-        says(one, "tool", "tool\n")
+        says(one, tool, "tool\n")
         one.write("own.txt", SECRET.encode())
         for path in (one.inside("/opt/answers/answers.csv"), f"{one.workspace}/own.txt", f"{source}/answers.csv"):
             if one.workspace == two.workspace:

@@ -3,12 +3,17 @@
 Each bomb is bounded itself: where no limit holds it comes to less than a gigabyte and says so.
 """
 
+import os
 import time
 
 from mlgym.sandbox import Ran, Shell
 from mlgym.sandbox.examiner import Case, Place, Skipped, must, says
 from mlgym.sandbox.examiner_shell import forks
 
+DEVICES = {
+    *("console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout"),
+    *("tty", "urandom", "zero"),
+}
 TREE = """
 import os, time
 for _ in range(4):
@@ -89,6 +94,7 @@ def tree(place: Place) -> None:
 def in_memory(place: Place) -> None:
     """Files without names that lie in memory count as memory."""
     with place.shell(memory_mb=256) as shell:
+        seen(shell)
         bomb(shell, IN_MEMORY, "oom")
 
 
@@ -118,7 +124,20 @@ def disk(place: Place) -> None:
 def deleted(place: Place) -> None:
     """Files that are deleted but open count as well."""
     with place.shell(disk_mb=100) as shell:
+        seen(shell)
         bomb(shell, DELETED, "disk")
+
+
+def seen(shell: Shell) -> None:
+    """Skip the case where the host may not see the open files of what runs inside: in a container another user's."""
+    pid = says(shell, "echo $$").output.strip()
+    if shell.sandbox.isolation == "partial":
+        try:
+            os.stat(f"/proc/{pid}/fd/0")  # noqa: PTH116
+        except PermissionError:
+            raise Skipped(
+                "this root may not look into other users' processes: files without names are not counted"
+            ) from None
 
 
 def size(shell: Shell) -> int:
@@ -168,6 +187,19 @@ def first_victim(place: Place) -> None:
         must(ran.output == "1000\n", f"programs beside the shell have {ran.output!r}")
 
 
+def kernel(place: Place) -> None:
+    """Of the kernel's own folders there is what training needs, and nothing of the host's devices, keys and timers."""
+    with place.shell() as shell:
+        hidden = "acpi/* asound/* kcore keys latency_stats sched_debug scsi/* timer_list"
+        command = f"cd /proc; for f in {hidden}; do head -c 1 $f 2>/dev/null | grep -qa . && echo $f; done; true"
+        says(shell, command, "")
+        says(shell, "cd; find /sys -type f 2>/dev/null | head -n 1", "")
+        devices = set(says(shell, "ls /dev").output.split())
+        must(devices <= DEVICES, f"there are devices: {devices - DEVICES}")
+        says(shell, "nproc", f"{len(os.sched_getaffinity(0))}\n")
+        says(shell, "wc -l </proc/meminfo >/dev/null && head -n 1 /proc/cpuinfo /proc/stat >/dev/null", "")
+
+
 LIMITS = (
     Case("limits: memory of a whole tree", tree, walled=True),
     Case("limits: files without names in memory", in_memory, walled=True),
@@ -177,5 +209,6 @@ LIMITS = (
     Case("limits: a fork bomb is told", processes, walled=True),
     Case("limits: output and time are told", others),
     Case("limits: processor seconds", seconds),
-    Case("limits: the driver is no victim", first_victim, full=True),
+    Case("walls: the kernel's folders", kernel, full=True),
+    Case("limits: the driver is no victim", first_victim, walled=True),
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import marshal
 import os
+import sys
 from _json import encode_basestring_ascii as quoted
 
 TYPE_CHECKING = False  # the module `typing` costs 5 ms
@@ -198,7 +199,7 @@ def main() -> None:
     try:
         score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
-        score = -1
+        score = getattr(sys, "score", -1)  # of `enter.py`
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -43,8 +43,10 @@ def held(tree: Iterable[Process]) -> list[Held]:
 
 
 def temporary(pid: int, places: Sequence[str]) -> int:
-    """Bytes in the temporary file systems that the process sees at these places."""
+    """Bytes in the temporary file systems that the process sees at these places, and not this process too."""
     total = 0
+    if not apart(pid):
+        return 0
     for place in places:
         try:
             status = os.statvfs(f"/proc/{pid}/root{place}")
@@ -52,6 +54,15 @@ def temporary(pid: int, places: Sequence[str]) -> int:
             continue
         total += (status.f_blocks - status.f_bfree) * status.f_frsize
     return total
+
+
+def apart(pid: int) -> bool:
+    """Whether the process has a root of its own: one that is just starting still sees this machine's places."""
+    try:
+        root = Path(f"/proc/{pid}/root/").stat()
+    except OSError:
+        return False
+    return (root.st_dev, root.st_ino) != (Path("/").stat().st_dev, Path("/").stat().st_ino)
 
 
 def memory(tree: Sequence[Process], files: int, open_files: Iterable[Held]) -> tuple[int, dict[int, int]]:

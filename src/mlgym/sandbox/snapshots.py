@@ -1,8 +1,8 @@
 """Snapshots of a running sandbox: its workspace, the folders that end with it, and the state of its shell.
 
 Where the kernel lays folders over each other nothing is copied: the workspace becomes a layer that nobody writes to any
-more, and the shell goes on in an empty folder on top of it. Elsewhere the program inside archives its own folders, or
-the file system shares the blocks of copies. Either way what runs in the background ends, and so does /dev/shm.
+more, and the shell goes on in an empty folder on top of it. Elsewhere the program inside archives its own folders.
+Either way what runs in the background ends; /dev/shm is not saved.
 """
 
 import contextlib
@@ -42,8 +42,8 @@ class Snapshot:
     """What a shell can go on from.
 
     `layers` hold the workspace (the topmost first), or `tree` is its archive; `passing` is the archive of the sandbox's
-    other folders. `state` makes the shell, None where it could not be saved; `places` are where that shell
-    saw what its sandbox shows.
+    other folders. `state` makes the shell, None where it could not be saved; `places` are where that shell saw what its
+    sandbox shows.
     """
 
     layers: tuple[Path, ...]
@@ -112,11 +112,15 @@ class Shelf:
         spec = shell.sandbox.spec
         shell.stop()
         gone = self.new()
-        with contextlib.suppress(FileNotFoundError):  # an earlier try got no further
-            spec.folder.rename(gone)
-        begin(shell, replace(spec, layers=saved.layers))
+        try:
+            with contextlib.suppress(FileNotFoundError):  # an earlier try got no further
+                spec.folder.rename(gone)
+            begin(shell, replace(spec, layers=saved.layers))
+        except OSError as error:
+            raise SandboxError(f"The sandbox cannot be taken back: {error.strerror or error}.") from error
         resume(shell, saved)
-        remove(gone)
+        with contextlib.suppress(OSError):  # what is left goes with the shelf
+            remove(gone)
 
     def branch(self, shell: Shell, saved: Snapshot, proxy: Path | None = None) -> Shell:
         """Another shell, started at a snapshot, in a sandbox like the one of `shell` but for the way to a network.
@@ -128,6 +132,9 @@ class Shelf:
         try:
             begin(other, spec)
             resume(other, saved)
+        except OSError as error:
+            self.discard(other)
+            raise SandboxError(f"The snapshot cannot be forked: {error.strerror or error}.") from error
         except BaseException:
             self.discard(other)
             raise
@@ -163,7 +170,7 @@ def places(shell: Shell) -> tuple[str, ...]:
 def here(saved: Snapshot, shell: Shell, text: str) -> str:
     """The text with the places of a snapshot's sandbox replaced by those of another one's."""
     for old, new in sorted(zip(saved.places, places(shell), strict=True), key=lambda pair: -len(pair[0])):
-        text = text.replace(old, new)
+        text = text.replace(old, new) if old else text
     return text
 
 

@@ -146,6 +146,8 @@ class User:
                 place.parent.mkdir(parents=True, exist_ok=True)
             elif target == str(bind.source):
                 place = bind.source
+                if place in (self.spec.python, base[0]):
+                    continue  # laid out elsewhere where it is closed
                 if closed := reachable(place):
                     raise SandboxError(f"{closed} is closed to other users: make {place} reachable with chmod o+x.")
             else:

@@ -66,5 +66,13 @@ POLICIES: tuple[Forgery, ...] = (
     _fraud("replaced mean", REPLACE_NUMPY, "the grader's process never runs the submission's code"),
     _fraud("best verdict on every descriptor", WRITE_DESCRIPTORS, "the player's pipe carries actions only"),
     _fraud("giant actions", GIANT_ACTIONS, "every action is held against the environment's own bounds", "checked"),
-    _fraud("actions of NaN", NAN_ACTIONS, "every action is held against the environment's own bounds", "checked"),
+    Forgery(
+        "actions of NaN",
+        ("policy",),
+        "cat fraud.txt >> policy.py",
+        "every action is held against the environment's own bounds",
+        {"fraud.txt": HEAD + NAN_ACTIONS},
+        "checked",
+        harm="breaks",
+    ),
 )

@@ -98,7 +98,7 @@ TABLES: tuple[Forgery, ...] = (
         tries=20,
     ),
     _rewritten("rows left out", "none", "every id must be there"),
-    _rewritten("ids doubled with every answer", "doubled", "every id must be there once"),
+    _rewritten("ids doubled with every answer", "doubled", "every id must be there once", ("table",)),
     _rewritten("predictions of NaN", "nan", "each value must be a usable number, or one of the classes", ("table",)),
     _rewritten("infinite predictions", "inf", "each value must be a usable number, or one of the classes", ("table",)),
     _rewritten("constant", "constant", "none is needed: it gets the honest score of a constant", guard=""),

@@ -1,6 +1,7 @@
 """A forgery against an evaluator that lacks its defence: both in one sandbox, so that the harm stays in there."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,7 +81,8 @@ def _evaluated(
             ran = shell.exec(argv, timeout=seconds, cwd=shell.workspace)
     lines = [line for line in ran.output.splitlines() if line.strip()]
     try:
-        return float(json.loads(lines[-1])["scores"][task.metric]), ""
+        score = float(json.loads(lines[-1])["scores"][task.metric])
+        return (None, "the score is no number") if math.isnan(score) else (score, "")
     except (IndexError, ValueError, TypeError, KeyError):
         return None, f"{ran.status}, {lines[-1][:200] if lines else 'nothing was said'}"
 

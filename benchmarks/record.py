@@ -1,0 +1,26 @@
+"""A table printed and, where asked, recorded in benchmarks/NAME.md with commit, date and machine."""
+
+import datetime
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def record(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], write: bool, backend: str) -> None:
+    """Print the table of `rows` under `head`; `write` keeps it in the file of that name."""
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    print("\n".join(lines))
+    if not write:
+        return
+    run = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    user = "root" if os.getuid() == 0 else "an ordinary user"
+    load = f"load {os.getloadavg()[0]:.0f} when it ended"
+    about = f"Commit {commit}, {datetime.date.today()}, {backend}, {user}, {machine}, {load}."
+    text = f"# Measured: {name}\n\n`python benchmarks/{name}.py --write` writes this file.\n\n{about}\n\n"
+    (ROOT / "benchmarks" / f"{name}.md").write_text(text + "\n".join(lines) + "\n")
