@@ -29,7 +29,7 @@ from tests.fault_kinds import KINDS  # noqa: E402
 from tests.faults import World  # noqa: E402
 
 PAGE = ROOT / "benchmarks" / "faults.md"
-HEAD = """| fault | episodes | faults | ended | equal | steps lost | attempts lost | extra calls | orphans | crashes |
+HEAD = """| fault | episodes | faults | ended | equal | steps lost | attempts lost | calls, most | orphans | crashes |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
