@@ -106,7 +106,7 @@ def served(kind: str, world: World, rng: random.Random) -> Outcome:
     later = rng.choice(({"Retry-After": "1"}, {"retry-after-ms": "50"}))
     nonsense = rng.choice(("<html>Bad gateway</html>", "null", "[]", '{"choices": []}', '{"choices": null}'))
     trouble: dict[str, Any] = {
-        "hang": {"hang": 1.5, "text": "late"},
+        "hang": {"hang": 2.5, "text": "late"},
         "cut": {"cut": 1, "text": "half of this" * 20},
         "429": {"status": 429, "error": "slow down", "headers": later},
         "500": {"status": rng.choice((500, 502, 503)), "error": "out of order"},
@@ -126,11 +126,11 @@ def served(kind: str, world: World, rng: random.Random) -> Outcome:
         return {"text": f"Now {name}.", "calls": [(name, arguments)]}
 
     with OpenAIServer(script) as server:
-        case = Case(world, model="openai/x", url=server.url)
+        case = Case(world, model="openai/x", url=server.url, patience_s=1 if kind == "hang" else 60)
         case.go()
         found = outcome(world, case, faults)
     found["extra_calls"] = well - len(case.world.steps)
-    found["too_many_calls"] = found["extra_calls"] > 0
+    found["too_many_calls"] = found["extra_calls"] > (faults if kind == "hang" else 0)  # a slow machine may hang too
     return found
 
 

@@ -93,8 +93,11 @@ class World:
 class Case:
     """One episode, run as often as it takes; what it has ever told is held against what is there later."""
 
-    def __init__(self, world: World, *, model: str = SCRIPT, url: str = "", cache: Path | None = None) -> None:
+    def __init__(
+        self, world: World, *, model: str = SCRIPT, url: str = "", cache: Path | None = None, patience_s: float = 60
+    ) -> None:
         world.made += 1
+        self.patience_s = patience_s
         self.world, self.cache = world, cache or world.cache
         self.place = world.runs / str(world.made)
         self.folder = self.place  # found when there is one
@@ -115,7 +118,7 @@ class Case:
         own |= {
             "MLGYM_RUNTIME": self.world.root / "runtime",
             "OPENAI_API_KEY": "k",
-            "MLGYM_MODEL_TIMEOUT": "0.5",
+            "MLGYM_MODEL_TIMEOUT": self.patience_s,
             "NO_PROXY": "*",
         }
         env = {**os.environ, **{key: str(value) for key, value in own.items()}}

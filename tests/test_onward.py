@@ -129,7 +129,7 @@ def test_a_kill_between_copying_and_the_end_changes_nothing(
 
     from mlgym import store
 
-    for kept in range(1, 8):  # the first is the spec's
+    for kept in (1, 2, 4, 7):  # the first is the spec's
         real, left = store.write_whole, [kept]
 
         def dying(path: Path, data: bytes, real=real, left=left) -> None:  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ from mlgym.cli import app
 from mlgym.episode import run_episode
 from mlgym.errors import UsageError
 from mlgym.records import Action, Attempt, Brief, EpisodeSpec, Limits
-from mlgym.regrade import Regraded, regrade, within_noise
+from mlgym.regrade import Regraded, regrade, within_noise, within_rounding
 from mlgym.store import Episode, episode_folder, write_whole
 from mlgym.task import load_task
 
@@ -175,6 +175,13 @@ def test_a_time_differs_by_its_noise() -> None:
     for score, other, within in [(1.0, 1.08, True), (1.0, 1.12, False), (0.1, 0.108, True), (0.1, 0.12, False)]:
         assert within_noise(task, "test", {"time_ratio": score}, {"time_ratio": other}) is within
     assert not within_noise(task, "test", None, {"time_ratio": 1.0})
+
+
+def test_rounding_is_no_more_than_rounding() -> None:
+    assert load_task("language-modeling-tiny").rounded and not load_task("house-price").rounded
+    assert within_rounding({"val_loss": 2.7}, {"val_loss": 2.7 + 2e-9})
+    assert not within_rounding({"val_loss": 2.7}, {"val_loss": 2.70001})
+    assert not within_rounding({"val_loss": 2.7}, None)
 
 
 def test_the_verb(run: Path) -> None:

@@ -21,6 +21,7 @@ from mlgym.task import Task, load_task
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
 NOISES = 4.0  # standard deviations of the difference of two gradings: more is no noise
+ROUNDING = 1e-6  # of a score that is made of the submission's own floating-point numbers
 LET_GO = "its files were let go for space"
 TIME_OUT = ("took longer", "took too long")  # in a verdict: another machine, or a busy one, may say otherwise
 # What else may have graded: the field of the record, and the same in words.
@@ -171,6 +172,8 @@ class _Again:
         other = _other(attempt.provenance, self._grader.provenance)
         if (other or self._task.timed) and within_noise(self._task, split, recorded, verdict.scores):
             return "within noise", other
+        if self._task.rounded and within_rounding(recorded, verdict.scores):
+            return "within noise", "rounded otherwise by the submission's own code"
         if not other and any(words in said for words in TIME_OUT for said in (verdict.why, attempt.why)):
             other = "a grading ran out of time"
         return ("not comparable" if other else "differs"), "; ".join(filter(None, (other, verdict.why)))
@@ -182,6 +185,13 @@ def _other(recorded: Provenance | None, here: Provenance) -> str:
         return "there is no record of what graded it"
     differs = [words for field, words in OTHERS.items() if getattr(recorded, field) != getattr(here, field)]
     return f"graded by another {' and another '.join(differs)}" if differs else ""
+
+
+def within_rounding(a: Scores | None, b: Scores | None) -> bool:
+    """Whether two gradings differ only as sums do that are added up in another order."""
+    if a is None or b is None or a.keys() != b.keys():
+        return False
+    return all(math.isclose(a[name], b[name], rel_tol=ROUNDING) for name in a)
 
 
 def within_noise(task: Task, split: Split, a: Scores | None, b: Scores | None) -> bool:

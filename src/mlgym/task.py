@@ -99,7 +99,8 @@ class Task(Record):
 
     `data` names the data set where it is not the task's own; with `stand_in` the task's `prepare` can do without its
     sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
-    learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise.
+    learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise;
+    with `rounded` it is made of numbers of the submission's own code, which are rounded otherwise each time.
     `network` are hosts that it would like to reach; it does where the user allows it.
     """
 
@@ -127,6 +128,7 @@ class Task(Record):
     network: tuple[str, ...] = ()
     without: tuple[Inside, ...] = ()
     timed: bool = False
+    rounded: bool = False
 
     @property
     def reference(self) -> str:

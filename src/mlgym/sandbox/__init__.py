@@ -62,8 +62,8 @@ class Bind:
 @dataclass(frozen=True)
 class SandboxLimits:
     """Bounds of one sandbox: MB of memory of all its processes, MB on disk in all, processes, MB of a file, open files,
-    bytes of a command's output that come back, and bytes at which it is stopped. `local` does not bound the number of
-    processes.
+    bytes of a command's output that come back, and bytes at which it is stopped. `local` bounds the number of processes
+    only where control groups can be made.
     """
 
     memory_mb: int = 8192

@@ -88,7 +88,7 @@ class Docker:
 
     def meter(self, pid: int) -> Meter:
         """The watch over the container; `pid` is only the engine's program that speaks for it."""
-        return ContainerMeter(self.name, self.container, self.spec)
+        return ContainerMeter(self.name, self.container, self.spec, pid)
 
     def stop(self) -> None:
         """End the container, whatever became of the process that `wrap` describes."""

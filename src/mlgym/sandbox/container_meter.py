@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlgym.errors import SandboxError
+from mlgym.sandbox import trees
 from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.engine import TITLES, call
 from mlgym.sandbox.meter import Meter, watch
@@ -17,10 +18,13 @@ LOOK_S, START_S = 0.1, 60.0  # how often, and how long, a container that is star
 
 
 class ContainerMeter:
-    """Finds the container once it runs. Of an engine in another machine nothing is seen, and nothing is said then."""
+    """Finds the container once it runs; `pid` is the program that speaks for it.
 
-    def __init__(self, program: str, name: str, spec: "SandboxSpec") -> None:
-        self.program, self.name, self.spec = program, name, spec
+    Of an engine in another machine nothing is seen, and nothing is said then.
+    """
+
+    def __init__(self, program: str, name: str, spec: "SandboxSpec", pid: int) -> None:
+        self.program, self.name, self.spec, self.pid = program, name, spec, pid
         self.inner: Meter | None = None
         self.over, self.found = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._find, name="container meter", daemon=True)
@@ -53,7 +57,7 @@ class ContainerMeter:
     def _find(self) -> None:
         try:
             for _ in range(int(START_S / LOOK_S)):
-                if self.over.wait(LOOK_S) or self._look():
+                if self.over.wait(LOOK_S) or self._look() or trees.look(self.pid) is None:
                     return
         finally:
             self.found.set()

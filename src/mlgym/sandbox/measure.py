@@ -43,7 +43,7 @@ def held(tree: Iterable[Process]) -> list[Held]:
 
 
 def temporary(pid: int, places: Sequence[str]) -> int:
-    """Bytes in the temporary file systems that the process sees at these places."""
+    """Bytes in the temporary file systems that the process sees at these places, and not this process too."""
     total = 0
     if not apart(pid):
         return 0

@@ -43,7 +43,7 @@ class Watch:
         self._pid, self._group = pid, group
         self._struck: Counter[str] = Counter()
         self._seen: Counter[str] = Counter()
-        self._cpu_s = 0.0
+        self._cpu_s, self._closed = 0.0, False
         places = {folder.resolve() for folder in (spec.folder, *folders)}
         outer = [place for place in places if not places & set(place.parents)]
         self._disk = Disk(pid, spec.limits, outer, self._struck)
@@ -60,7 +60,7 @@ class Watch:
 
     def cpu_s(self) -> float:
         """As the group counts it, else the most that was ever seen of the living and of those they waited for."""
-        if self._memory:
+        if self._memory and not self._closed:
             found = trees.below(self._pid, trees.processes())
             self._cpu_s = max(self._cpu_s, self._memory.cpu_s, sum(each.cpu_s for each in found))
         elif self._group:
@@ -71,6 +71,7 @@ class Watch:
         """Take the last figures; the group is the sandbox's to remove."""
         dog().remove(self._disk, *([self._memory] if self._memory else []))
         self._disk.close()
+        self._closed = True
         self.cpu_s()
 
 

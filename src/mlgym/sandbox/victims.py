@@ -19,13 +19,14 @@ def others(tree: Sequence[Process], driver: int) -> list[Process]:
 def first(tree: Sequence[Process]) -> int:
     """The first process inside: the first of the innermost namespace of pids, or of the tree where there is just one.
 
-    0 while it has not started yet.
+    0 where there is none. While a sandbox starts it is one of those outside, so it is asked for anew each time.
     """
     depths = {process.pid: namespaces(process.pid) for process in tree[:6]}
-    deepest = max(map(len, depths.values()))
+    deepest = max(map(len, depths.values()), default=0)
     if deepest == len(namespaces(os.getpid())):
         return tree[0].pid
-    return next((pid for pid, numbers in depths.items() if len(numbers) == deepest and numbers[-1:] == ["1"]), 0)
+    found = (pid for pid, numbers in depths.items() if len(numbers) == deepest and numbers[-1:] == ["1"])
+    return next(found, 0)
 
 
 def namespaces(pid: int) -> list[str]:

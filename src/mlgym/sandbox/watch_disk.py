@@ -33,7 +33,6 @@ class Disk:
         self.bound = limits.disk_mb * MB
         self.least = 0  # the least that there was since it is too much
         self.used = self.sum = self.count = self.free = self.top = 0
-        self.driver = 0
         self.last = 0.0
         self.unseen = 0
         self.asked: Counter[tuple[int, int]] = Counter()
@@ -84,13 +83,13 @@ class Disk:
     def stop(self) -> None:
         """End the processes that write now; all, where time after time none is seen to, at last the sandbox itself."""
         before = measure.written(trees.below(self.pid, trees.processes()))
-        tree, below, victims = list[Process](), list[Process](), list[Process]()
+        tree, below, victims, driver = list[Process](), list[Process](), list[Process](), 0
         for _ in range(TRIES):
             time.sleep(GROWTH)
             tree = trees.below(self.pid, trees.processes())
             after = measure.written(tree)
-            self.driver = self.driver or (first(tree) if tree else 0)
-            below = others(tree, self.driver)
+            driver = first(tree)
+            below = others(tree, driver)
             victims = [each for each in below if after.get(each.pid, 0) > before.get(each.pid, 0)]
             if victims:
                 break
@@ -98,15 +97,15 @@ class Disk:
         if self.unseen >= TRIES:
             victims = below or list(tree[:1])
         for process in victims:
-            self.interrupt(process, tree)
+            self.interrupt(process, tree, driver)
 
-    def interrupt(self, process: Process, tree: Sequence[Process]) -> None:
+    def interrupt(self, process: Process, tree: Sequence[Process], driver: int) -> None:
         """End a process. A shell, which seems to write what its children wrote, has some chances to drop its command;
         its children are interrupted with it, since their fate tells a shell whether it was meant.
         """
         name = (process.pid, process.started)
         self.asked[name] += 1
-        if process.parent != self.driver or self.asked[name] > TRIES:
+        if process.parent != driver or self.asked[name] > TRIES:
             end(process)
             return
         for each in (process, *(each for each in tree if each.parent == process.pid)):

@@ -22,7 +22,6 @@ class Memory:
         self.pid, self.processes, self.temporary, self.struck = pid, limits.processes, temporary, struck
         self.most = limits.memory_mb << 20
         self.cpu_s = 0.0
-        self.driver = 0
 
     def look(self, table: dict[int, Process]) -> None:
         """Measure, and end the biggest processes where it is too much."""
@@ -32,21 +31,20 @@ class Memory:
         self.cpu_s = max(self.cpu_s, sum(each.cpu_s for each in tree))
         if sum(each.threads for each in tree) >= self.processes:
             self.struck["processes"] += 1
-        if not self.driver or not measure.apart(self.driver):  # before the inside has begun, it is another process
-            self.driver = first(tree)
+        driver = first(tree)
         held = [each for each in measure.held(tree) if each.memory]
-        files = measure.temporary(self.driver, self.temporary) + sum(each.size for each in held)
+        files = measure.temporary(driver, self.temporary) + sum(each.size for each in held)
         if files + sum(each.rss for each in tree) <= self.most:
             return
         total, sizes = measure.memory(tree, files, held)
         if total > self.most:
             self.struck["oom"] += 1
-            self.shrink(tree, total - self.most, sizes)
+            victims = sorted(others(tree, driver), key=lambda each: -sizes[each.pid])
+            self.shrink(victims or tree[:1], total - self.most, sizes)
 
-    def shrink(self, tree: Sequence[Process], excess: int, sizes: dict[int, int]) -> None:
-        """End the biggest processes until they held so many bytes; the sandbox, where nothing else is left in it."""
-        victims = sorted(others(tree, self.driver), key=lambda each: -sizes[each.pid])
-        for process in victims or tree[:1]:
+    def shrink(self, victims: Sequence[Process], excess: int, sizes: dict[int, int]) -> None:
+        """End processes until they held so many bytes: the sandbox itself only where nothing else is left in it."""
+        for process in victims:
             if excess <= 0:
                 return
             end(process)

@@ -69,7 +69,7 @@ class Watchdog:
         self.free = free
         table = trees.processes()
         for each in watched:
-            with contextlib.suppress(OSError):  # what is looked at may end meanwhile
+            with contextlib.suppress(Exception):  # what is looked at may end meanwhile; the watch must not
                 each.look(table)
         self.last = time.monotonic()
         self.cost = self.last - began
@@ -79,7 +79,7 @@ class Watchdog:
         until = time.monotonic() + TURN
         start = time.monotonic_ns() % len(watched) if watched else 0
         for each in (*watched[start:], *watched[:start]):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):
                 each.look(until)
 
 
