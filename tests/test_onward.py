@@ -143,7 +143,7 @@ def test_a_kill_between_copying_and_the_end_changes_nothing(
             run_episode(made, folder / str(kept))
         assert results(folder / str(kept)) == whole
     with pytest.raises(UsageError, match="another source"):
-        run_episode(onward(f"{recorded}@2"), folder / "3")
+        run_episode(onward(f"{recorded}@2"), folder / "4")
 
 
 def test_onward_from_onward(recorded: Path, tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
-"""What is measured of a sandbox's memory."""
+"""What is measured of a sandbox's memory and disk."""
 
 import os
+import threading
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from mlgym.sandbox import SandboxLimits, measure, trees
 from mlgym.sandbox.victims import first
+from mlgym.sandbox.watch_disk import Disk
 from mlgym.sandbox.watch_memory import Memory
 
 
@@ -25,3 +29,17 @@ def test_what_starts_is_not_ended_for_them(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_processes_that_have_ended_meanwhile_have_no_first() -> None:
     assert first([trees.Process(2**22 + 1, 1, 0, 0.0, 1, 0)]) == 0
+
+
+def test_a_measuring_of_the_disk_can_be_ended_from_another_thread(tmp_path: Path) -> None:
+    for n in range(3000):
+        (tmp_path / str(n)).touch()
+    for n in range(40):
+        disk = Disk(os.getpid(), SandboxLimits(), [tmp_path], Counter())
+        looking = threading.Thread(target=disk.look, args=(time.monotonic() + 1,))
+        looking.start()
+        time.sleep(n * 1e-4)
+        disk.close()
+        looking.join()
+        disk.look(time.monotonic() + 1)
+        assert disk.walk is None or disk.closed

@@ -84,8 +84,10 @@ def made(folder: Path, make: Callable[[Path], None], *, what: str, say: Say = SA
 
 
 def tidy(folder: Path) -> None:
-    """Take away the locks of a made folder whose owners were killed: nobody else would come for them."""
+    """Take away what killed processes left beside a made folder, locks and parts: nobody else would come for them."""
     _sweep(folder.parent.glob(f"{folder.name}.lock*"), SILENT_S)
+    for part in folder.parent.glob(f"{folder.name}.part-*"):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

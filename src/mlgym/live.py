@@ -23,6 +23,7 @@ class _Display:
 
     def __init__(self, specs: list[EpisodeSpec], detail: str) -> None:
         self.out = Console(highlight=False)
+        self.notes = Console(highlight=False, stderr=detail == "none")  # what is read by programs has a line an episode
         self.tasks = {spec.task: load_task(spec.task) for spec in specs}
         self.detail = detail
         self.several = len(specs) > 1
@@ -43,7 +44,7 @@ class _Display:
     def say(self, spec: EpisodeSpec, note: str) -> None:
         """A note about an episode."""
         line = f"{self.tasks[spec.task].name} seed {spec.seed}: {show.safe(note)}"
-        self.out.print(line, style="yellow", markup=False, soft_wrap=True)
+        self.notes.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 def run(

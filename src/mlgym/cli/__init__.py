@@ -74,5 +74,8 @@ def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        from mlgym.sandbox import cgroups
+
+        cgroups.clear()
         os._exit(code)
     sys.exit(code)

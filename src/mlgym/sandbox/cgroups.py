@@ -1,5 +1,6 @@
 """Control groups of sandboxes, v1 and v2: one group each, made below this process's own, where it may be written."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 MB = 1 << 20
 ENTER = 'for g in $1;do echo 0 >"$g/cgroup.procs"||exit 70;done;shift;exec "$@"'
 PATIENCE = 1.0  # seconds that the last processes of an ended sandbox have to be gone
+_made: set[Path] = set()  # an interrupt may come before a group has anybody who closes it
 
 
 class Group:
@@ -42,6 +44,7 @@ class Group:
             return None
         name = named()
         folders = {controller: home / name for controller, home in homes.items()}
+        _made.update(folders.values())
         try:
             return cls(folders, limits)
         except OSError:
@@ -168,10 +171,20 @@ def remove(*folders: Path, patience: float = PATIENCE) -> None:
                         os.kill(pid, signal.SIGKILL)
                 continue
             waiting.discard(folder)
+            _made.discard(folder)
         if time.monotonic() >= end:
             return
         if waiting:
             time.sleep(0.005)
+
+
+@atexit.register
+def clear() -> None:
+    """Remove all groups that this process has made and not removed, and end what is in them."""
+    remove(*_made)
+
+
+os.register_at_fork(after_in_child=_made.clear)  # they are the parent's
 
 
 def members(folder: Path) -> list[int]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -37,9 +38,16 @@ class Disk:
         self.unseen = 0
         self.asked: Counter[tuple[int, int]] = Counter()
         self.walk: Generator[int, None, None] | None = None
+        self.lock, self.closed = threading.Lock(), False  # the watchdog looks, the sandbox's own thread closes
 
     def look(self, until: float) -> None:
         """Measure at most until that moment of time.monotonic(), if it is time; the rest follows with the next look."""
+        with self.lock:
+            if not self.closed:
+                self.measure(until)
+
+    def measure(self, until: float) -> None:
+        """The look itself."""
         if self.walk is None:
             free = sum(map(available, self.folders))
             if not self.due(free):
@@ -49,10 +57,11 @@ class Disk:
         for size in self.walk:
             self.sum += size
             if self.sum > max(self.bound, self.used) + self.bound:
-                break  # it need not be known by how much
+                self.walk.close()  # it need not be known by how much
+                break
             if time.monotonic() >= until:
                 return
-        self.close()
+        self.walk = None
         self.last, self.count = time.monotonic(), self.count + 1
         self.judge()
 
@@ -112,10 +121,11 @@ class Disk:
             end(each, signal.SIGINT)
 
     def close(self) -> None:
-        """End a measuring that is under way."""
-        if self.walk is not None:
-            self.walk.close()
-            self.walk = None
+        """Look no more."""
+        with self.lock:
+            self.closed = True
+            if self.walk is not None:
+                self.walk.close()
 
 
 def available(folder: Path) -> int:
