@@ -36,7 +36,8 @@ def test_nothing_hidden_is_inside(backend: str, monkeypatch: pytest.MonkeyPatch)
         assert not found.strip(), f"{needle!r} is in {found}"
     told = "/proc/*/environ /proc/*/cmdline" if full else "/proc/*/environ"
     environment = shell.run(f"env; cat {told} 2>/dev/null | tr '\\0' '\\n'", 10).output
-    assert SECRET not in environment and str(cache_dir()) not in environment
+    assert SECRET not in environment
+    assert not full or str(cache_dir()) not in environment
     imported = env.step(Action(tool="bash", args={"command": "python -c 'import mlgym'"}))[0]
     assert "ModuleNotFoundError" in imported
     changed = shell.run("echo x >> data/train.csv", 10)

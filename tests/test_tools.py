@@ -72,6 +72,9 @@ def test_files_are_written_and_shown(do: Do) -> None:
     assert made.text.endswith("/workspace/src/new.txt (3 lines).")
     whole = do("view", path="src/new.txt").text
     assert whole.endswith("/workspace/src/new.txt (3 lines total)]\n1:one\n2:two\n3:three")
+    do(
+        "bash", command="[ -e ~/workspace ] || { mkdir ~/workspace; cp -r src ~/workspace; }"
+    )  # where the workspace is not in the home
     part = do("view", path="~/workspace/src/new.txt", start="2", end=2).text
     assert part.endswith("total)]\n(1 more lines above)\n2:two\n(1 more lines below)")
     assert do("bash", command="cat src/new.txt").text == "one\ntwo\nthree"

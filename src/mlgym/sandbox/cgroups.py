@@ -103,6 +103,8 @@ def own() -> dict[str, Path]:
             homes = dict.fromkeys(("memory", "pids"), delegated(homes["unified"]))
     except OSError:
         return {}
+    if not all(os.access(home, os.W_OK) for home in homes.values()):
+        return {}
     for home in set(homes.values()):
         remove(*(entry for entry in home.iterdir() if left(entry.name)), patience=0)
     return homes

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import posixpath
 from pathlib import Path
 
 from mlgym.sandbox import Bind
@@ -28,7 +27,7 @@ def new_problems(session: Session, path: str, old: str, new: str, span: tuple[in
     if not path.endswith(".py"):
         return []
     shell = session.shell
-    places = {posixpath.dirname(shell.inside(bind.target)) for bind in lint_binds()}
+    places = [shell.inside(bind.target) for bind in lint_binds()]
     script = SCRIPT.read_text(encoding="utf-8")
     ran = shell.exec(
         [shell.sandbox.interpreter, "-ISW", "ignore", "-c", script, *places],

@@ -1,13 +1,17 @@
 """The linter's end inside the sandbox: two texts of Python and the change between them come in as JSON on the standard
 input, the problems that the change brings go out as a JSON list of "CODE text", the codes being those of flake8.
 
-The arguments are folders where pyflakes and pycodestyle are.
+The arguments are pyflakes and pycodestyle: a package's folder, a module's file. What lies beside them may be closed.
 """
 
 import ast
 import json
 import re
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 MOST = 50
@@ -82,6 +86,20 @@ def plain(text: str) -> str:
     return text[:4] + re.sub(r"\d+", "#", text[4:])
 
 
+class Handed:
+    """Finds the packages and modules that lie at the places handed over."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self.places = {Path(place).stem: Path(place) for place in places}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """The module of that name; None for any other."""
+        place = self.places.get(name)
+        if place is None or place.suffix == ".py":
+            return spec_from_file_location(name, place) if place else None
+        return spec_from_file_location(name, place / "__init__.py", submodule_search_locations=[str(place)])
+
+
 if __name__ == "__main__":
-    sys.path[:0] = sys.argv[1:]
+    sys.meta_path.insert(0, Handed(sys.argv[1:]))
     print("\n\n" + json.dumps(brought(*json.load(sys.stdin))))
