@@ -1,7 +1,7 @@
 # Short names for what bootstrap.py does; nothing needs make.
 PYTHON ?= python3
 
-.PHONY: demo test check verify bench
+.PHONY: demo test check verify bench attacks faults
 demo test check:
 	$(PYTHON) bootstrap.py $@
 
@@ -12,3 +12,9 @@ verify: check
 
 bench:
 	$(PYTHON) bootstrap.py bench
+
+# the longest: every attack on every task and sandbox, which goes on where it was stopped; 200 disturbed episodes
+attacks:
+	.venv/bin/python benchmarks/attacks.py
+faults:
+	.venv/bin/python benchmarks/faults.py --episodes 200 --seed 0
