@@ -15,6 +15,8 @@ from mlgym.errors import MlgymError
 
 __all__ = ["app", "main"]
 
+INTERRUPTED = "Interrupted; the same command goes on."
+
 
 def main() -> None:
     """The entry point: reads `.env`, maps every failure to one sentence and an exit code."""
@@ -27,13 +29,15 @@ def main() -> None:
         code = app(prog_name="mlgym", standalone_mode=False)  # the code of a typer.Exit, 130 after an interrupt
     except MlgymError as error:
         _fail(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:  # before the verb had begun
+        _fail(INTERRUPTED, stopped[0] if stopped else 130, debug)
     except Exception as error:
         if isinstance(error, OSError) and is_full(error):
             _fail(f"The disk is full ({error}): make room, and the same command goes on.", 1, debug)
         _unexpected(error, debug)
     else:
         if code == 130:
-            _fail("Interrupted; the same command goes on.", stopped[0] if stopped else 130, debug)
+            _fail(INTERRUPTED, stopped[0] if stopped else 130, debug)
         _leave(code or 0)
 
 

@@ -92,6 +92,7 @@ def audit(run: Run, as_json: AsJson = False, debug: Debug = False) -> None:
             out.print(f"  {flag.what}: {safe(flag.why)}", markup=False, soft_wrap=True)
         for note in notes:
             out.print(f"Note: {safe(note)}", style="yellow", markup=False, soft_wrap=True)
-        out.print(f"{len(flags)} flag{"s" * (len(flags) != 1)}." if flags else "Nothing suspicious in these records.", markup=False)
+        said = f"{len(flags)} flag{'s' * (len(flags) != 1)}." if flags else "Nothing suspicious in these records."
+        out.print(said, markup=False)
     if flags:
         raise typer.Exit(1)
