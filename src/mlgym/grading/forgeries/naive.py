@@ -40,8 +40,9 @@ def main() -> None:
                 print(path.read_text())
                 return
     if LACKS in ("inert", "bounded", "regular"):
-        for path in [OWN] if not OWN.is_dir() else sorted(OWN.rglob("*")):
-            take(path)
+        for own in filter(os.path.lexists, ABOUT["paths"]):
+            for path in sorted(Path(own).rglob("*")) if Path(own).is_dir() else [Path(own)]:
+                take(path)
     scores = predictions() if table() and LACKS in ("regular", "checked", "split") else ours()
     if LACKS == "frozen" and not ABOUT["start"]:  # the score in a file, which is read when the evaluation is over
         Path("verdict.json").write_text(json.dumps({"scores": {METRIC: scores}}) + "\n")
