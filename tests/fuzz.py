@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 FACTOR = int(os.environ.get("MLGYM_FUZZ", "1"))
-LARGE = 20  # times the small size
+LARGE = 3  # times the small size
 
 
 def fuzz(examples: int, **drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
