@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from mlgym.errors import StorageError
 
@@ -60,31 +61,28 @@ def write_whole(path: Path, data: bytes) -> None:
 
     Raises StorageError; nothing of the new file stays then.
     """
-    part = path.with_name(f"{path.name}.part{os.getpid()}")
-    with guarded(path.parent):
-        try:
-            with part.open("wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(path)
-            settle(path.parent)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+    with _whole(path) as out:
+        out.write(data)
 
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file as `write_whole` writes one; raises StorageError."""
-    part = target.with_name(f"{target.name}.part{os.getpid()}")
-    with guarded(target.parent):
+    with _whole(target) as out, source.open("rb") as read:
+        shutil.copyfileobj(read, out)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to be written, which takes the place of `path` at the end."""
+    part = path.with_name(f"{path.name}.part{os.getpid()}")
+    with guarded(path.parent):
         try:
-            with source.open("rb") as read, part.open("wb") as out:
-                shutil.copyfileobj(read, out)
+            with part.open("wb") as out:
+                yield out
                 out.flush()
                 os.fsync(out.fileno())
-            part.replace(target)
-            settle(target.parent)
+            part.replace(path)
+            settle(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)
             raise

@@ -16,7 +16,8 @@ from mlgym.sandbox.shell import PROXY, PROXY_PORT, Entry, Ran, Shell
 from mlgym.sandbox.spawn import launch
 from mlgym.sandbox.tar import SubmissionRefused
 
-WORKSPACE = "/home/agent/workspace"
+HOME = "/home/agent"  # inside
+WORKSPACE = f"{HOME}/workspace"
 ENVIRONMENT = "/opt/env"
 BACKENDS = {
     "bubblewrap": "mlgym.sandbox.bubblewrap:Bubblewrap",

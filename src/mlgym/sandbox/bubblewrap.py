@@ -13,6 +13,7 @@ from mlgym.errors import SandboxError
 from mlgym.records import Isolation
 from mlgym.sandbox import (
     ENVIRONMENT,
+    HOME,
     PROXY,
     WORKSPACE,
     SandboxSpec,
@@ -27,7 +28,6 @@ from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import remove
 
-HOME = "/home/agent"
 MB = 1 << 20
 HOME_MB, TEMPORARY_MB, SHARED_MB = 256, 1024, 1024
 ROOM_MB = 4608  # a sandbox with less memory has smaller places in memory: files alone never fill more than half of it

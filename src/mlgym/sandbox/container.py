@@ -16,8 +16,19 @@ from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, PROXY, WORKSPACE, SandboxSpec, images, open_files, scratch, seccomp, variables
-from mlgym.sandbox.bubblewrap import HOME, HOME_MB, SHARED_MB, TEMPORARY_MB, free_uid, give, readable
+from mlgym.sandbox import (
+    ENVIRONMENT,
+    HOME,
+    PROXY,
+    WORKSPACE,
+    SandboxSpec,
+    images,
+    open_files,
+    scratch,
+    seccomp,
+    variables,
+)
+from mlgym.sandbox.bubblewrap import HOME_MB, SHARED_MB, TEMPORARY_MB, free_uid, give, readable
 from mlgym.sandbox.container_meter import ContainerMeter
 from mlgym.sandbox.engine import Engine, call, command, engine, removed
 from mlgym.sandbox.meter import Meter

@@ -9,12 +9,11 @@ from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
+from mlgym.sandbox import ENVIRONMENT, HOME, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
 from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import NAME, scratch
 
-HOME = "/home/agent"
 SCOPES = 6  # the first version of Landlock that keeps signals and abstract sockets in
 SOCKETS = ("/run", "/tmp", "/var/tmp", "/dev", "/mnt", "/home")
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, open_files, scratch, variables
+from mlgym.sandbox import ENVIRONMENT, HOME, WORKSPACE, SandboxSpec, open_files, scratch, variables
 from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.meter import Meter, watch
 
@@ -75,7 +75,7 @@ class Local:
 
     def inside(self, path: str) -> str:
         """The host's path of what other backends show at `path`."""
-        places = {WORKSPACE: self.workspace, "/home/agent": self.home}
+        places = {WORKSPACE: self.workspace, HOME: self.home}
         outside = (bind for bind in self.spec.binds if not bind.target.startswith(f"{WORKSPACE}/"))
         places |= {bind.target.rstrip("/"): str(bind.source) for bind in outside}
         if self.spec.python:

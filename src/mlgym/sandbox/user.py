@@ -9,15 +9,13 @@ from typing import ClassVar, Literal
 
 from mlgym.errors import SandboxError
 from mlgym.records import Isolation
-from mlgym.sandbox import ENVIRONMENT, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
+from mlgym.sandbox import ENVIRONMENT, HOME, WORKSPACE, SandboxSpec, places, seccomp, variables, weak
 from mlgym.sandbox.bubblewrap import free_uid, give
 from mlgym.sandbox.cgroups import Group
 from mlgym.sandbox.laid import laid, moved, open_folder, published, published_base, reachable, temporary
 from mlgym.sandbox.meter import Meter, watch
 from mlgym.sandbox.scratch import scratch
 from mlgym.sandbox.uids import clear, sweep
-
-HOME = "/home/agent"
 
 
 class User:

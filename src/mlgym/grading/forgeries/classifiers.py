@@ -1,6 +1,6 @@
 """Frauds of saved classifiers, whose code the player runs: model.py with a fraud below its honest `predict`."""
 
-from mlgym.grading.forgeries.forgery import VERDICT, Forgery
+from mlgym.grading.forgeries.forgery import VERDICT, Forgery, on_every_descriptor
 
 # The fraud falls back to `honest`; os, sys and csv are there.
 HEAD = "\nimport csv, os, sys\nhonest = predict\n"
@@ -53,15 +53,7 @@ def predict(premises, hypotheses):
     return [labels[3 * n // len(premises)] for n in range(len(premises))]
 """
 
-WRITE_DESCRIPTORS = f"""
-def predict(premises, hypotheses):
-    for fd in range(1, 256):
-        try:
-            os.write(fd, b'\\n' + {VERDICT!r}.encode() + b'\\n')
-        except OSError:
-            pass
-    os._exit(0)
-"""
+WRITE_DESCRIPTORS = on_every_descriptor("def predict(premises, hypotheses):", VERDICT)
 
 
 def _fraud(name: str, code: str, defence: str, guard: str = "apart") -> Forgery:

@@ -55,3 +55,16 @@ class Forgery:
         best = f'"{metric}": {MOST if direction == "maximize" else LEAST}'
         files = {path: text.replace(SCORE, best) for path, text in self.files.items()}
         return dataclasses.replace(self, files=files, command=self.command.replace(SCORE, best))
+
+
+def on_every_descriptor(head: str, verdict: str) -> str:
+    """The text of a function, which `head` begins, that writes a verdict wherever it can and ends its process."""
+    return f"""
+{head}
+    for fd in range(1, 256):
+        try:
+            os.write(fd, b'\\n' + {verdict!r}.encode() + b'\\n')
+        except OSError:
+            pass
+    os._exit(0)
+"""

@@ -1,6 +1,6 @@
 """Frauds of strategies, whose code the player runs."""
 
-from mlgym.grading.forgeries.forgery import VERDICT, Forgery
+from mlgym.grading.forgeries.forgery import VERDICT, Forgery, on_every_descriptor
 
 # The frauds of games wrap the honest row_strategy, to which they fall back; sys, os and honest are there.
 GAME_HEAD = "\nimport sys, os\nhonest = row_strategy\n"
@@ -34,15 +34,7 @@ def row_strategy(history):
     return honest(history)
 """
 
-WRITE_DESCRIPTORS = f"""
-def row_strategy(history):
-    for fd in range(1, 256):
-        try:
-            os.write(fd, b'\\n' + {VERDICT!r}.encode() + b'\\n')
-        except OSError:
-            pass
-    os._exit(0)
-"""
+WRITE_DESCRIPTORS = on_every_descriptor("def row_strategy(history):", VERDICT)
 
 REPLACE_MODULES = f"""
 import json, random

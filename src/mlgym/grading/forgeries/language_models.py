@@ -1,6 +1,6 @@
 """Frauds of language models: each wraps the honest model, to whose answers it falls back."""
 
-from mlgym.grading.forgeries.forgery import VERDICT, Forgery
+from mlgym.grading.forgeries.forgery import VERDICT, Forgery, on_every_descriptor
 
 HEAD = """
 import os, pathlib, sys, tempfile
@@ -103,15 +103,7 @@ def next_log_probs(prefix):
 """
 
 BEST = VERDICT.replace('"score": 99.0', '"val_loss": 0.01')
-WRITE_DESCRIPTORS = f"""
-def log_probs(tokens):
-    for fd in range(1, 256):
-        try:
-            os.write(fd, b'\\n' + {BEST!r}.encode() + b'\\n')
-        except OSError:
-            pass
-    os._exit(0)
-"""
+WRITE_DESCRIPTORS = on_every_descriptor("def log_probs(tokens):", BEST)
 
 
 def _fraud(name: str, code: str, defence: str, guard: str = "apart") -> Forgery:

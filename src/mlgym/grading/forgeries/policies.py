@@ -1,6 +1,6 @@
 """Frauds of policies, whose code the player runs."""
 
-from mlgym.grading.forgeries.forgery import VERDICT, Forgery
+from mlgym.grading.forgeries.forgery import VERDICT, Forgery, on_every_descriptor
 
 BEST = VERDICT.replace('"score"', '"mean_return"')
 # The frauds wrap the honest act, to which they fall back; sys, os, np and honest are there.
@@ -16,15 +16,7 @@ def act(checkpoint, observations, first):
     return honest(checkpoint, observations, first)
 """
 
-WRITE_DESCRIPTORS = f"""
-def act(checkpoint, observations, first):
-    for fd in range(1, 256):
-        try:
-            os.write(fd, b'\\n' + {BEST!r}.encode() + b'\\n')
-        except OSError:
-            pass
-    os._exit(0)
-"""
+WRITE_DESCRIPTORS = on_every_descriptor("def act(checkpoint, observations, first):", BEST)
 
 REPLACE_NUMPY = """
 np.mean = lambda *args, **kwargs: 99.0

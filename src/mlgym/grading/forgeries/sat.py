@@ -1,6 +1,6 @@
 """Frauds of heuristics, which run beside the solver and could take its place."""
 
-from mlgym.grading.forgeries.forgery import VERDICT, Forgery
+from mlgym.grading.forgeries.forgery import VERDICT, Forgery, on_every_descriptor
 
 # They wrap the honest heuristic_fn, to which they fall back, and replace the solver's method `solve` once they see one.
 REPLACE = """
@@ -82,16 +82,7 @@ random.Random.choice = slowly
 """
 
 BEST = VERDICT.replace('"score": 99.0', '"time_ratio": 0.01')
-WRITE_DESCRIPTORS = f"""
-import os
-def heuristic_fn(*state):
-    for fd in range(1, 256):
-        try:
-            os.write(fd, b'\\n' + {BEST!r}.encode() + b'\\n')
-        except OSError:
-            pass
-    os._exit(0)
-"""
+WRITE_DESCRIPTORS = on_every_descriptor("import os\ndef heuristic_fn(*state):", BEST)
 
 
 def _beside(name: str, fraud: str, defence: str, guard: str = "apart") -> Forgery:
