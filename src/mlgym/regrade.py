@@ -22,6 +22,7 @@ from mlgym.task import Task, load_task
 SPLITS: tuple[Split, ...] = ("validation", "test")
 NOISES = 4.0  # standard deviations of the difference of two gradings: more is no noise
 ROUNDING = 1e-6  # of a score that is made of the submission's own floating-point numbers
+IMPORTED = "imported from another system, which kept no files of its attempts"
 LET_GO = "its files were let go for space"
 TIME_OUT = ("took longer", "took too long")  # in a verdict: another machine, or a busy one, may say otherwise
 # What else may have graded: the field of the record, and the same in words.
@@ -74,7 +75,9 @@ def regrade(run: Path, backend: str = "auto", say: Say = SAY) -> Iterator[Regrad
             try:
                 _not_of(run, reference, python)
                 task = load_task(reference)
-                if task.version == version:
+                if version == 0:
+                    why = IMPORTED
+                elif task.version == version:
                     grader = opened.enter_context(Grader(prepare(task, say=say, python=python), kind))
                 else:
                     why = f"made with version {version} of {task.name}, here is version {task.version}"
@@ -86,6 +89,9 @@ def regrade(run: Path, backend: str = "auto", say: Say = SAY) -> Iterator[Regrad
                 attempts = store.attempts()
                 say(f"[{number}/{len(stores)}] {name}: {len(attempts)} attempts")
                 metric = task.metric if task else store.result.metric if store.result else ""
+                if why == IMPORTED:
+                    yield Regraded(name, 0, "test", None, None, "not comparable", IMPORTED)
+                    continue
                 again = _Again(store, task, grader, why)
                 for attempt in attempts:
                     yield from again.rows(name, attempt, metric)

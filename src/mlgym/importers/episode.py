@@ -25,7 +25,7 @@ from mlgym.records import (
 )
 from mlgym.tools import parse, toolset
 
-AGENT, BACKEND, END = "original", "original", "end"
+AGENT, BACKEND, END = "original", "imported", "end"
 STEPS, COMMAND_S, LONG_COMMAND_S = 50, 1800.0, 2400.0
 SLOW = ("image-captioning", "mnli", "language-modeling")
 DEFAULT = {"temperature": 0.0, "top_p": 0.95}  # sampling of all published runs
@@ -41,7 +41,7 @@ ENDS = {  # what ended a run -> our words for the end and the boundary
 }
 GRADED = ("submitted", "autosubmission")  # exit states after which the final state had a score
 FOREIGN = (
-    "Imported from the original: scores are its own graders' on its own data, `validate` showed the test scores, nothing "
+    "Imported from the original: scores are of its own graders and data, `validate` showed the test scores, nothing "
     "kept the agent from graders and answers, and no files of attempts were kept."
 )
 
@@ -86,7 +86,7 @@ def convert(recorded: Recorded, theirs: Theirs) -> Converted:
         ended=ended,
         boundary=boundary,
         why=_why(recorded, exit_state, attempts),
-        baseline={"test": base} if (base := theirs.translated(recorded.baseline)) else {},
+        baseline={"test": theirs.start},
         scored=bool(recorded.exit) or bool(recorded.scores),
         steps=sum(step.action.tool != END for step in steps),
         cost=_cost(recorded, steps),
@@ -268,7 +268,10 @@ def _notes(recorded: Recorded, theirs: Theirs, found: list[Suspicion]) -> list[s
     if theirs.column:
         notes.append(f"The score is made of numbers that the submission itself states (the column {theirs.column}).")
     if theirs.factor != 1:
-        notes.append(f"The score is {theirs.scores[0]} times {theirs.factor:.6g}.")
+        notes.append(f"The score is their {theirs.scores[0]} times {theirs.factor:.6g}.")
+    if (own := theirs.translated(recorded.baseline)) and own != {**own, **theirs.start}:
+        values = ", ".join(f"{name} {value:g}" for name, value in recorded.baseline.items())
+        notes.append(f"Its record has another baseline ({values}) than the published one, which counts here.")
     if len(recorded.moves) > STEPS:
         extra = ", ".join(move.action.strip().partition("\n")[0][:40] for move in recorded.moves[STEPS:][:3])
         notes.append(f"Recorded beyond step {STEPS} and not executed: {extra}.")
@@ -281,7 +284,7 @@ def _notes(recorded: Recorded, theirs: Theirs, found: list[Suspicion]) -> list[s
 
 
 def _calls(recorded: Recorded) -> list[dict[str, Any]]:
-    """The model's calls as the history has them: each is given the whole conversation, of which it saw the last part."""
+    """The model's calls as the history has them: each is given all of it, of which it saw the last part."""
     calls: list[dict[str, Any]] = []
     new: list[Message] = []
     kept = 0

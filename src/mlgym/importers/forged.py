@@ -43,7 +43,7 @@ CURRENT = "Evaluation Score:"
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Something found by a check: `step` is 0 for what is about the record, `forged` says that a score depends on it."""
+    """Something found by a check: `step` is 0 for the record itself, `forged` says that a score depends on it."""
 
     step: int
     what: str

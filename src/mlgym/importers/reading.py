@@ -1,4 +1,4 @@
-"""Files of somebody else's folder: regular files only, no link followed, bounded in bytes, and JSON bounded in depth."""
+"""Files of somebody else's folder: regular files, no link followed, bounded in bytes, JSON bounded in depth."""
 
 import json
 import os

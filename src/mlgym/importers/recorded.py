@@ -71,8 +71,8 @@ def named(folder: str) -> Name | None:
     if not found:
         return None
     model = found["before"].partition("-")[2] or found["before"]  # what stands before the first hyphen says who ran it
-    numbers = (float(found[key]) for key in ("t", "p", "c"))
-    return Name(model, found["task"], found["config"], *numbers, run=int(found["run"]))
+    temperature, top_p, money = (float(found[key]) for key in ("t", "p", "c"))
+    return Name(model, found["task"], found["config"], temperature, top_p, money, int(found["run"]))
 
 
 def read(folder: Path, name: Name) -> Recorded:

@@ -14,6 +14,7 @@ from typing import IO, Literal
 from mlgym.disk import guarded, settle, settle_all
 from mlgym.errors import MlgymError, UsageError
 from mlgym.importers.episode import Converted, convert, spec_of
+from mlgym.importers.lock import lock as write_lock
 from mlgym.importers.reading import Unreadable, folders
 from mlgym.importers.recorded import named, read
 from mlgym.importers.tasks import TASKS
@@ -54,6 +55,7 @@ def import_runs(folder: Path, run: Path, *, leave_out_forged: bool = False) -> I
     try:
         _locked(lock, run)
         stage = _Stage(run)
+        write_lock(run)
         for source in sources:
             yield from stage.take(source, leave_out_forged)
         yield from stage.settle()
