@@ -1,7 +1,7 @@
 """Arithmetic on scores; no IO, nothing of the machinery that made them.
 
-Scores come as `table[(method, task)] -> one score` or as `runs[(method, task)] -> the scores of its k runs`. A cell that
-is absent was not run; NaN (or an infinity) is a run without a valid score. `docs/metrics.md` has all formulas.
+Scores come as `table[(method, task)] -> one score` or as `runs[(method, task)] -> the scores of its k runs`. A cell
+that is absent was not run; NaN (or an infinity) is a run without a valid score. `docs/metrics.md` has all formulas.
 The names load what they need when they are first used: whoever wants progress only does not wait for numpy.
 """
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from mlgym.metrics.intervals import Estimate, bootstrap, iqm, mean, probability_of_improvement
     from mlgym.metrics.pool import Sensitivity, aup_intervals, sensitivity
     from mlgym.metrics.profiles import AupTable, Profiles, aup_table, profiles
-    from mlgym.metrics.scores import Ranks, best_at_k, best_table, fewest, mean_at_k, mean_table, progresses, ranks
+    from mlgym.metrics.scores import Ranks, best_at_k, best_table, fewest, mean_at_k, mean_table, ranks
 
 _WHERE = {
     "comparison": ("Comparison", "OnTask", "Pair", "compare", "groups", "holm"),
     "intervals": ("Estimate", "bootstrap", "iqm", "mean", "probability_of_improvement"),
     "pool": ("Sensitivity", "aup_intervals", "sensitivity"),
     "profiles": ("AupTable", "Profiles", "aup_table", "profiles"),
-    "scores": ("Ranks", "best_at_k", "best_table", "fewest", "mean_at_k", "mean_table", "progresses", "ranks"),
+    "scores": ("Ranks", "best_at_k", "best_table", "fewest", "mean_at_k", "mean_table", "ranks"),
 }
 __all__ = [
     "AupTable",
@@ -51,7 +51,6 @@ __all__ = [
     "probability_of_improvement",
     "profiles",
     "progress",
-    "progresses",
     "ranks",
     "sensitivity",
 ]

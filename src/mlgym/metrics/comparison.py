@@ -18,7 +18,7 @@ Cells = dict[tuple[str, str], Floats]
 
 @dataclass(frozen=True)
 class OnTask:
-    """Two methods on one task: means of their runs, the difference, its p and the p corrected for all tasks of the pair.
+    """Two methods on one task: means of their runs, the difference, its p, and p corrected for the tasks of the pair.
 
     `better` names the better one where the corrected p is below alpha, else it is empty.
     """
@@ -66,7 +66,7 @@ class Comparison:
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """p values corrected for their number (Holm 1979): the i-th smallest of m times m − i + 1, never falling, at most 1.
+    """p values corrected for their number m (Holm 1979): the i-th smallest times m − i + 1, never falling, at most 1.
 
     NaN, no test at all, stays and is not counted.
     """
@@ -164,7 +164,8 @@ class _Tests:
             means = float(self.cells[a, task].mean()), float(self.cells[b, task].mean())
             rows.append(OnTask(task, *means, float(gap), self.p_task[i, task], float(p), _who(a, b, gap, p < alpha)))
         if not tasks:
-            return Pair(a, b, *[math.nan] * 7, "", ())
+            none = math.nan
+            return Pair(a, b, none, none, none, none, none, none, none, "", ())
         drawn = np.mean([self.means[a, task] - self.means[b, task] for task in tasks], axis=0)
         low, high = percentiles(drawn, self.level)
         probability = float(np.mean([wins(self.cells[a, t], self.cells[b, t]).mean() for t in tasks]))
@@ -187,7 +188,11 @@ class _Tests:
             block = max(1, BLOCK // (left + right))
             for begin in range(0, self.n, block):
                 rows = min(block, self.n - begin)
-                labels = _labels(self.rng, left, right, rows) if every is None else every[self.rng.integers(len(every), size=rows)]
+                labels = (
+                    _labels(self.rng, left, right, rows)
+                    if every is None
+                    else every[self.rng.integers(len(every), size=rows)]
+                )
                 self.exchanged[begin : begin + rows, members] += labels @ runs
                 drawn = labels @ runs
                 if every is None:

@@ -90,9 +90,7 @@ def counts(rng: np.random.Generator, size: int, rows: int) -> Floats:
     return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size) / size
 
 
-def probability_of_improvement(
-    a: ByTask, b: ByTask, seed: int = 0, n: int = 2000, level: float = 0.95
-) -> Estimate:
+def probability_of_improvement(a: ByTask, b: ByTask, seed: int = 0, n: int = 2000, level: float = 0.95) -> Estimate:
     """How likely a run of `a` beats one of `b` on a task that both have: P(A > B) + P(A = B)/2, the mean over tasks.
 
     On each task it is the Mann–Whitney statistic U / (k_a k_b). The interval is from resamples of both sides,

@@ -28,9 +28,7 @@ class Sensitivity:
     swaps: tuple[tuple[str, str], ...]
 
 
-def sensitivity(
-    table: Table, directions: Directions, baseline: Baseline, other: Table | None = None
-) -> Sensitivity:
+def sensitivity(table: Table, directions: Directions, baseline: Baseline, other: Table | None = None) -> Sensitivity:
     """AUP of `table` with each method but the baseline left out in turn; the `other` table shares the axis.
 
     Give the attempts as `table` and the submissions as `other`, or the other way round; alone, `table` has an axis of
@@ -42,7 +40,9 @@ def sensitivity(
     out = tuple(dict.fromkeys(method for method, _ in table if method != own))
     rows = np.full((len(out), len(methods)), np.nan)
     for i, gone in enumerate(out):
-        tables = [{c: s for c, s in one.items() if c[0] != gone} for one in (table, other if other is not None else table)]
+        tables = [
+            {c: s for c, s in one.items() if c[0] != gone} for one in (table, other if other is not None else table)
+        ]
         if not tables[0]:
             continue
         left = aup_table(tables[0], tables[1], directions, baseline)

@@ -1,7 +1,7 @@
-"""Scores of one cell (a method on a task) and of a table of them: attempts@k, mean@k, ranks, progress of many."""
+"""Scores of one cell (a method on a task) and of a table of them: attempts@k, mean@k, ranks."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,24 +111,3 @@ def ranks(table: Table, directions: Directions) -> Ranks:
         out[:, t] = above + (equal + 1) / 2
     mean = out.mean(axis=1) if tasks else np.full(len(methods), np.nan)
     return Ranks(methods, tasks, out, mean, tuple(task for task in all_tasks if task not in tasks))
-
-
-def progresses(
-    scores: ArrayLike,
-    *,
-    baseline: ArrayLike,
-    baseline_test: ArrayLike,
-    best: ArrayLike,
-    direction: Sequence[str] | NDArray[np.object_],
-    scale: Sequence[str] | NDArray[np.object_],
-) -> Floats:
-    """`progress` of many scores at once, one element a score; NaN where there is no scale."""
-    x, base, test, top = (floats(values) for values in (scores, baseline, baseline_test, best))
-    log, sign = np.asarray(scale) == "log", np.where(np.asarray(direction) == "minimize", -1.0, 1.0)
-    with np.errstate(all="ignore"):
-        f = [np.where(log, np.log(values), values) for values in (x, base, test, top)]
-        out = sign * (f[0] - f[1]) / np.abs(f[3] - f[2])
-    none = np.isnan(x) | (log & (x <= 0))
-    out = np.where(none, -1.0, np.maximum(-1.0, out))
-    out[np.isnan(top)] = np.nan
-    return np.asarray(out, dtype=np.float64)
