@@ -16,7 +16,9 @@ FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
     6.5: {"live", "examine", "assault", "author"},
     6: {"report", "viewer", "serve", "doctor"},
-    5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
+    5.7: {"verify"},
+    5.5: {"pack"},
+    5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl", "totals"},
     4: {"episode"},
     3.8: {"outcome", "onward"},
     3.5: {"wrappers"},
@@ -28,7 +30,7 @@ FLOORS: dict[float, set[str]] = {
     0.5: {"pip", "own_python", "cards"},
     0.2: {"names", "cache"},
     0.1: {"disk"},
-    0: {"errors", "records", "metrics", "columns"},
+    0: {"errors", "records", "metrics", "scrub", "columns"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 

@@ -73,11 +73,10 @@ def regrade(run: Path, backend: str = "auto", say: Say = SAY) -> Iterator[Regrad
         with contextlib.ExitStack() as opened:
             grader, task, why = None, None, ""
             try:
+                _ours(version)
                 _not_of(run, reference, python)
                 task = load_task(reference)
-                if version == 0:
-                    why = IMPORTED
-                elif task.version == version:
+                if task.version == version:
                     grader = opened.enter_context(Grader(prepare(task, say=say, python=python), kind))
                 else:
                     why = f"made with version {version} of {task.name}, here is version {task.version}"
@@ -89,9 +88,6 @@ def regrade(run: Path, backend: str = "auto", say: Say = SAY) -> Iterator[Regrad
                 attempts = store.attempts()
                 say(f"[{number}/{len(stores)}] {name}: {len(attempts)} attempts")
                 metric = task.metric if task else store.result.metric if store.result else ""
-                if why == IMPORTED:
-                    yield Regraded(name, 0, "test", None, None, "not comparable", IMPORTED)
-                    continue
                 again = _Again(store, task, grader, why)
                 for attempt in attempts:
                     yield from again.rows(name, attempt, metric)
@@ -119,6 +115,12 @@ def _task(store: Episode) -> tuple[str, int, str]:
     return spec.task, spec.version, spec.python
 
 
+def _ours(version: int) -> None:
+    """Raise UsageError for an episode that was graded by none of our versions of a task."""
+    if version == 0:
+        raise UsageError(IMPORTED)
+
+
 def _not_of(run: Path, *places: str) -> None:
     """A run is data: a task or an interpreter that lies in it is not run. Raises UsageError."""
     for place in places:
@@ -135,6 +137,8 @@ class _Again:
 
     def rows(self, episode: str, attempt: Attempt, metric: str) -> Iterator[Regraded]:
         """A row for each split with scores; of an attempt without any, for the one that it was refused on."""
+        if self._why == IMPORTED and attempt.n == 0:  # once for the episode
+            yield Regraded(episode, 0, "test", None, None, "not comparable", IMPORTED)
         by = attempt.provenance
         splits = [split for split in SPLITS if getattr(attempt, split) is not None]
         for split in (splits or [by.feedback if by else "validation"]) if attempt.files else []:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlgym.cli import episodes, look, tasks, trust  # noqa: F401 - in the order of the help
 from mlgym.cli.app import app
-from mlgym.cli.archive import import_  # noqa: F401
+from mlgym.cli.archive import import_, pack, verify  # noqa: F401
 from mlgym.disk import is_full
 from mlgym.errors import MlgymError
 

@@ -1,11 +1,12 @@
 """Verbs that bring recorded runs in, and runs out for others to check."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlgym.cli.app import Debug, app
+from mlgym.cli.app import Debug, SandboxName, app
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="The run's folder that the episodes go to.", file_okay=False)]
 
@@ -38,3 +39,55 @@ def import_(
     print(f"{', '.join(f'{n} {status}' for status, n in counts.items())}. Look at them with: mlgym show {out}")
     if counts["unreadable"] or counts["refused"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def pack(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", exists=True, file_okay=False)],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The file; RUN.mlgym.tar.gz here if left out.", dir_okay=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Put a run into one file to publish: scrubbed of keys, folders and names, with the tables that it comes to."""
+    from mlgym import pack as packing
+    from mlgym.report.console import safe
+
+    packed = packing.pack(run, out or Path(f"{run.resolve().name}.mlgym.tar.gz"))
+    for kind, count in sorted(packed.replaced.items()):
+        print(f"Replaced: {kind}, {count} times.")
+    for name, why in packed.left_out.items():
+        print(safe(f"Left out: {name} ({why})."))
+    for note in packed.notes:
+        print(safe(f"Note: {note}."))
+    print(
+        f"{packed.file}: {packed.episodes} episodes in {packed.files} files, {packed.bytes / 1e6:.2f} MB. "
+        f"Look through it before you publish it; check it with: mlgym verify {packed.file}"
+    )
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="A file that mlgym pack has made.", exists=True, dir_okay=False)],
+    grade: Annotated[
+        bool, typer.Option("--grade/--no-grade", help="Whether the files of attempts are graded again.")
+    ] = True,
+    sandbox: SandboxName = "auto",
+    debug: Debug = False,
+) -> None:
+    """Compute a packed run's scores and tables again: prints MATCH, or the first difference with exit code 1."""
+    from mlgym import verify as verifying
+    from mlgym.report.console import safe
+
+    done = verifying.verify(file, grade=grade, backend=sandbox, say=lambda line: print(line, file=sys.stderr))
+    for note in done.notes:
+        print(safe(f"Note: {note}."))
+    for why, count in sorted(done.not_regraded.items()):
+        print(safe(f"Not graded again: {count} ({why})."))
+    if done.difference:
+        print(safe(f"DIFFERENCE: {done.difference}"))
+        raise typer.Exit(1)
+    print(
+        f"MATCH: {done.results} results from {done.attempts} attempts of {done.episodes} episodes, "
+        f"{done.regraded} scores graded again, the tables."
+    )
