@@ -195,7 +195,8 @@ class Scrubber:
             text = ""
         if not text or "\0" in text:
             before = self.replaced.copy()
-            self.text(data.decode("latin-1"))
+            for codec in ("utf-8", "latin-1", "utf-16-le", "utf-16-be"):
+                self.text(data.decode(codec, "replace"))
             dirty, self.replaced = self.replaced != before, before
             return None if dirty else data
         clean = self.text(text)

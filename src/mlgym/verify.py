@@ -10,7 +10,7 @@ import json
 import math
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,12 +21,13 @@ from mlgym.audit.seen import Seen, read
 from mlgym.cache import SAY, Say
 from mlgym.errors import MlgymError, UsageError
 from mlgym.importers import by_our_name
+from mlgym.metrics import progress
 from mlgym.pack import MANIFEST, TABLES, digest
-from mlgym.records import Result
+from mlgym.records import Result, Scores
 from mlgym.regrade import regrade
 from mlgym.sandbox.tar import SubmissionRefused, read_tar
-from mlgym.store import episodes
-from mlgym.task import SHIPPED, load_task
+from mlgym.store import Episode, episodes
+from mlgym.task import SHIPPED, Task, load_task
 from mlgym.totals import totals
 
 BYTES, FILES, DEPTH = 50_000_000_000, 5_000_000, 8
@@ -79,8 +80,9 @@ def _differences(place: Path, done: Verified, grade: bool, backend: str, say: Sa
         yield f"there is no {MANIFEST} that can be read"
         return
     found = list(episodes(place))
+    entries = _entries(_json(place / "protocol.lock"))
     for folder in found:
-        yield from _of_episode(folder, str(folder.relative_to(place)), done)
+        yield from _of_episode(folder, str(folder.relative_to(place)), done, entries)
     if len(found) != manifest.get("episodes"):
         yield f"{len(found)} episodes are there, {manifest.get('episodes')} were packed"
     yield from _tables(place)
@@ -96,13 +98,20 @@ def _json(path: Path) -> Any:
         return None
 
 
-def _of_episode(folder: Path, name: str, done: Verified) -> Iterator[str]:
+def _entries(lock: Any) -> dict[str, Any]:
+    """What the protocol says of each task."""
+    for key in ("task_protocol", "tasks"):
+        lock = lock.get(key) if isinstance(lock, dict) else None
+    return {name: entry for name, entry in (lock or {}).items() if isinstance(entry, dict)}
+
+
+def _of_episode(folder: Path, name: str, done: Verified, entries: dict[str, Any]) -> Iterator[str]:
     """Steps, attempts, files and result of an episode held against each other."""
     try:
         seen = read(folder)
         done.episodes += 1
         done.attempts += len(seen.attempts)
-        for why in (*records.steps(seen), *_stored(seen), *records.result(seen), *_again(seen, done)):
+        for why in (*records.steps(seen), *_stored(seen), *records.result(seen), *_again(seen, done, entries)):
             yield f"{name}: {why}"
     except (MlgymError, ValueError, OSError, LookupError, ArithmeticError, RecursionError) as error:
         yield f"{name}: {(str(error) or type(error).__name__).splitlines()[0]}"
@@ -115,27 +124,42 @@ def _stored(seen: Seen) -> Iterator[str]:
                 yield f"attempt {attempt.n}: the stored {path} is not what was graded (its hash is another)"
 
 
-def _again(seen: Seen, done: Verified) -> Iterator[str]:
-    """The result of an episode computed from its attempts, also where it was imported."""
+def _again(seen: Seen, done: Verified, entries: dict[str, Any]) -> Iterator[str]:
+    """The result of an episode computed from its attempts by what the protocol says of its task, or is known of it."""
     stored = seen.result
     if stored is None:
         return
-    if seen.task is not None:
-        done.results += 1  # `records.result` has looked at it
-        return
     theirs = by_our_name(seen.spec.task) if seen.spec.imported else None
-    if theirs is None:
+    entry = entries.get(seen.spec.task) or {}
+    if seen.task is None and theirs is None and not {"metric", "direction"} <= set(entry):
         done.notes.append(f"{seen.spec.task} seed {seen.spec.seed}: {seen.elsewhere}; its result was not made again")
         return
     done.results += 1
-    scale = theirs.progress if stored.scored else lambda _: None
-    again: Result = outcome.result(seen.attempts, theirs.task, progress=scale, ended=stored.ended)
+    if seen.task is not None:  # `records.result` has looked at it
+        return
+    scale = theirs.progress if theirs else _scale(entry, stored)
+    task = theirs.task if theirs else Task.model_construct(metric=entry["metric"], direction=entry["direction"])
+    scored = stored.scored and stored.progress is not None
+    again = outcome.result(seen.attempts, task, progress=scale if scored else lambda _: None, ended=stored.ended)
     for name in NAMES:
         recorded, follows = getattr(stored, name), getattr(again, name)
         if recorded != follows:
             yield f"its {name} is {recorded}, from its attempts follows {follows}"
-    if stored.baseline.get("test") != theirs.start:
+    if theirs and stored.baseline.get("test") != theirs.start:
         yield f"its baseline is {stored.baseline.get('test')}, the published one is {theirs.start}"
+
+
+def _scale(entry: dict[str, Any], stored: Result) -> Callable[[Scores | None], float | None]:
+    """Progress by the anchors of a task that is not here."""
+    base = (stored.baseline.get("test") or {}).get(entry["metric"], math.nan)
+    best, scale = entry.get("best"), entry.get("scale") or "identity"
+
+    def scaled(scores: Scores | None) -> float | None:
+        score = None if scores is None else scores.get(entry["metric"])
+        direction = entry["direction"]
+        return progress(score, baseline=base, baseline_test=base, best=best, direction=direction, scale=scale)
+
+    return scaled
 
 
 def _tables(place: Path) -> Iterator[str]:
@@ -164,20 +188,23 @@ def _unlike(kept: Any, again: Any, where: str) -> Iterator[str]:
 
 def _grades(place: Path, found: list[Path], done: Verified, backend: str, say: Say) -> Iterator[str]:
     """The attempts whose files are there graded again, by tasks that ship with mlgym and in their own environment."""
+    chosen = place.with_name("graded")
     for folder in found:
-        spec = read(folder).spec
-        why = _not_here(spec.task, spec.python, spec.imported, folder)
-        if why:
+        spec = Episode.read(folder).spec
+        if why := _not_here(spec.task, spec.python, spec.imported, folder):
             done.not_regraded[why] = done.not_regraded.get(why, 0) + 1
             continue
-        for row in regrade(folder, backend, say):
-            if row.status == "differs":
-                at = f"{folder.relative_to(place)}: attempt {row.attempt} has {row.recorded} on {row.split}"
-                yield f"{at}, graded again {row.again}" + f" ({row.why})" * bool(row.why)
-            elif row.status in ("equal", "within noise"):
-                done.regraded += 1
-            else:
-                done.not_regraded[row.why] = done.not_regraded.get(row.why, 0) + 1
+        link = chosen / folder.relative_to(place)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder)
+    for row in regrade(chosen, backend, say) if chosen.exists() else ():
+        if row.status == "differs":
+            at = f"{row.episode}: attempt {row.attempt} has {row.recorded} on {row.split}"
+            yield f"{at}, graded again {row.again}" + f" ({row.why})" * bool(row.why)
+        elif row.status in ("equal", "within noise"):
+            done.regraded += 1
+        else:
+            done.not_regraded[row.why] = done.not_regraded.get(row.why, 0) + 1
 
 
 def _not_here(task: str, python: str, imported: str, folder: Path) -> str:

@@ -11,6 +11,13 @@ from mlgym.cli.app import Debug, SandboxName, app
 Out = Annotated[Path, typer.Option("-o", "--out", help="The run's folder that the episodes go to.", file_okay=False)]
 
 
+def _line(text: str) -> str:
+    """Somebody else's words on one line."""
+    from mlgym.report.console import safe
+
+    return safe(text.encode(errors="replace").decode()).replace("\n", " ")
+
+
 @app.command("import")
 def import_(
     folder: Annotated[
@@ -26,7 +33,6 @@ def import_(
     from collections import Counter
 
     from mlgym.importers import import_runs
-    from mlgym.report.console import safe
 
     counts: Counter[str] = Counter()
     for one in import_runs(folder, out, leave_out_forged=leave_out_forged):
@@ -35,7 +41,7 @@ def import_(
         said = "; ".join(filter(None, (about, one.why)))
         name = "/".join(one.folder.parts[-3:]) if one.folder else one.source.name
         if one.status != "there":
-            print(safe(f"{one.status}: {name}{': ' * bool(said)}{said}").replace("\n", " "), flush=True)
+            print(_line(f"{one.status}: {name}{': ' * bool(said)}{said}"), flush=True)
     print(f"{', '.join(f'{n} {status}' for status, n in counts.items())}. Look at them with: mlgym show {out}")
     if counts["unreadable"] or counts["refused"]:
         raise typer.Exit(1)
@@ -51,15 +57,14 @@ def pack(
 ) -> None:
     """Put a run into one file to publish: scrubbed of keys, folders and names, with the tables that it comes to."""
     from mlgym import pack as packing
-    from mlgym.report.console import safe
 
     packed = packing.pack(run, out or Path(f"{run.resolve().name}.mlgym.tar.gz"))
     for kind, count in sorted(packed.replaced.items()):
         print(f"Replaced: {kind}, {count} times.")
     for name, why in packed.left_out.items():
-        print(safe(f"Left out: {name} ({why})."))
+        print(_line(f"Left out: {name} ({why})."))
     for note in packed.notes:
-        print(safe(f"Note: {note}."))
+        print(_line(f"Note: {note}."))
     print(
         f"{packed.file}: {packed.episodes} episodes in {packed.files} files, {packed.bytes / 1e6:.2f} MB. "
         f"Look through it before you publish it; check it with: mlgym verify {packed.file}"
@@ -77,15 +82,14 @@ def verify(
 ) -> None:
     """Compute a packed run's scores and tables again: prints MATCH, or the first difference with exit code 1."""
     from mlgym import verify as verifying
-    from mlgym.report.console import safe
 
     done = verifying.verify(file, grade=grade, backend=sandbox, say=lambda line: print(line, file=sys.stderr))
     for note in done.notes:
-        print(safe(f"Note: {note}."))
+        print(_line(f"Note: {note}."))
     for why, count in sorted(done.not_regraded.items()):
-        print(safe(f"Not graded again: {count} ({why})."))
+        print(_line(f"Not graded again: {count} ({why})."))
     if done.difference:
-        print(safe(f"DIFFERENCE: {done.difference}"))
+        print(_line(f"DIFFERENCE: {done.difference}"))
         raise typer.Exit(1)
     print(
         f"MATCH: {done.results} results from {done.attempts} attempts of {done.episodes} episodes, "
