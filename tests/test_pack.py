@@ -8,12 +8,14 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from mlgym import outcome
 from mlgym.cli import app
 from mlgym.episode import run_episode
 from mlgym.errors import UsageError
@@ -22,10 +24,12 @@ from mlgym.pack import MANIFEST, pack, words
 from mlgym.records import Action, Attempt, EpisodeSpec, Limits, Observation, Reply, Step
 from mlgym.scrub import Here, Scrubber
 from mlgym.store import Episode, episode_folder
+from mlgym.task import load_task
 from mlgym.verify import verify
 from tests.recorded import recorded_run
 
 NOWHERE = Here()
+ROOT = Path(__file__).parent.parent
 SECRET = "tr\"ès\\ s'ecret/+=%7"
 
 
@@ -142,6 +146,29 @@ def test_a_damaged_file_never_matches(packed: Path, data: st.DataObject) -> None
     assert verify(damaged, grade=False).difference
 
 
+@settings(max_examples=25)
+@given(data=st.data())
+def test_any_change_of_a_record_is_a_difference(packed: Path, data: st.DataObject) -> None:
+    values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([]) | st.just({})
+
+    def change(held: dict[str, bytes]) -> None:
+        name = data.draw(st.sampled_from([name for name in held if name.endswith(".json") and name != MANIFEST]))
+        told = json.loads(held[name])
+        place: Any = told
+        while True:
+            key = data.draw(st.sampled_from([*place] if isinstance(place, dict) else range(len(place))))
+            if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
+                break
+            place = place[key]
+        before, place[key] = place[key], data.draw(values)
+        assume(before != place[key])
+        held[name] = json.dumps(told).encode()
+
+    manifest = data.draw(st.booleans())  # with it, what nothing hangs on may be changed
+    done = verify(repacked(packed, change, manifest), grade=False)
+    assert len(done.difference.splitlines()) == 1 or (manifest and not done.difference)
+
+
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "a/../../out"])
 def test_a_member_never_leaves_the_folder(tmp_path: Path, packed: Path, name: str) -> None:
     done = verify(repacked(packed, lambda held: held.update({name: b"x"})))
@@ -171,6 +198,29 @@ def test_scores_are_computed_again_from_the_files(tmp_path: Path) -> None:
 
     found = verify(repacked(file, forge, manifest=True)).difference
     assert "attempt 0 has 1.2 on validation, graded again" in found
+
+
+def test_results_of_a_task_that_is_only_there(tmp_path: Path) -> None:
+    task = load_task(ROOT / "examples" / "guess")
+    spec = EpisodeSpec(task=str(task.folder), agent="nop")
+    store = Episode.open(episode_folder(tmp_path / "run", spec), spec)
+    store.add_attempt(
+        Attempt(n=0, step=1, kind="end", valid=True, validation={"closeness": 0.5}, test={"closeness": 0.6})
+    )
+    store.add_step(Step(n=1, action=Action(tool="submit"), observation=Observation(text=""), attempt=0))
+    told = outcome.result(store.attempts(), task, progress=lambda _: None, ended="submitted", steps=1)
+    store.finish(told)
+    store.close()
+    file = pack(tmp_path / "run", tmp_path / "run.gz", NOWHERE).file
+    assert str(ROOT).encode() not in b"".join(members(file).values())
+    done = verify(repacked(file, lambda held: held.update({})))
+    assert (done.difference, done.results, done.not_regraded) == ("", 1, {"its files are not there": 1})
+
+    def forge(held: dict[str, bytes]) -> None:
+        for name, data in held.items():
+            held[name] = data.replace(b'"selected": {\n  "closeness": 0.6', b'"selected": {\n  "closeness": 0.7')
+
+    assert "its selected is" in verify(repacked(file, forge, manifest=True)).difference
 
 
 def planted(run: Path, text: str) -> Path:

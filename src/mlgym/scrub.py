@@ -23,6 +23,7 @@ SECRET_NAME = re.compile(
     r"|APIKEY|SECRET|PASSWORD|PRIVATE_?KEY|(?<!MAX_)(?<!MIN_)(?<!NUM_)TOKENS?(?![A-Z])",
     re.IGNORECASE,
 )
+SHORT, MANY = 200, 100_000  # texts up to so long that were found clean, and how many, are remembered
 SHORTEST = 6  # characters of a variable's value that is taken for a secret: shorter ones are words
 # What may stand before a word although it ends in a letter: escapes of JSON, Python, addresses and colours.
 _AFTER = (
@@ -30,9 +31,10 @@ _AFTER = (
     r"|(?<=[\[;][0-9]m)|(?<=[\[;][0-9]{2}m)"
 )
 _EDGE, _END = rf"(?:(?<![A-Za-z0-9])|{_AFTER})", r"(?![A-Za-z0-9])"
-SHAPES: dict[str, tuple[str, str]] = {  # what it is -> what a text with one holds (in small letters), its pattern
+# What it is -> what a text with one holds (one of these words, in small letters), its pattern.
+SHAPES: dict[str, tuple[str, str]] = {
     "a private key": (
-        "private key-",
+        "private",
         r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----.*?(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----|\Z)",
     ),
     "a key of Anthropic": ("sk-ant-", r"sk-ant-[A-Za-z0-9_-]{16,}"),
@@ -41,7 +43,7 @@ SHAPES: dict[str, tuple[str, str]] = {  # what it is -> what a text with one hol
         "sk-",
         _EDGE + r"sk-(?:(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{20,}|(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,})",
     ),
-    "a token of Hugging Face": ("_", _EDGE + r"(?:hf|api_org)_[A-Za-z0-9]{20,}"),
+    "a token of Hugging Face": ("hf_ api_org_", _EDGE + r"(?:hf|api_org)_[A-Za-z0-9]{20,}"),
     "a key of Google": ("aiza", r"AIza[A-Za-z0-9_-]{30,}"),
     "a token of Google": ("ya29.", r"ya29\.[A-Za-z0-9_-]{20,}"),
     "a key of Groq": ("gsk_", r"gsk_[A-Za-z0-9]{20,}"),
@@ -52,24 +54,33 @@ SHAPES: dict[str, tuple[str, str]] = {  # what it is -> what a text with one hol
     "a key of Together": ("tgp_v1_", r"tgp_v1_[A-Za-z0-9_-]{20,}"),
     "a key of Fireworks": ("fw_", _EDGE + r"fw_[A-Za-z0-9]{20,}"),
     "a key of Cerebras": ("csk-", _EDGE + r"csk-[A-Za-z0-9]{20,}"),
-    "a key of Stripe": ("k_", _EDGE + r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
+    "a key of Stripe": ("k_live_ k_test_", _EDGE + r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
     "a key of Weights & Biases": (
         "wandb",
         r"(?i:wandb)_v1_[A-Za-z0-9_-]{20,}|(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])",
     ),
-    "a key of AWS": ("a", _EDGE + r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}" + _END),
-    "a token of GitHub": ("_", _EDGE + r"(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,})"),
-    "a token of GitLab": ("gl", _EDGE + r"gl(?:pat|ptt|dt|rt|cbt|soat)-[A-Za-z0-9_-]{20,}"),
+    "a key of AWS": ("akia asia abia acca", _EDGE + r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}" + _END),
+    "a token of GitHub": (
+        "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_",
+        _EDGE + r"(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,})",
+    ),
+    "a token of GitLab": (
+        "glpat- glptt- gldt- glrt- glcbt- glsoat-",
+        _EDGE + r"gl(?:pat|ptt|dt|rt|cbt|soat)-[A-Za-z0-9_-]{20,}",
+    ),
     "a token of Slack": ("xox", r"xox[abeoprs]-[A-Za-z0-9-]{10,}"),
-    "a token of a package index": ("_", r"npm_[A-Za-z0-9]{30,}"),
+    "a token of a package index": ("npm_", r"npm_[A-Za-z0-9]{30,}"),
     "a token of the Python package index": ("pypi-", r"pypi-AgE[A-Za-z0-9_-]{16,}"),
     "a signed token": ("eyj", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"),
-    "a bearer token": ("bearer ", r"(?i:(?<=bearer ))[A-Za-z0-9._~+/-]{16,}=*"),
-    "a key in a header": ("x-api-key: ", r"(?i:(?<=x-api-key: ))[A-Za-z0-9._~+/-]{16,}=*"),
+    "a bearer token": ("bearer", r"(?i:(?<=bearer ))[A-Za-z0-9._~+/-]{16,}=*"),
+    "a key in a header": ("x-api-key:", r"(?i:(?<=x-api-key: ))[A-Za-z0-9._~+/-]{16,}=*"),
     "a password in an address": ("://", r"(?<=://)[^\s/:@\"'\\]{1,200}:[^\s/@\"'\\]{1,200}(?=@)"),
 }
 _PATH = rf"(?:(?<![\w.~-])|{_AFTER})"
-HOMES = _PATH + r"(?:/home/|/Users/|[A-Za-z]:\\{1,4}Users\\{1,4})(?!agent(?![A-Za-z0-9_-]))[\w.-]+"
+HOMES = {
+    "/home/ /users/": r"/(?:home|Users)/(?!agent(?![A-Za-z0-9_-]))[\w.-]+",
+    ":\\": r"[A-Za-z]:\\{1,4}Users\\{1,4}[\w.-]+",
+}
 INSIDE = ("agent", "sandbox", "nobody", "root")  # users of sandboxes, and a name that everybody has
 MARK = "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}{}\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}"
 LOCAL = ("localhost", "localhost.localdomain", "ip6-localhost")
@@ -121,24 +132,27 @@ class Scrubber:
         """`words` are the format's own: a user or a host of that name cannot be told from them."""
         self.replaced: Counter[str] = Counter()
         self.left: list[str] = []
+        self._clean: set[str] = set()
         known = set(words)
-        self._patterns: list[tuple[str, str, str, re.Pattern[str]]] = []
+        self._patterns: list[tuple[str, str, tuple[str, ...], re.Pattern[str]]] = []
         for name, value in sorted(here.secrets.items(), key=lambda item: len(item[1]), reverse=True):
             if len(value.strip()) >= SHORTEST and self._telling(f"the value of {name}", value.strip(), known):
                 ways = sorted(_written(value.strip()), key=len, reverse=True)
-                self._add(f"the value of the variable {name}", "secret", "", "|".join(map(re.escape, ways)))
+                hint = max(re.findall("[a-z0-9]+", value.lower()), key=len, default="")
+                self._add(f"the value of the variable {name}", "secret", hint, "|".join(map(re.escape, ways)))
         for kind, (hint, pattern) in SHAPES.items():
             self._add(kind, "secret", hint, pattern, re.DOTALL)
         for path in sorted({*here.folders}, key=len, reverse=True):
-            self._add("a folder of this machine", "folder", path.lower(), _path(path))
+            self._add("a folder of this machine", "folder", _hint(path.rstrip("/")), _path(path))
         for path in sorted({*here.homes}, key=len, reverse=True):
-            self._add("a home folder", "home", path.rstrip("/").lower(), _path(path))
-        self._add("a home folder", "home", "", HOMES)
+            self._add("a home folder", "home", _hint(path.rstrip("/")), _path(path))
+        for hint, pattern in HOMES.items():
+            self._add("a home folder", "home", hint, pattern)
         for kind, names, without in (("host", here.hosts, LOCAL), ("user", here.users, INSIDE)):
             for name in sorted({name.strip() for name in names}, key=len, reverse=True):
                 if len(name) > 1 and name not in without and self._telling(f"the {kind} name", name, known):
                     case = re.IGNORECASE if kind == "host" else 0
-                    self._add(f"a {kind} name", kind, "", _EDGE + re.escape(name) + _END, case)
+                    self._add(f"a {kind} name", kind, _hint(name), _EDGE + re.escape(name) + _END, case)
 
     def _telling(self, what: str, word: str, known: set[str]) -> bool:
         """Whether a word can be told from those of the records."""
@@ -147,16 +161,20 @@ class Scrubber:
         return word not in known
 
     def _add(self, kind: str, mark: str, hint: str, pattern: str, flags: int = 0) -> None:
-        self._patterns.append((kind, MARK.format(mark), hint, re.compile(pattern, flags)))
+        self._patterns.append((kind, MARK.format(mark), tuple(hint.split()) or ("",), re.compile(pattern, flags)))
 
     def text(self, text: str) -> str:
         """The text with all that is known replaced."""
-        small = text.lower()
-        for kind, mark, hint, pattern in self._patterns:
-            if hint in small:
+        if text in self._clean:
+            return text
+        small, before = text.lower(), text
+        for kind, mark, hints, pattern in self._patterns:
+            if any(hint in small for hint in hints):
                 text, count = pattern.subn(mark, text)
                 if count:
                     self.replaced[kind] += count
+        if text == before and len(text) <= SHORT and len(self._clean) < MANY:
+            self._clean.add(text)
         return text
 
     def value(self, value: Any, depth: int = 0) -> Any:
@@ -201,6 +219,11 @@ class Scrubber:
             return None if dirty else data
         clean = self.text(text)
         return data if clean == text else clean.encode()
+
+
+def _hint(word: str) -> str:
+    """What a text with a word holds, in small letters; nothing where that cannot be said."""
+    return word.lower() if word.isascii() and " " not in word else ""
 
 
 def _written(value: str) -> set[str]:

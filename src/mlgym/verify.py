@@ -32,6 +32,8 @@ from mlgym.totals import totals
 
 BYTES, FILES, DEPTH = 50_000_000_000, 5_000_000, 8
 CLOSE = 1e-9  # relative: tables are of sums that another machine may round otherwise
+# What records that somebody has broken may raise.
+BROKEN = (MlgymError, ValueError, OSError, LookupError, ArithmeticError, RecursionError, TypeError, AttributeError)
 NAMES = ("metric", "final", "selected", "best", "progress")
 
 
@@ -113,8 +115,12 @@ def _of_episode(folder: Path, name: str, done: Verified, entries: dict[str, Any]
         done.attempts += len(seen.attempts)
         for why in (*records.steps(seen), *_stored(seen), *records.result(seen), *_again(seen, done, entries)):
             yield f"{name}: {why}"
-    except (MlgymError, ValueError, OSError, LookupError, ArithmeticError, RecursionError) as error:
-        yield f"{name}: {(str(error) or type(error).__name__).splitlines()[0]}"
+    except BROKEN as error:
+        yield f"{name}: {_said(error)}"
+
+
+def _said(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:300]
 
 
 def _stored(seen: Seen) -> Iterator[str]:
@@ -167,7 +173,10 @@ def _tables(place: Path) -> Iterator[str]:
     if kept is None:
         yield f"there is no {TABLES} that can be read"
         return
-    yield from _unlike(kept, totals(place), TABLES)
+    try:
+        yield from _unlike(kept, totals(place), TABLES)
+    except BROKEN as error:
+        yield f"{TABLES} cannot be made again: {_said(error)}"
 
 
 def _unlike(kept: Any, again: Any, where: str) -> Iterator[str]:
