@@ -9,7 +9,9 @@ from mlgym.cli.app import AsJson, Debug, app
 from mlgym.errors import UsageError
 
 Runs = Annotated[list[Path], typer.Argument(help="Folders of runs; several are reported together.")]
-Mixed = Annotated[bool, typer.Option("--mixed", help="Several task protocols in one table, each row marked with its own.")]
+Mixed = Annotated[
+    bool, typer.Option("--mixed", help="Several task protocols in one table, each row marked with its own.")
+]
 Without = Annotated[list[str] | None, typer.Option("--without", help="A method to leave out; may be repeated.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the tests.")]
 

@@ -24,8 +24,10 @@ KINDS = {
 }
 _KIND = {tool: kind for kind, tools in KINDS.items() for tool in tools.split()}
 OTHER = "other"
-ENDS = ("submitted", "gave_up", "steps", "money", "tokens", "context", "time", "error")
-FAILURES = ("no valid submission", "agent", "budget", "sandbox", "model", "grader", "not ended")
+KIND_COLOURS = {name: number for number, name in enumerate((*KINDS, OTHER))}
+ENDS = {"submitted": 0, "gave_up": 1, "steps": 2, "time": 3, "money": 4, "tokens": 5, "context": 7, "error": 6}
+FAILURES = {"agent": 0, "no valid submission": 1, "budget": 3, "grader": 4, "sandbox": 5, "model": 6, "not ended": 8}
+NOT_ENDED = "not ended"
 STEPS_SHOWN = 60
 PANELS = 9
 
@@ -36,10 +38,11 @@ def kind(tool: str) -> str:
 
 
 class Shares:
-    """Counts in a table of rows and named parts, of which the parts that occur are shown."""
+    """Counts in a table of rows and named parts, each part in a colour of its own; those that occur are shown."""
 
-    def __init__(self, rows: list[str], parts: tuple[str, ...]) -> None:
-        self.rows, self.parts = rows, parts
+    def __init__(self, rows: list[str], parts: dict[str, int]) -> None:
+        self.rows, self.parts = rows, tuple(parts)
+        self.colours = [ink.part(number) for number in parts.values()]
         self.counts = np.zeros((len(rows), len(parts)))
 
     def used(self) -> list[int]:
@@ -49,16 +52,15 @@ class Shares:
 
 def actions(study: Study) -> Shares:
     """How many actions of each kind each method took."""
-    kinds = (*KINDS, OTHER)
-    out = Shares([method.name for method in study.methods], kinds)
+    out = Shares([method.name for method in study.methods], KIND_COLOURS)
     _tally(out, study.pool.steps["method"], [kind(tool) for tool in study.pool.steps["tool"]])
     return out
 
 
 def ends(study: Study) -> Shares:
     """How many episodes of each method ended in which way."""
-    how = [str(end) or "not ended" for end in study.columns["ended"]]
-    known = (*ENDS, *sorted(set(how) - {*ENDS, "not ended"}), "not ended")
+    how = [str(end) or NOT_ENDED for end in study.columns["ended"]]
+    known = {**ENDS, **dict.fromkeys(sorted(set(how) - {*ENDS, NOT_ENDED}), 7), NOT_ENDED: 8}
     out = Shares([method.name for method in study.methods], known)
     _tally(out, study.columns["method"], how)
     return out
@@ -70,7 +72,7 @@ def failed(study: Study) -> list[str]:
     columns = (study.columns[key] for key in ("ended", "boundary", "best_submission", "scored"))
     for end, boundary, final, scored in zip(*columns, strict=True):
         if not end:
-            out.append("not ended")
+            out.append(NOT_ENDED)
         elif boundary:
             out.append(str(boundary))
         else:
@@ -81,7 +83,7 @@ def failed(study: Study) -> list[str]:
 def failures(study: Study, by: str) -> Shares:
     """How many episodes failed at what, by `method` or by `task`."""
     what = failed(study)
-    known = (*FAILURES, *sorted(set(what) - {*FAILURES, ""}))
+    known = {**FAILURES, **dict.fromkeys(sorted(set(what) - {*FAILURES, ""}), 7)}
     rows = [m.name for m in study.methods] if by == "method" else [task.name for task in study.tasks]
     out = Shares(rows, known)
     _tally(out, study.columns[by], what)
@@ -104,7 +106,7 @@ def actions_picture(study: Study) -> Picture | None:
         "actions",
         "Actions by kind",
         "Share of each kind among all actions of a method; the number of actions an episode stands beside the bar. "
-        "`end` is the driver's own, where an agent did not submit.",
+        "“end” is the driver's own, where an agent did not submit.",
     )
 
 
@@ -126,9 +128,9 @@ def _stacked(study: Study, shares: Shares, key: str, title: str, caption: str) -
         left = np.zeros(len(rows))
         totals = shares.counts[rows].sum(axis=1)
         handles = []
-        for colour, place in enumerate(used):
-            part = shares.counts[rows, place] / totals
-            handles.append(axis.barh(range(len(rows)), part, 0.66, left, color=ink.part(colour), edgecolor=ink.PAPER))
+        for place in used:
+            part, colour = shares.counts[rows, place] / totals, shares.colours[place]
+            handles.append(axis.barh(range(len(rows)), part, 0.66, left, color=colour, edgecolor=ink.PAPER))
             left += part
         for y, (row, total) in enumerate(zip(rows, totals, strict=True)):
             each = total / episodes[shares.rows[row]] if key == "actions" else total
@@ -160,28 +162,26 @@ def by_step_picture(study: Study) -> Picture | None:
     if not names:
         return None
     kinds = np.array([kind(tool) for tool in steps["tool"]], dtype=object)
-    used = [one for one in (*KINDS, OTHER) if (kinds == one).any()]
+    used = [one for one in KIND_COLOURS if (kinds == one).any()]
     numbers = np.asarray(steps["n"], dtype=int)
-    last = min(STEPS_SHOWN, int(numbers.max()) + 1)
+    last = min(STEPS_SHOWN, int(numbers.max()))
     tables = {}
     for name in names:
-        mine = (steps["method"] == name) & (numbers < last)
-        tables[name] = np.array([np.bincount(numbers[mine & (kinds == one)], minlength=last) for one in used])
+        mine = (steps["method"] == name) & (numbers <= last)
+        tables[name] = {one: np.bincount(numbers[mine & (kinds == one)], minlength=last + 1) for one in used}
 
     def draw(narrow: bool) -> "Figure":
         across = min(len(names), 1 if narrow else 3)
         down = -(-len(names) // across)
-        figure, axes = canvas(narrow, 0.6 + 1.25 * down, down, across, sharex=True, sharey=True)
-        handles = []
+        figure, axes = canvas(narrow, 0.6 + 1.25 * down, down, across, sharey=True)
+        handles: list[Any] = []
         for axis, name in zip(axes, names, strict=False):
             handles = _columns(axis, tables[name])
             axis.set_title(study.named(name).short(), fontsize=8)
             axis.set_ylabel("episodes", fontsize=7)
         for axis in axes[len(names) :]:
             axis.set_visible(False)
-        for axis in axes[max(0, len(names) - across) : len(names)]:
-            axis.set_xlabel("step")
-            axis.tick_params(labelbottom=True)
+        figure.supxlabel("step", fontsize=8, color=ink.MUTED)
         legend(figure, handles, used, narrow)
         return figure
 
@@ -196,19 +196,21 @@ def by_step_picture(study: Study) -> Picture | None:
     )
 
 
-def _columns(axis: "Axes", table: Array) -> list[Any]:
-    bottom = np.zeros(table.shape[1])
+def _columns(axis: "Axes", table: dict[str, Array]) -> list[Any]:
+    bottom: Any = 0
     handles = []
-    for colour, row in enumerate(table):
-        at = np.arange(1, len(row) + 1)
-        handles.append(axis.bar(at, row, 1.0 if len(row) > 30 else 0.85, bottom, color=ink.part(colour)))
-        bottom += row
+    for name, row in table.items():
+        width = 1.0 if len(row) > 30 else 0.85
+        handles.append(axis.bar(np.arange(len(row)), row, width, bottom, color=ink.part(KIND_COLOURS[name])))
+        bottom = bottom + row
+    axis.set_xlim(0.3, max(len(row) for row in table.values()) - 0.3)
+    axis.locator_params(axis="x", integer=True)
     axis.grid(axis="x", visible=False)
     return handles
 
 
 def _cut(study: Study, last: int) -> str:
-    longest = int(np.asarray(study.pool.steps["n"], dtype=int).max()) + 1
+    longest = int(np.asarray(study.pool.steps["n"], dtype=int).max())
     return f" (the first {last} of {longest})" if longest > last else ""
 
 
@@ -222,9 +224,8 @@ def failures_picture(study: Study) -> Picture | None:
 
     def draw(narrow: bool) -> "Figure":
         tall = 0.9 + 0.24 * (sum(sizes) + 2 if narrow else max(sizes))
-        figure, axes = canvas(
-            narrow, max(1.5, tall), *((2, 1) if narrow else (1, 2)), **({"height_ratios": sizes} if narrow else {})
-        )
+        ratios: dict[str, Any] = {"height_ratios": sizes} if narrow else {}
+        figure, axes = canvas(narrow, max(1.5, tall), 2 if narrow else 1, 1 if narrow else 2, **ratios)
         handles = []
         for axis, shares, title in zip(axes, both, ("By task", "By method"), strict=True):
             handles = _counted(axis, shares, used)
@@ -232,7 +233,7 @@ def failures_picture(study: Study) -> Picture | None:
             axis.set_yticks(range(len(names)), names)
             axis.set_title(title)
             axis.set_xlabel("episodes")
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.locator_params(axis="x", integer=True)
         legend(figure, handles, [both[0].parts[place] for place in used], narrow)
         return figure
 
@@ -252,9 +253,9 @@ def failures_picture(study: Study) -> Picture | None:
 def _counted(axis: "Axes", shares: Shares, used: list[int]) -> list[Any]:
     left = np.zeros(len(shares.rows))
     handles = []
-    for colour, place in enumerate(used):
-        row = shares.counts[:, place]
-        handles.append(axis.barh(range(len(row)), row, 0.66, left, color=ink.part(7 - colour), edgecolor=ink.PAPER))
+    for place in used:
+        row, colour = shares.counts[:, place], shares.colours[place]
+        handles.append(axis.barh(range(len(row)), row, 0.66, left, color=colour, edgecolor=ink.PAPER))
         left += row
     axis.set_ylim(len(shares.rows) - 0.4, -0.6)
     axis.set_xlim(0, max(1.0, float(left.max()) * 1.05))

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlgym.report import ink
 from mlgym.report.estimates import Estimates
-from mlgym.report.figures import Picture, canvas, legend, looks_of
+from mlgym.report.figures import Picture, canvas, legend, looks_of, name_lines
 from mlgym.report.pool import Columns
 from mlgym.report.study import Study, TaskScale
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 POINTS = 120
+DIRECT = 7  # so many lines have their names at their ends; more have a legend
 PANELS = 18
 
 
@@ -97,19 +98,29 @@ def progress_over(study: Study, found: Estimates) -> Picture | None:
         axes[0].set_xlabel("step")
         axes[1].set_xlabel("time, seconds (logarithmic)")
         axes[1].set_xscale("log")
+        axes[1].xaxis.set_major_formatter("{x:g}")
         axes[0].set_ylabel("progress of the best so far")
         if narrow:
             axes[1].set_ylabel("progress of the best so far")
-        legend(figure, drawn, [study.named(name).short() for name in names], narrow)
+        short = [study.named(name).short() for name in names]
+        if narrow or len(names) > DIRECT:
+            legend(figure, drawn, short, narrow)
+        else:
+            ends = [
+                (lines[name][1][-1], label, line.get_color())
+                for name, label, line in zip(names, short, drawn, strict=True)
+            ]
+            name_lines(axes[1], ends)
         return figure
 
-    ends = "; ".join(f"{name} {lines[name][0][-1]:.2f}".replace("-", "−") for name in names)
+    said = "; ".join(f"{name} {lines[name][0][-1]:.2f}".replace("-", "−") for name in names)
     return Picture(
         "progress-over",
         "Progress against steps and against time",
         "Mean progress on test of the attempt with the best validation so far, over all tasks and seeds. An episode "
-        "stands at 0, its baseline, until its first valid attempt, and at its last value once it has ended. Time is that of commands, model and grader.",
-        f"Two panels of rising lines, from step 0 to {steps[-1]:.0f} and to {seconds[-1]:.0f} seconds. At the end: {ends}.",
+        "stands at 0, its baseline, until its first valid attempt, and at its last value once it has ended. Time is "
+        "that of commands, model and grader.",
+        f"Two panels of rising lines, up to step {steps[-1]:.0f} and to {seconds[-1]:.0f} seconds. At the end: {said}.",
         "methods",
         draw,
     )
@@ -128,7 +139,7 @@ def scores_over(study: Study, found: Estimates) -> Picture | None:
     def draw(narrow: bool) -> "Figure":
         across = min(len(tasks), 2 if narrow else 3)
         down = math.ceil(len(tasks) / across)
-        figure, axes = canvas(narrow, 0.5 + 1.6 * down, down, across, sharex=True)
+        figure, axes = canvas(narrow, 0.5 + 1.5 * down, down, across)
         looks = dict(zip(names, looks_of(study, names), strict=True))
         handles: dict[str, Any] = {}
         for axis, task in zip(axes, tasks, strict=False):
@@ -141,9 +152,7 @@ def scores_over(study: Study, found: Estimates) -> Picture | None:
             axis.locator_params(nbins=4)
         for axis in axes[len(tasks) :]:
             axis.set_visible(False)
-        for axis in axes[max(0, len(tasks) - across) : len(tasks)]:
-            axis.set_xlabel("step")
-            axis.tick_params(labelbottom=True)
+        figure.supxlabel("step", fontsize=8, color=ink.MUTED)
         legend(figure, list(handles.values()), [study.named(name).short() for name in handles], narrow)
         return figure
 

@@ -1,4 +1,4 @@
-"""The estimates over a study: progress with intervals, AUP with intervals and sensitivity, ranks, comparisons of pairs."""
+"""The estimates over a study: progress and AUP with intervals, ranks, comparisons of pairs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,13 +111,17 @@ def _each(study: Study, seed: int, n: int, level: float) -> dict[tuple[str, str]
         for task in study.tasks:
             x = study.values(method.name, task.name, "best_submission")
             if x.size:
-                out[method.name, task.name] = _over({task.name: x}, mean, seed, n, level) if np.isfinite(x).any() else NOTHING
+                out[method.name, task.name] = (
+                    _over({task.name: x}, mean, seed, n, level) if np.isfinite(x).any() else NOTHING
+                )
     return out
 
 
 def _finals(study: Study) -> dict[tuple[str, str], float]:
     """The mean final score of each cell, nan where no run of it has one: what the ranks go by."""
-    cells = ((m.name, t.name, study.values(m.name, t.name, "best_submission")) for m in study.methods for t in study.tasks)
+    cells = (
+        (m.name, t.name, study.values(m.name, t.name, "best_submission")) for m in study.methods for t in study.tasks
+    )
     found = {(m, t): float(np.nanmean(x)) if np.isfinite(x).any() else NAN for m, t, x in cells if x.size}
     if study.shown_baseline:
         found |= {(BASELINE, task.name): task.baseline for task in study.tasks if not np.isnan(task.baseline)}
@@ -154,7 +158,7 @@ def _aup(study: Study, seed: int, n: int, level: float) -> tuple[Aup | None, str
         whole.submissions.curves[rows],
         [bounds[name][0] for name in order],
         [bounds[name][1] for name in order],
-        sensitivity(*[tables[0], directions, base], other=tables[1]),
+        sensitivity(tables[0], directions, base, tables[1]),
     )
     return aup, ""
 

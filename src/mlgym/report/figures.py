@@ -100,7 +100,9 @@ def aup_picture(study: Study, found: Estimates) -> Picture | None:
         ):
             _bars(axis, values, looks_of(study, names))
             axis.set_title(title)
-            axis.set_yticks(range(len(names)), [study.named(name).short() for name in names] if narrow or place == 0 else [])
+            axis.set_yticks(
+                range(len(names)), [study.named(name).short() for name in names] if narrow or place == 0 else []
+            )
             axis.set_xlabel("AUP")
         return figure
 
@@ -144,7 +146,10 @@ def progress_picture(study: Study, found: Estimates) -> Picture | None:
                 text, (at, 1), (2, 1), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=7,
                 color=ink.MUTED,
             )  # fmt: skip
-        axis.set_xlabel("progress of the final submission, interquartile mean")
+        axis.margins(x=0.09)
+        axis.set_xlabel(
+            "progress, interquartile mean" if narrow else "progress of the final submission, interquartile mean"
+        )
         axis.grid(axis="y", visible=False)
         return figure
 
@@ -182,7 +187,7 @@ def money_picture(study: Study, found: Estimates) -> Picture | None:
         for place, ((method, money, value), look) in enumerate(zip(points, looks, strict=True)):
             axis.plot([money, money], [value.low, value.high], color=look["color"], linewidth=1, alpha=0.6)
             axis.plot([money], [value.value], ink.marker(place), color=look["color"], markersize=6)
-            labels.append((money, value.value, method.short(20), look["color"]))
+            labels.append((money, value.value, method.short(24), look["color"]))
         if wide:
             axis.set_xscale("symlog", linthresh=min(paid), linscale=0.4)
         axis.margins(x=0.12, y=0.12)
@@ -224,6 +229,22 @@ def _labels(axis: "Axes", labels: list[tuple[float, float, str, object]]) -> Non
         )  # fmt: skip
 
 
+def name_lines(axis: "Axes", ends: list[tuple[float, str, Any]]) -> None:
+    """The names of lines at their right ends, in their colours, moved apart where they would overlap."""
+    figure = axis.figure
+    figure.draw_without_rendering()  # type: ignore[union-attr]
+    line, lowest = figure.dpi * 9.5 / 72, float("inf")
+    edge = axis.get_xlim()[1]
+    for value, text, colour in sorted(ends, key=lambda end: -end[0]):
+        at = axis.transData.transform((edge, value))[1]
+        place = min(at, lowest - line)
+        lowest = place
+        axis.annotate(
+            text, (edge, value), (5, (place - at) * 72 / figure.dpi), textcoords="offset points", fontsize=7.5,
+            va="center", color=colour, annotation_clip=False,
+        )  # fmt: skip
+
+
 def _bars(axis: "Axes", values: Sequence[Estimate], looks: Sequence[dict[str, Any]]) -> None:
     """Horizontal bars from zero, the first on top, each with its interval and its number."""
     for place, (value, look) in enumerate(zip(values, looks, strict=True)):
@@ -233,13 +254,10 @@ def _bars(axis: "Axes", values: Sequence[Estimate], looks: Sequence[dict[str, An
             axis.plot([value.low, value.high], [place, place], color=ink.INK, linewidth=1.1)
             axis.plot([value.low, value.high], [place, place], "|", color=ink.INK, markersize=5)
             end = max(end, value.high)
-        axis.annotate(
-            f"{value.value:.3f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=7.5
-        )
+        axis.annotate(f"{value.value:.3f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
     axis.set_ylim(len(values) - 0.4, -0.6)
     axis.set_xlim(0, max((max(v.value, 0 if np.isnan(v.high) else v.high) for v in values), default=1) * 1.22)
     axis.grid(axis="y", visible=False)
-
 
 
 def looks_of(study: Study, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from mlgym.report.tables import Table, as_csv, latex, markdown
 
 FORMATS = ("svg", "png", "pdf")
 NO_FIGURES = "Figures are left out, since matplotlib is not installed: pip install 'mlgym-env[report]' brings it."
-NO_PARQUET = "The data is in CSV only, since pyarrow is not installed: pip install 'mlgym-env[report]' brings it for Parquet."
+NO_PARQUET = "The data is in CSV only, since pyarrow is not installed: pip install 'mlgym-env[report]' brings Parquet."
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,11 @@ def report(
         chapters.append(Chapter(heading, about, tuple(made), tuple(drawn)))
         studies.append(study)
     notes += _data(loaded, folder)
-    title = "Report of " + ", ".join(loaded.names[:3]) + (f" and {len(loaded.names) - 3} more" if len(loaded.names) > 3 else "")
+    title = (
+        "Report of "
+        + ", ".join(loaded.names[:3])
+        + (f" and {len(loaded.names) - 3} more" if len(loaded.names) > 3 else "")
+    )
     lead, facts = _summary(loaded, studies)
     warnings = [*_warnings(studies, mixed), *notes]
     folder.write("index.html", page(title, lead, facts, warnings, chapters))
@@ -130,7 +134,9 @@ def _draw(study: Study, found: Estimates, folder: _Folder, prefix: str, formats:
                     if kind == "svg":
                         folder.write(name, text)
                     else:
-                        figure.savefig(folder.path(name), metadata={"Date": None} if kind == "png" else {"CreationDate": None})
+                        figure.savefig(
+                            folder.path(name), metadata={"Date": None} if kind == "png" else {"CreationDate": None}
+                        )
             out.append(Drawn(picture, *both))
     return out
 
@@ -141,7 +147,9 @@ def _summary(loaded: Loaded, studies: list[Study]) -> tuple[str, list[tuple[str,
     methods = {method.name.partition(" · ")[0] for study in studies for method in study.methods}
     tasks = {task.name for study in studies for task in study.tasks}
     money = np.asarray(loaded.episodes["money"], dtype=float)
-    clocks = sum(np.nansum(np.asarray(loaded.episodes[key], dtype=float)) for key in ("command_s", "model_s", "grader_s"))
+    clocks = sum(
+        np.nansum(np.asarray(loaded.episodes[key], dtype=float)) for key in ("command_s", "model_s", "grader_s")
+    )
     lead = (
         f"{len(methods)} methods on {len(tasks)} tasks: {scored} episodes have a score"
         + (f", {missing} are missing." if missing else ", none is missing.")
@@ -161,13 +169,15 @@ def _warnings(studies: list[Study], mixed: bool) -> list[str]:
     out = []
     if len(studies) > 1:
         out.append(
-            f"These runs have {len(studies)} task protocols, and each has its own tables: scores of different protocols "
-            "are not compared. --mixed puts them together, each row marked."
+            f"These runs have {len(studies)} task protocols, and each has its own tables: scores of different ones are "
+            "not compared. --mixed puts them together, each row marked."
         )
     if mixed and any(study.pool.mixed for study in studies):
         out.append("Several task protocols share these tables (--mixed); the letter after a method names its protocol.")
     if any(not key or key.startswith("unknown") for study in studies for key in study.pool.hashes.values()):
-        out.append("Some episodes have no recorded protocol (no protocol.lock): nobody can say that their limits agree.")
+        out.append(
+            "Some episodes have no recorded protocol (no protocol.lock): nobody can say that their limits agree."
+        )
     marked = sorted({part for study in studies for m in study.methods for part in m.marks.split(", ") if part})
     if marked:
         out.append(f"Some methods are marked: {', '.join(marked)}. The column marks says which.")
@@ -183,7 +193,10 @@ def _data(loaded: Loaded, folder: _Folder) -> list[str]:
             import pyarrow
             import pyarrow.parquet
 
-            pyarrow.parquet.write_table(pyarrow.table({k: list(v) if v.dtype == object else v for k, v in columns.items()}), folder.path(f"data/{name}.parquet"))
+            pyarrow.parquet.write_table(
+                pyarrow.table({k: list(v) if v.dtype == object else v for k, v in columns.items()}),
+                folder.path(f"data/{name}.parquet"),
+            )
     return [] if parquet else [NO_PARQUET]
 
 

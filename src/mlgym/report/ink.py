@@ -1,4 +1,4 @@
-"""What figures are drawn with: colours that the colour-blind can tell apart, sizes, and SVG that follows a page's theme.
+"""What figures are drawn with: colours that the colour-blind can tell apart, and SVG that follows a page's theme.
 
 Figures are drawn in the colours for white paper. On the page each colour becomes a CSS variable, so that one drawing
 serves the light and the dark theme, and its text stays text in the page's own font.
@@ -26,6 +26,7 @@ MARKERS = "osD^vPX*"
 PARTS = (
     ("#3f7fb5", "#5f9fd6"), ("#8fbbdc", "#31587a"), ("#7a9a4d", "#9dbf6c"), ("#c3b25a", "#d8c877"),
     ("#c98b3a", "#dfa65a"), ("#b4552d", "#e07f55"), ("#8a2f4f", "#d4688e"), ("#9aa3ad", "#717b86"),
+    ("#d4d9df", "#3d4650"),
 )  # fmt: skip
 FRAME = {
     INK: ("--ink", INK, "#e6eaee"),

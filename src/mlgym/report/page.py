@@ -1,4 +1,4 @@
-"""The report as one HTML page: no network, no other file; light and dark, wide and narrow; a table behind each figure."""
+"""The report as one HTML page: no network, no other file; light and dark, wide and narrow; a table by each figure."""
 
 import html
 from dataclasses import dataclass
@@ -9,6 +9,9 @@ from mlgym.report.figures import Picture
 from mlgym.report.tables import Table, as_html
 
 SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", sans-serif'
+
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,13 @@ class Chapter:
 
 # A section of a chapter: its title, the figures and the tables that stand open in it.
 SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("Methods", ("progress",), ("methods", "controls")),
+    ("Overview", ("progress",), ("methods", "controls")),
     ("Scores", (), ("best-attempt", "best-submission", "mean", "progress-by-task")),
-    ("Performance profiles", ("profiles", "aup"), ("aup",)),
+    ("Profiles and AUP", ("profiles", "aup"), ("aup",)),
     ("Cost", ("money",), ("cost",)),
     ("Over an episode", ("progress-over", "scores-over"), ()),
     ("What agents do", ("actions", "actions-steps", "ended"), ()),
-    ("Failures", ("failures",), ("failures-by-task", "missing")),
+    ("Failures and gaps", ("failures",), ("failures", "failures-by-task", "missing")),
     ("Comparisons", (), ("pairs",)),
     ("Protocol", (), ("protocol",)),
 )
@@ -61,7 +64,7 @@ def page(title: str, lead: str, facts: list[tuple[str, str]], warnings: list[str
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>{html.escape(title)}</title>
 <style>:root{{--sans:{SANS};{light}}}
 @media (prefers-color-scheme: dark) {{:root{{{dark}}}}}
@@ -76,8 +79,8 @@ def page(title: str, lead: str, facts: list[tuple[str, str]], warnings: list[str
 <main id="main">
 {"".join(parts)}
 </main>
-<footer><p>Made by <code>mlgym report</code>. Every table lies beside this page as CSV, Markdown and LaTeX, and all episodes,
-attempts and steps as data. Click a column's name to sort by it.</p></footer>
+<footer><p>Made by <code>mlgym report</code>. Every table lies beside this page as CSV, Markdown and LaTeX, and all
+episodes, attempts and steps as data. Click a column's name to sort by it.</p></footer>
 </div>
 <script>{_file("page.js")}</script>
 </body>
@@ -112,16 +115,16 @@ def _chapter(chapter: Chapter, suffix: str) -> tuple[str, list[str]]:
 def _figure(drawn: Drawn, tables: dict[str, Table], open_tables: tuple[str, ...], suffix: str) -> str:
     """A figure with its caption, and the numbers behind it where they do not stand beside it anyway."""
     picture = drawn.picture
-    numbers = ""
+    numbers = where = ""
     if picture.table in tables and picture.table not in open_tables:
         table = tables[picture.table]
         if table.key in _OPEN:
-            numbers = f'<p class="about">The numbers: <a href="#{table.key}{suffix}">{html.escape(table.title)}</a>.</p>'
+            where = f' The numbers: <a href="#{table.key}{suffix}">{html.escape(table.title)}</a>.'
         else:
             numbers = f"<details><summary>The numbers</summary>{_html(table, suffix)}</details>"
     return (
         f"<h3>{html.escape(picture.title)}</h3><figure>{drawn.wide}{drawn.narrow}"
-        f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>{numbers}"
+        f"<figcaption>{html.escape(picture.caption)}{where}</figcaption></figure>{numbers}"
     )
 
 

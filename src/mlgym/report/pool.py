@@ -96,16 +96,19 @@ def kind_of(agent: str, model: str) -> str:
     return "model" if model else "agent"
 
 
-def _mixed(loaded: Loaded, of: dict[tuple[str, ...], int], letters: dict[int, str], hashes: list[dict[str, str]]) -> Pool:
+def _mixed(
+    loaded: Loaded, of: dict[tuple[str, ...], int], letters: dict[int, str], hashes: list[dict[str, str]]
+) -> Pool:
     """All in one; the method's name ends with the letter of its protocol, so that seeds of two are never pooled."""
-    marked, protocol = [], {}
+    marked: list[Columns] = []
+    protocol: dict[str, str] = {}
     for columns in (loaded.episodes, loaded.attempts, loaded.steps):
         letter = [letters[place] for place in _places(columns, of)]
         method = np.array([f"{m} · {x}" for m, x in zip(columns["method"], letter, strict=True)], dtype=object)
         protocol.update(zip(method, letter, strict=True))
         marked.append({**columns, "method": method})
     together = {f"{task} ({letters[n]})": key for n, one in enumerate(hashes) for task, key in one.items()}
-    return Pool("+".join(sorted(letters.values())), together, *marked, protocol, True)
+    return Pool("+".join(sorted(letters.values())), together, marked[0], marked[1], marked[2], protocol, True)
 
 
 def _keys(episodes: Columns) -> list[str]:

@@ -47,7 +47,7 @@ class TaskScale:
 
 
 class Study:
-    """A pool, cut into cells. The reference `baseline` is a method of one score a task, where no method has the name."""
+    """A pool, cut into cells. The reference `baseline` joins the tables where no method has that name."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool

@@ -5,10 +5,11 @@ import html
 import io
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 MISSING = "missing"
+MARKS = "marks"  # the name of the column of what marks a method
 NONE = "–"
 
 
@@ -23,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table; the first `words` columns hold words, the others figures. `rows` come in blocks of a heading each."""
+    """A titled table in blocks of a heading each; the first `words` columns hold words, the others figures."""
 
     key: str
     title: str
@@ -32,7 +33,6 @@ class Table:
     about: str = ""
     notes: tuple[str, ...] = ()
     words: int = 1
-    units: tuple[str, ...] = field(default=())
 
     @property
     def rows(self) -> list[tuple[Cell, ...]]:
@@ -58,6 +58,11 @@ def fixed(value: float, places: int = 3, look: str = "") -> Cell:
 def count(value: float) -> Cell:
     """A whole number, with thousands set apart."""
     return Cell(NONE if math.isnan(value) else f"{round(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}"), value)
+
+
+def p_value(p: float) -> Cell:
+    """A p value, small ones as a bound."""
+    return Cell("< 0.001", p) if p < 0.001 else fixed(p, 3)
 
 
 def missing() -> Cell:
@@ -151,12 +156,18 @@ def _tex_cell(cell: Cell) -> str:
 
 
 def as_html(table: Table) -> str:
-    """The table as HTML, with its caption for those who cannot see it; it scrolls by itself where it is too wide."""
+    """The table as HTML, with its caption for those who cannot see it; it scrolls by itself where it is too wide.
+
+    The last column, where it is `marks`, goes under the name in the first.
+    """
+    marked = table.columns[-1] == MARKS
+    columns = table.columns[:-1] if marked else table.columns
+    sort = ' data-sort="1"' if len(table.rows) > 2 else ""
     heads = "".join(
-        f'<th scope="col"{_sort(table)}{"" if place < table.words else " class=n"}>{html.escape(name)}</th>'
-        for place, name in enumerate(table.columns)
+        f'<th scope="col"{sort}{"" if place < table.words else " class=n"}>{_html_head(name)}</th>'
+        for place, name in enumerate(columns)
     )
-    body = "".join(_html_block(table, heading, block) for heading, block in table.blocks)
+    body = "".join(_html_block(table, len(columns), heading, block) for heading, block in table.blocks)
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
     return (
         f'<div class="table" role="region" tabindex="0" aria-label="{html.escape(table.title)}">'
@@ -165,24 +176,38 @@ def as_html(table: Table) -> str:
     )
 
 
-def _sort(table: Table) -> str:
-    return ' data-sort="1"' if len(table.rows) > 2 else ""
+def _html_head(name: str) -> str:
+    """A column's name; what stands in brackets, such as a metric, on a line of its own."""
+    first, bracket, rest = html.escape(name).partition(" (")
+    return f'{first}<span class="ci">{rest.removesuffix(")")}</span>' if bracket else _breakable(first)
 
 
-def _html_block(table: Table, heading: str, block: tuple[tuple[Cell, ...], ...]) -> str:
-    head = f'<tr class="block"><th colspan="{len(table.columns)}" scope="rowgroup">{html.escape(heading)}</th></tr>'
-    rows = "".join("<tr>" + "".join(_html_cell(table, *cell) for cell in enumerate(row)) + "</tr>" for row in block)
+def _html_block(table: Table, columns: int, heading: str, block: tuple[tuple[Cell, ...], ...]) -> str:
+    head = f'<tr class="block"><th colspan="{columns}" scope="rowgroup">{html.escape(heading)}</th></tr>'
+    rows = "".join(_html_row(table, row[:columns], row[columns:]) for row in block)
     return f"<tbody>{head if heading else ''}{rows}</tbody>"
 
 
-def _html_cell(table: Table, place: int, cell: Cell) -> str:
+def _html_row(table: Table, cells: tuple[Cell, ...], marks: tuple[Cell, ...]) -> str:
+    under = "".join(f' <span class="ci">{html.escape(cell.text)}</span>' for cell in marks if cell.text)
+    return "<tr>" + "".join(_html_cell(table, *cell, under) for cell in enumerate(cells)) + "</tr>"
+
+
+def _html_cell(table: Table, place: int, cell: Cell, under: str) -> str:
     classes = " ".join(filter(None, (cell.look, "" if place < table.words else "n")))
     named = f' class="{classes}"' if classes else ""
     text = html.escape(cell.text)
-    if "[" in text and place >= table.words:  # an interval goes under its number
+    if place == 0:
+        return f'<th scope="row"{named}>{_breakable(text)}{under}</th>'
+    if " [" in text and place >= table.words:  # an interval goes under its number
         text = text.replace(" [", ' <span class="ci">[', 1) + "</span>"
     key = f' data-v="{cell.value:.12g}"' if isinstance(cell.value, int | float) else ""
-    return f'<th scope="row"{named}>{text}</th>' if place == 0 else f"<td{named}{key}>{text}</td>"
+    return f"<td{named}{key}>{text if place >= table.words else _breakable(text)}</td>"
+
+
+def _breakable(text: str) -> str:
+    """A name that a line may end in: after its slashes, colons and the like."""
+    return re.sub(r"([/:?=,_]|&amp;|\.(?=\D))", r"\1<wbr>", text)
 
 
 def as_csv(table: Table) -> str:
