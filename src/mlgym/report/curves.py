@@ -96,6 +96,7 @@ def progress_over(study: Study, found: Estimates) -> Picture | None:
             drawn.append(axes[0].step(steps, lines[name][0], where="post", **look)[0])
             axes[1].step(seconds, lines[name][1], where="post", **look)
         axes[0].set_xlabel("step")
+        axes[0].locator_params(axis="x", integer=True)
         axes[1].set_xlabel("time, seconds (logarithmic)")
         axes[1].set_xscale("log")
         axes[1].xaxis.set_major_formatter("{x:g}")

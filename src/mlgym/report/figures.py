@@ -137,6 +137,7 @@ def progress_picture(study: Study, found: Estimates) -> Picture | None:
             axis.annotate(
                 f"{value.value:.2f}".replace("-", "−"), (value.value, place), (0, 5), textcoords="offset points",
                 ha="center", va="bottom", fontsize=7,
+                bbox={"facecolor": ink.PAPER, "edgecolor": "none", "pad": 0.6},
             )  # fmt: skip
         axis.set_yticks(range(len(methods)), [method.short() for method in methods])
         axis.set_ylim(len(methods) - 0.4, -0.75)

@@ -180,7 +180,7 @@ def _warnings(studies: list[Study], mixed: bool) -> list[str]:
         )
     marked = sorted({part for study in studies for m in study.methods for part in m.marks.split(", ") if part})
     if marked:
-        out.append(f"Some methods are marked: {', '.join(marked)}. The column marks says which.")
+        out.append(f"Some methods are marked, in every table: {', '.join(marked)}.")
     return out
 
 

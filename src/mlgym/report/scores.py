@@ -185,4 +185,4 @@ def aup(study: Study, found: Estimates) -> Table | None:
     columns = ("AUP attempt", "AUP submission", "with another pool", "largest change")
     about = "As published for MLGym, with intervals, and with each method left out of the pool in turn."
     base = row(Method(BASELINE, "control", "", "")) if BASELINE in where else None
-    return by_method(study, "aup", "Area under the performance profile", columns, row, base, notes, about)  # fmt: skip
+    return by_method(study, "aup", "AUP, and how it hangs on the pool", columns, row, base, notes, about)  # fmt: skip
