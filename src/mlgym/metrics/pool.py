@@ -72,8 +72,8 @@ def aup_intervals(
     seed: int = 0,
     n: int = 2000,
     level: float = 0.95,
-) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """AUP of best attempts and best submissions of each method with intervals over the luck of the runs.
+) -> dict[str, tuple[Estimate, Estimate]]:
+    """AUP of best attempts and of best submissions, a pair for each method, with intervals over the luck of the runs.
 
     `attempts` and `submissions` have one score for each run, its best attempt's and its final submission's, in the same
     order. Each of `n` resamples draws the runs of every cell with replacement, takes the best of each cell and computes
@@ -86,18 +86,18 @@ def aup_intervals(
     rng = np.random.default_rng(seed)
     for method, task in sorted({*attempts, *submissions}):
         m, t = of.methods.index(method), of.tasks.index(task)
-        sides = [floats(one.get((method, task), [])).ravel() for one in (attempts, submissions)]
-        if sides[0].size and sides[1].size and sides[0].size != sides[1].size:
-            raise UsageError(f"{method} on {task} has {sides[0].size} best attempts and {sides[1].size} submissions.")
-        for drawn, best in zip(draws, _best_drawn(rng, sides, bool(of.minimise[t]), n), strict=True):
+        runs = [floats(one.get((method, task), [])).ravel() for one in (attempts, submissions)]
+        if runs[0].size and runs[1].size and runs[0].size != runs[1].size:
+            raise UsageError(f"{method} on {task} has {runs[0].size} best attempts and {runs[1].size} submissions.")
+        for drawn, best in zip(draws, _best_drawn(rng, runs, bool(of.minimise[t]), n), strict=True):
             drawn[:, m, t] = best
-    out = []
+    sides = []
     for drawn, value in zip(draws, (whole.best_attempt, whole.best_submission), strict=True):
         base = drawn[:, of.methods.index(baseline)] if isinstance(baseline, str) else of.base[None, :]
         low, high = percentiles(_area(ratios(drawn, base[:, None, :], of.minimise)[0], whole.tau_max), level)
         at = [whole.methods.index(method) for method in of.methods]
-        out.append({m: Estimate(*map(float, one)) for m, *one in zip(of.methods, value[at], low, high, strict=True)})
-    return out[0], out[1]
+        sides.append([Estimate(*map(float, one)) for one in zip(value[at], low, high, strict=True)])
+    return dict(zip(of.methods, zip(*sides, strict=True), strict=True))
 
 
 def _best_drawn(rng: np.random.Generator, sides: list[Floats], minimise: bool, n: int) -> list[Floats]:
