@@ -72,3 +72,24 @@ class Table:
         if (kind == WHOLE and isinstance(value, int) and abs(value) < 2**63) or (kind == TRUTH and value in (0, 1)):
             return value
         raise ValueError(f"its {name} is {value!r}")
+
+
+def cells(columns: Columns, name: str) -> dict[tuple[str, str], NDArray[Any]]:
+    """The values of a column for each (method, task) that has scored episodes, as `mlgym.metrics` takes them.
+
+    Missing cells (`scored` False) are left out. Equal calls on several columns keep the runs in the same order.
+    """
+    places: dict[tuple[str, str], list[int]] = {}
+    for i in np.flatnonzero(columns["scored"]).tolist():
+        places.setdefault((columns["method"][i], columns["task"][i]), []).append(i)
+    return {cell: columns[name][rows] for cell, rows in places.items()}
+
+
+def of_task(columns: Columns, name: str) -> dict[str, Any]:
+    """What a column says of each task, such as its direction or its baseline: the first value that is known."""
+    column = columns[name]
+    known = np.isfinite(column) if column.dtype.kind == "f" else column != ""
+    out: dict[str, Any] = {}
+    for task, value in zip(columns["task"][known].tolist(), column[known].tolist(), strict=True):
+        out.setdefault(task, value)
+    return out

@@ -2,17 +2,18 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mlgym.errors import UsageError
-from mlgym.metrics.intervals import BLOCK, percentiles, wins
+from mlgym.metrics.intervals import BLOCK, percentiles, superiority
 from mlgym.metrics.scores import Floats, Runs, axes, floats
 
 CLOSE = 1e-9  # of the largest value: what rounding may add to a sum
+RESAMPLES = 2000
 Cells = dict[tuple[str, str], Floats]
 
 
@@ -113,9 +114,9 @@ def compare(
     unknown = next((method for pair in asked for method in pair if method not in methods), None)
     if unknown is not None:
         raise UsageError(f"There is no method {unknown}; there are: {', '.join(methods)}.")
-    tests = _Tests(cells, asked, np.random.default_rng(seed), n, level)
-    corrected = holm([tests.p_overall(i) for i in range(len(asked))])
-    done = tuple(tests.pair(i, float(corrected[i]), alpha) for i in range(len(asked)))
+    tests, means = _Tests(cells, asked, np.random.default_rng(seed), n), _Means(cells, seed)
+    corrected = holm(tests.p)
+    done = tuple(_pair(tests, means, i, float(corrected[i]), alpha, level) for i in range(len(asked)))
     differ = [(pair.a, pair.b) for pair in done if pair.better]
     return Comparison(methods, done, groups(methods, differ), alpha)
 
@@ -129,119 +130,93 @@ def _ordered(cells: Cells, methods: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _Tests:
-    """The tests of the pairs `asked`: labels are exchanged once for all pairs, task by task, in blocks."""
+    """The tests of the pairs `asked`: labels are exchanged task by task, the same ones for pairs with as many runs."""
 
-    def __init__(
-        self, cells: Cells, asked: list[tuple[str, str]], rng: np.random.Generator, n: int, level: float
-    ) -> None:
-        self.cells, self.asked, self.rng, self.n, self.level = cells, asked, rng, n, level
+    def __init__(self, cells: Cells, asked: list[tuple[str, str]], rng: np.random.Generator, n: int) -> None:
+        self.cells, self.asked, self.rng, self.n = cells, asked, rng, n
         tasks = sorted({task for _, task in cells})
         self.common = [[t for t in tasks if (a, t) in cells and (b, t) in cells] for a, b in asked]
+        self.gaps = [self._gaps(i) for i in range(len(asked))]
         self.p_task: dict[tuple[int, str], float] = {}
-        self.exchanged = np.zeros((n, len(asked)))
-        for task in tasks:
-            self._exchange(task)
-        self.means = self._resampled()
+        self.p = np.full(len(asked), np.nan)
+        self._signs: dict[int, Floats] = {}
+        self._exchange([plan for task in tasks for plan in self._plans(task)])
 
-    def gap(self, i: int, task: str) -> float:
-        """The difference of the means of pair `i` on a task."""
+    def _gaps(self, i: int) -> Floats:
+        """The differences of the means of pair `i`, one for each task that both have."""
         a, b = self.asked[i]
-        return float(self.cells[a, task].mean() - self.cells[b, task].mean())
+        return np.array([self.cells[a, task].mean() - self.cells[b, task].mean() for task in self.common[i]])
 
-    def p_overall(self, i: int) -> float:
-        """The part of the exchanges whose sum of differences is at least as large, this one among them."""
-        if not self.common[i]:
-            return math.nan
-        return _part(self.exchanged[:, i], sum(self.gap(i, task) for task in self.common[i]), added=1)
-
-    def pair(self, i: int, p_holm: float, alpha: float) -> Pair:
-        """All that there is to say of pair `i`."""
-        (a, b), tasks = self.asked[i], self.common[i]
-        gaps = np.array([self.gap(i, task) for task in tasks])
-        each = holm([self.p_task[i, task] for task in tasks])
-        rows = []
-        for task, gap, p in zip(tasks, gaps, each, strict=True):
-            means = float(self.cells[a, task].mean()), float(self.cells[b, task].mean())
-            rows.append(OnTask(task, *means, float(gap), self.p_task[i, task], float(p), _who(a, b, gap, p < alpha)))
-        if not tasks:
-            none = math.nan
-            return Pair(a, b, none, none, none, none, none, none, none, "", ())
-        drawn = np.mean([self.means[a, task] - self.means[b, task] for task in tasks], axis=0)
-        low, high = percentiles(drawn, self.level)
-        probability = float(np.mean([wins(self.cells[a, t], self.cells[b, t]).mean() for t in tasks]))
-        difference = float(gaps.mean())
-        better = _who(a, b, difference, p_holm < alpha)
-        return Pair(
-            a, b, difference, float(low), float(high), probability,
-            self.p_overall(i), p_holm, self._signs(gaps), better, tuple(rows),
-        )  # fmt: skip
-
-    def _exchange(self, task: str) -> None:
-        """Exchange labels among the runs of a task, the same exchanges for all pairs with as many runs."""
+    def _plans(self, task: str) -> Iterator["_Plan"]:
+        """The pairs that have the task, by their numbers of runs."""
         sizes: dict[tuple[int, int], list[int]] = {}
         for i, (a, b) in enumerate(self.asked):
             if task in self.common[i]:
                 sizes.setdefault((self.cells[a, task].size, self.cells[b, task].size), []).append(i)
-        for (left, right), members in sizes.items():
+        for (left, right), members in sorted(sizes.items()):
             runs = np.array([np.concatenate([self.cells[m, task] for m in self.asked[i]]) for i in members]).T
+            gaps = np.array([self.gaps[i][self.common[i].index(task)] for i in members])
             every = _all_labels(left, right) if math.comb(left + right, left) <= self.n else None
-            block = max(1, BLOCK // (left + right))
-            for begin in range(0, self.n, block):
-                rows = min(block, self.n - begin)
-                labels = (
-                    _labels(self.rng, left, right, rows)
-                    if every is None
-                    else every[self.rng.integers(len(every), size=rows)]
-                )
-                self.exchanged[begin : begin + rows, members] += labels @ runs
-                drawn = labels @ runs
-                if every is None:
-                    for column, i in enumerate(members):
-                        found = _count(drawn[:, column], self.gap(i, task))
-                        self.p_task[i, task] = self.p_task.get((i, task), 1 / (self.n + 1)) + found / (self.n + 1)
-            if every is not None:
-                sums = every @ runs
-                for column, i in enumerate(members):
-                    self.p_task[i, task] = _part(sums[:, column], self.gap(i, task), added=0)
+            yield _Plan(task, left, right, members, runs, gaps, every)
 
-    def _resampled(self) -> dict[tuple[str, str], Floats]:
-        """Means of resampled runs of every cell that some pair needs."""
-        out = {}
-        for cell in sorted(self.cells):
-            x = self.cells[cell]
-            block = max(1, BLOCK // x.size)
-            out[cell] = np.concatenate(
-                [
-                    x[self.rng.integers(x.size, size=(min(block, RESAMPLES - begin), x.size))].mean(axis=1)
-                    for begin in range(0, RESAMPLES, block)
-                ]
-            )
-        return out
+    def _exchange(self, plans: list["_Plan"]) -> None:
+        """Draw all exchanges in blocks, and count those that are at least as far from 0 as what was observed."""
+        sums = np.array([gaps.sum() for gaps in self.gaps])
+        close = CLOSE * np.array([max([*np.abs(self.gaps[i]), self._largest(i)]) for i in range(len(self.asked))])
+        beyond, beyond_on = np.zeros(len(self.asked)), [np.zeros(len(plan.members)) for plan in plans]
+        block = max(1, BLOCK // max([1, len(self.asked), *(plan.left + plan.right for plan in plans)]))
+        for begin in range(0, self.n, block):
+            rows = min(block, self.n - begin)
+            total = np.zeros((rows, len(self.asked)))
+            for plan, count in zip(plans, beyond_on, strict=True):
+                drawn = plan.labels(self.rng, rows) @ plan.runs
+                total[:, plan.members] += drawn
+                count += (np.abs(drawn) >= np.abs(plan.gaps) - close[plan.members]).sum(axis=0)
+            beyond += (np.abs(total) >= np.abs(sums) - close).sum(axis=0)
+        some = np.array([bool(tasks) for tasks in self.common], dtype=bool)
+        self.p[some] = ((beyond + 1) / (self.n + 1))[some]
+        for plan, count in zip(plans, beyond_on, strict=True):
+            found = (count + 1) / (self.n + 1)
+            if plan.every is not None:
+                found = (np.abs(plan.every @ plan.runs) >= np.abs(plan.gaps) - close[plan.members]).mean(axis=0)
+            self.p_task |= {(i, plan.task): float(p) for i, p in zip(plan.members, found, strict=True)}
 
-    def _signs(self, gaps: Floats) -> float:
-        """The sign test by exchange over tasks: exact up to some 13 tasks, else by draws."""
-        if 2**gaps.size <= self.n:
-            signs = np.array(list(itertools.product((-1.0, 1.0), repeat=gaps.size)))
-            return _part(signs @ gaps, float(gaps.sum()), added=0)
-        signs = self.rng.choice((-1.0, 1.0), size=(self.n, gaps.size))
-        return _part(signs @ gaps, float(gaps.sum()), added=1)
+    def _largest(self, i: int) -> float:
+        """The largest value of pair `i`, by which rounding is measured."""
+        return max((float(np.abs(self.cells[m, t]).max()) for m in self.asked[i] for t in self.common[i]), default=0.0)
 
-
-RESAMPLES = 2000
+    def p_over_tasks(self, i: int) -> float:
+        """The exchange of the signs of the tasks' differences: all of them where they are few, else draws."""
+        gaps = self.gaps[i]
+        if not gaps.size:
+            return math.nan
+        exact = 2**gaps.size <= self.n
+        if gaps.size not in self._signs:
+            every = itertools.product((-1.0, 1.0), repeat=gaps.size)
+            drawn = None if exact else self.rng.choice((-1.0, 1.0), size=(self.n, gaps.size))
+            self._signs[gaps.size] = np.array(list(every)) if drawn is None else drawn
+        beyond = np.abs(self._signs[gaps.size] @ gaps) >= abs(gaps.sum()) - CLOSE * np.abs(gaps).max()
+        return float(beyond.mean()) if exact else float((beyond.sum() + 1) / (self.n + 1))
 
 
-def _who(a: str, b: str, difference: float, sure: bool) -> str:
-    return "" if not sure or difference == 0 else a if difference > 0 else b
+@dataclass(frozen=True)
+class _Plan:
+    """The runs of some pairs on a task, a column a pair; `every` are all labels where these are few."""
 
+    task: str
+    left: int
+    right: int
+    members: list[int]
+    runs: Floats
+    gaps: Floats
+    every: Floats | None
 
-def _count(drawn: Floats, observed: float) -> int:
-    """How many are at least as far from 0 as what was observed."""
-    close = CLOSE * max(abs(observed), float(np.abs(drawn).max(initial=0.0)))
-    return int(np.count_nonzero(np.abs(drawn) >= abs(observed) - close))
-
-
-def _part(drawn: Floats, observed: float, *, added: int) -> float:
-    return (_count(drawn, observed) + added) / (drawn.size + added)
+    def labels(self, rng: np.random.Generator, rows: int) -> Floats:
+        """Random labels as weights of a difference of means."""
+        if self.every is not None:
+            return self.every[rng.integers(len(self.every), size=rows)]
+        one = np.concatenate([np.full(self.left, 1 / self.left), np.full(self.right, -1 / self.right)])
+        return rng.permuted(np.tile(one, (rows, 1)), axis=1)
 
 
 def _all_labels(left: int, right: int) -> Floats:
@@ -252,7 +227,48 @@ def _all_labels(left: int, right: int) -> Floats:
     return out
 
 
-def _labels(rng: np.random.Generator, left: int, right: int, rows: int) -> Floats:
-    """Random ones of these ways."""
-    one = np.concatenate([np.full(left, 1 / left), np.full(right, -1 / right)])
-    return rng.permuted(np.tile(one, (rows, 1)), axis=1)
+class _Means:
+    """Means of resampled runs, drawn once for each cell that is asked for."""
+
+    def __init__(self, cells: Cells, seed: int) -> None:
+        self._cells, self._seed = cells, seed
+        self._drawn: dict[tuple[str, str], Floats] = {}
+
+    def of(self, cell: tuple[str, str]) -> Floats:
+        """RESAMPLES means of the cell's runs drawn with replacement."""
+        if cell not in self._drawn:
+            x = self._cells[cell]
+            rng = np.random.default_rng([self._seed, *"\0".join(cell).encode()])
+            block = max(1, BLOCK // x.size)
+            parts = [min(block, RESAMPLES - begin) for begin in range(0, RESAMPLES, block)]
+            drawn = [x[rng.integers(x.size, size=(rows, x.size))].mean(axis=1) for rows in parts]
+            self._drawn[cell] = np.concatenate(drawn)
+        return self._drawn[cell]
+
+
+def _pair(tests: _Tests, means: _Means, i: int, p_holm: float, alpha: float, level: float) -> Pair:
+    """All that there is to say of pair `i`."""
+    (a, b), tasks, gaps, cells = tests.asked[i], tests.common[i], tests.gaps[i], tests.cells
+    none = math.nan
+    if not tasks:
+        return Pair(a, b, none, none, none, none, none, none, none, "", ())
+    ps = [tests.p_task[i, task] for task in tasks]
+    rows = tuple(
+        OnTask(
+            task, float(cells[a, task].mean()), float(cells[b, task].mean()), float(gap), p, float(corrected),
+            _who(a, b, gap, corrected < alpha),
+        )
+        for task, gap, p, corrected in zip(tasks, gaps, ps, holm(ps), strict=True)
+    )  # fmt: skip
+    drawn = np.mean([means.of((a, task)) - means.of((b, task)) for task in tasks], axis=0)
+    low, high = percentiles(drawn, level)
+    probability = float(np.mean([superiority(cells[a, t], cells[b, t]) for t in tasks]))
+    gap = float(gaps.mean())
+    better = _who(a, b, gap, p_holm < alpha)
+    return Pair(
+        a, b, gap, float(low), float(high), probability, float(tests.p[i]), p_holm, tests.p_over_tasks(i), better, rows
+    )
+
+
+def _who(a: str, b: str, difference: float, sure: bool) -> str:
+    return "" if not sure or difference == 0 else a if difference > 0 else b
