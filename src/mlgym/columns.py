@@ -41,37 +41,44 @@ COLUMNS = {
 
 
 class Table:
-    """Columns that grow row by row, numbers in eight bytes each, equal texts kept once."""
+    """Columns that grow into arrays, numbers in eight bytes each, equal texts kept once."""
 
     def __init__(self, kinds: dict[str, str]) -> None:
         self._kinds = kinds
-        self._columns: dict[str, Any] = {
-            name: array("d") if kind == REAL else array("q") if kind == WHOLE else list[Any]()
-            for name, kind in kinds.items()
-        }
+        self._columns = {name: _made(kind, []) for name, kind in kinds.items()}
         self._seen: dict[str, str] = {}
 
-    def add(self, rows: list[Row]) -> None:
-        """Append rows, all of them or, where one is of a wrong kind, none."""
-        checked = [[self._checked(name, row[name]) for name in self._kinds] for row in rows]
-        for values in checked:
-            for column, value in zip(self._columns.values(), values, strict=True):
-                column.append(value)
+    def add(self, rows: int, values: Row) -> None:
+        """Append so many rows: each column's list of values, or the one value that all have.
+
+        Nothing is appended where a value is of a wrong kind; raises ValueError, TypeError or OverflowError.
+        """
+        added = {name: self._checked(name, kind, rows, values[name]) for name, kind in self._kinds.items()}
+        for name, column in added.items():
+            self._columns[name].extend(column)
 
     def columns(self) -> Columns:
         """The columns as arrays."""
         kinds = {TEXT: object, REAL: np.float64, WHOLE: np.int64, TRUTH: np.bool_}
         return {name: np.array(self._columns[name], dtype=kinds[kind]) for name, kind in self._kinds.items()}
 
-    def _checked(self, name: str, value: Any) -> Any:
-        kind = self._kinds[name]
+    def _checked(self, name: str, kind: str, rows: int, given: Any) -> Any:
+        values = given if isinstance(given, list) else [given] * rows
+        if len(values) != rows:
+            raise ValueError(f"it has {len(values)} of {name} and {rows} rows")
         if kind == REAL:
-            return math.nan if value is None else float(value)
-        if kind == TEXT and isinstance(value, str):
-            return self._seen.setdefault(value, value)
-        if (kind == WHOLE and isinstance(value, int) and abs(value) < 2**63) or (kind == TRUTH and value in (0, 1)):
-            return value
-        raise ValueError(f"its {name} is {value!r}")
+            return _made(kind, [math.nan if value is None else value for value in values])
+        if kind == WHOLE:
+            return _made(kind, values)
+        wrong = next((value for value in values if not isinstance(value, str if kind == TEXT else bool)), None)
+        if wrong is not None:
+            raise ValueError(f"its {name} is {wrong!r:.80}")
+        return [self._seen.setdefault(value, value) for value in values] if kind == TEXT else values
+
+
+def _made(kind: str, values: list[Any]) -> Any:
+    """A column of a kind, which takes further ones of its kind."""
+    return array("d", values) if kind == REAL else array("q", values) if kind == WHOLE else list(values)
 
 
 def cells(columns: Columns, name: str) -> dict[tuple[str, str], NDArray[Any]]:

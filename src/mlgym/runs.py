@@ -6,6 +6,7 @@ once more, which would take most of the time: what cannot be read is left out an
 """
 
 import functools
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Run:
         table, rows = Table(COLUMNS[of]), {"episodes": _episode, "attempts": _attempts, "steps": _steps}[of]
         for folder in self.folders:
             try:
-                table.add(rows(_Episode(folder, self)))
+                table.add(*rows(_Episode(folder, self)))
             except BROKEN as error:
                 self.problem(f"{folder} is left out, for its records cannot be read: {_said(error)}.")
         return table.columns()
@@ -162,7 +163,8 @@ class _Episode:
 
     def steps(self) -> list[Row]:
         """The recorded steps in order; a torn last line is left out."""
-        return [from_json(line) for line in _read(f"{self.folder}/steps.jsonl", missing=b"").split(b"\n")[:-1]]
+        whole, _, _ = _read(f"{self.folder}/steps.jsonl", missing=b"").rpartition(b"\n")
+        return list(from_json(b"[%b]" % whole.replace(b"\n", b",")))
 
     def spent(self, steps: list[Row]) -> list[float]:
         """The dollars spent by the end of each step, from what was left of the limit or else from the calls."""
@@ -202,78 +204,71 @@ def _marks(result: Row) -> str:
     return ", ".join(filter(None, marks))
 
 
-def _episode(of: _Episode) -> list[Row]:
+def _episode(of: _Episode) -> tuple[int, Row]:
     spec, result, cost = of.spec, of.result, of.result.get("cost") or {}
     scored = bool(result) and bool(result.get("scored", True))
     best, final, selected = (of.score(result.get(name)) if scored else None for name in ("best", "final", "selected"))
     best_progress = -1.0 if of.anchors["best"] is not None and best is None else of.progress(best, "test")
     baseline = result.get("baseline") or {}
-    return [
-        of.key
-        | {name: spec.get(name) or "" for name in ("agent", "model")}
-        | {name: result.get(name) or "" for name in ("ended", "boundary", "why", "isolation", "backend")}
-        | {name: cost.get(name, math.nan) for name in ("money", "command_s", "model_s", "grader_s", "cpu_s")}
-        | {name: cost.get(name, 0) for name in ("tokens_in", "tokens_out", "calls")}
-        | {
-            "scored": scored,
-            "metric": of.metric,
-            "direction": of.direction,
-            "scale": of.anchors["scale"],
-            "baseline_validation": of.score(baseline.get("validation")),
-            "baseline_test": of.score(baseline.get("test")),
-            "best_known": of.anchors["best"] if of.direction else None,
-            "best_attempt": best,
-            "best_submission": final,
-            "selected": selected,
-            "progress": result.get("progress") if scored else None,
-            "best_progress": best_progress if scored else None,
-            "steps": result["steps"] if "steps" in result else _begun(of.folder),
-            "attempts": len(of.attempts()),
-            "feedback": result.get("feedback") or spec.get("feedback") or "validation",
-            "protocol": of.anchors["hash"],
-            "folder": of.folder,
-            "marks": _marks(result),
-        }
-    ]
+    return 1, {
+        **of.key,
+        **{name: spec.get(name) or "" for name in ("agent", "model")},
+        **{name: result.get(name) or "" for name in ("ended", "boundary", "why", "isolation", "backend")},
+        **{name: cost.get(name, math.nan) for name in ("money", "command_s", "model_s", "grader_s", "cpu_s")},
+        **{name: cost.get(name, 0) for name in ("tokens_in", "tokens_out", "calls")},
+        "scored": scored,
+        "metric": of.metric,
+        "direction": of.direction,
+        "scale": of.anchors["scale"],
+        "baseline_validation": of.score(baseline.get("validation")),
+        "baseline_test": of.score(baseline.get("test")),
+        "best_known": of.anchors["best"] if of.direction else None,
+        "best_attempt": best,
+        "best_submission": final,
+        "selected": selected,
+        "progress": result.get("progress") if scored else None,
+        "best_progress": best_progress if scored else None,
+        "steps": result["steps"] if "steps" in result else _begun(of.folder),
+        "attempts": len(of.attempts()),
+        "feedback": result.get("feedback") or spec.get("feedback") or "validation",
+        "protocol": of.anchors["hash"],
+        "folder": of.folder,
+        "marks": _marks(result),
+    }
 
 
-def _attempts(of: _Episode) -> list[Row]:
-    attempts, steps = of.attempts(), of.steps() if of.attempts() else []
-    money, seconds = [0.0, *of.spent(steps)], [0.0, *np.cumsum([_seconds(step) for step in steps])]
-    rows = []
-    for one in attempts:
-        at, scores = one["step"], {split: of.score(one.get(split)) for split in ("validation", "test")}
-        rows.append(
-            of.key
-            | {name: one[name] for name in ("n", "step", "kind", "valid")}
-            | scores
-            | {
-                "progress": of.progress(scores["test"], "test"),
-                "validation_progress": of.progress(scores["validation"], "validation"),
-                "money": money[at] if at < len(money) else math.nan,
-                "seconds": float(seconds[at]) if at < len(seconds) else math.nan,
-                "fallback": one.get("fallback", False),
-            }
-        )
-    return rows
+def _attempts(of: _Episode) -> tuple[int, Row]:
+    attempts = of.attempts()
+    steps = of.steps() if attempts else []
+    seconds = [0.0, *itertools.accumulate(_seconds(step) for step in steps)]
+    spent = [0.0, *of.spent(steps)]
+    at = [one["step"] for one in attempts]
+    scores = {split: [of.score(one.get(split)) for one in attempts] for split in ("validation", "test")}
+    return len(attempts), {
+        **of.key,
+        **scores,
+        **{name: [one[name] for one in attempts] for name in ("n", "step", "kind", "valid")},
+        "progress": [of.progress(score, "test") for score in scores["test"]],
+        "validation_progress": [of.progress(score, "validation") for score in scores["validation"]],
+        "money": [spent[n] if n < len(spent) else None for n in at],
+        "seconds": [seconds[n] if n < len(seconds) else None for n in at],
+        "fallback": [one.get("fallback", False) for one in attempts],
+    }
 
 
-def _steps(of: _Episode) -> list[Row]:
-    steps, rows = of.steps(), []
-    for step, money in zip(steps, of.spent(steps), strict=True):
-        seen = step.get("observation") or {}
-        rows.append(
-            of.key
-            | {name: step.get(name) for name in ("n", "command_s", "model_s", "grader_s", "reward")}
-            | {
-                "tool": step["action"]["tool"],
-                "status": seen.get("status") or "ok",
-                "hit": seen.get("hit") or "",
-                "validation": of.score(seen.get("validation")),
-                "money": money,
-            }
-        )
-    return rows
+def _steps(of: _Episode) -> tuple[int, Row]:
+    steps = of.steps()
+    seen = [step.get("observation") or {} for step in steps]
+    return len(steps), {
+        **of.key,
+        **{name: [step.get(name, 0.0) for step in steps] for name in ("command_s", "model_s", "grader_s", "reward")},
+        "n": [step["n"] for step in steps],
+        "tool": [step["action"]["tool"] for step in steps],
+        "status": [one.get("status") or "ok" for one in seen],
+        "hit": [one.get("hit") or "" for one in seen],
+        "validation": [of.score(one.get("validation")) for one in seen],
+        "money": of.spent(steps),
+    }
 
 
 def _seconds(step: Row) -> float:
