@@ -48,13 +48,16 @@ class Table:
         self._columns = {name: _made(kind, []) for name, kind in kinds.items()}
         self._seen: dict[str, str] = {}
 
-    def add(self, rows: int, values: Row) -> None:
-        """Append so many rows: each column's list of values, or the one value that all have.
+    def checked(self, rows: int, values: Row) -> Row:
+        """So many rows as columns, from each column's list of values or the one value that all have.
 
-        Nothing is appended where a value is of a wrong kind; raises ValueError, TypeError or OverflowError.
+        Raises ValueError, TypeError or OverflowError where a value is of a wrong kind.
         """
-        added = {name: self._checked(name, kind, rows, values[name]) for name, kind in self._kinds.items()}
-        for name, column in added.items():
+        return {name: self._checked(name, kind, rows, values[name]) for name, kind in self._kinds.items()}
+
+    def add(self, checked: Row) -> None:
+        """Append rows that were checked."""
+        for name, column in checked.items():
             self._columns[name].extend(column)
 
     def columns(self) -> Columns:
@@ -63,17 +66,18 @@ class Table:
         return {name: np.array(self._columns[name], dtype=kinds[kind]) for name, kind in self._kinds.items()}
 
     def _checked(self, name: str, kind: str, rows: int, given: Any) -> Any:
-        values = given if isinstance(given, list) else [given] * rows
-        if len(values) != rows:
-            raise ValueError(f"it has {len(values)} of {name} and {rows} rows")
+        values = given if isinstance(given, list) else [given]
+        if isinstance(given, list) and len(given) != rows:
+            raise ValueError(f"it has {len(given)} of {name} and {rows} rows")
         if kind == REAL:
-            return _made(kind, [math.nan if value is None else value for value in values])
-        if kind == WHOLE:
-            return _made(kind, values)
-        wrong = next((value for value in values if not isinstance(value, str if kind == TEXT else bool)), None)
-        if wrong is not None:
-            raise ValueError(f"its {name} is {wrong!r:.80}")
-        return [self._seen.setdefault(value, value) for value in values] if kind == TEXT else values
+            values = [math.nan if value is None else value for value in values]
+        elif kind in (TEXT, TRUTH):
+            for value in values:
+                if not isinstance(value, str if kind == TEXT else bool):
+                    raise ValueError(f"its {name} is {value!r:.80}")
+        if kind == TEXT:
+            values = [self._seen.setdefault(value, value) for value in values]
+        return _made(kind, values) * (1 if isinstance(given, list) else rows)
 
 
 def _made(kind: str, values: list[Any]) -> Any:

@@ -45,15 +45,24 @@ class Run:
         with `scored` False are missing cells: not ended, or lost to the infrastructure. `money` and `seconds` of an
         attempt or a step are what was spent by then. The last step may be the driver's own, `end`.
         """
-        if of not in COLUMNS:
-            raise UsageError(f"A run has no columns of '{of}'; ask for {', '.join(COLUMNS)}.")
-        table, rows = Table(COLUMNS[of]), {"episodes": _episode, "attempts": _attempts, "steps": _steps}[of]
+        return self.tables(of)[of]
+
+    def tables(self, *of: str) -> dict[str, Columns]:
+        """The columns of several kinds at once, of all three by default, for which each record is read only once."""
+        of = of or tuple(COLUMNS)
+        if unknown := [name for name in of if name not in COLUMNS]:
+            raise UsageError(f"A run has no columns of '{unknown[0]}'; ask for {', '.join(COLUMNS)}.")
+        tables = {name: Table(COLUMNS[name]) for name in of}
         for folder in self.folders:
             try:
-                table.add(*rows(_Episode(folder, self)))
+                episode = _Episode(folder, self)
+                checked = [tables[name].checked(*ROWS[name](episode)) for name in of]
             except BROKEN as error:
                 self.problem(f"{folder} is left out, for its records cannot be read: {_said(error)}.")
-        return table.columns()
+                continue
+            for name, rows in zip(of, checked, strict=True):
+                tables[name].add(rows)
+        return {name: table.columns() for name, table in tables.items()}
 
     def anchors(self, name: str, reference: str, version: int) -> dict[str, Any]:
         """Metric, direction, scale, best known score and protocol hash of a task, what is not known left empty."""
@@ -154,6 +163,7 @@ class _Episode:
         except (ArithmeticError, ValueError):  # a scale without width, or a logarithm of what has none
             return None
 
+    @functools.cached_property
     def attempts(self) -> list[Row]:
         """The attempts in order: those of the result, or those graded so far."""
         if self.result:
@@ -161,13 +171,16 @@ class _Episode:
         folder = Path(self.folder) / "attempts"
         return [from_json(path.read_bytes()) for path in sorted(folder.glob("[0-9]*.json"))]
 
+    @functools.cached_property
     def steps(self) -> list[Row]:
         """The recorded steps in order; a torn last line is left out."""
         whole, _, _ = _read(f"{self.folder}/steps.jsonl", missing=b"").rpartition(b"\n")
         return list(from_json(b"[%b]" % whole.replace(b"\n", b",")))
 
-    def spent(self, steps: list[Row]) -> list[float]:
+    @functools.cached_property
+    def spent(self) -> list[float]:
         """The dollars spent by the end of each step, from what was left of the limit or else from the calls."""
+        steps = self.steps
         limit = (self.spec.get("limits") or {}).get("money")
         left = [(step.get("observation") or {}).get("money_left") for step in steps]
         if not self.spec.get("model"):
@@ -229,7 +242,7 @@ def _episode(of: _Episode) -> tuple[int, Row]:
         "progress": result.get("progress") if scored else None,
         "best_progress": best_progress if scored else None,
         "steps": result["steps"] if "steps" in result else _begun(of.folder),
-        "attempts": len(of.attempts()),
+        "attempts": len(of.attempts),
         "feedback": result.get("feedback") or spec.get("feedback") or "validation",
         "protocol": of.anchors["hash"],
         "folder": of.folder,
@@ -238,10 +251,10 @@ def _episode(of: _Episode) -> tuple[int, Row]:
 
 
 def _attempts(of: _Episode) -> tuple[int, Row]:
-    attempts = of.attempts()
-    steps = of.steps() if attempts else []
+    attempts = of.attempts
+    steps = of.steps if attempts else []
     seconds = [0.0, *itertools.accumulate(_seconds(step) for step in steps)]
-    spent = [0.0, *of.spent(steps)]
+    spent = [0.0, *of.spent] if attempts else []
     at = [one["step"] for one in attempts]
     scores = {split: [of.score(one.get(split)) for one in attempts] for split in ("validation", "test")}
     return len(attempts), {
@@ -257,7 +270,7 @@ def _attempts(of: _Episode) -> tuple[int, Row]:
 
 
 def _steps(of: _Episode) -> tuple[int, Row]:
-    steps = of.steps()
+    steps = of.steps
     seen = [step.get("observation") or {} for step in steps]
     return len(steps), {
         **of.key,
@@ -267,8 +280,11 @@ def _steps(of: _Episode) -> tuple[int, Row]:
         "status": [one.get("status") or "ok" for one in seen],
         "hit": [one.get("hit") or "" for one in seen],
         "validation": [of.score(one.get("validation")) for one in seen],
-        "money": of.spent(steps),
+        "money": of.spent,
     }
+
+
+ROWS = {"episodes": _episode, "attempts": _attempts, "steps": _steps}
 
 
 def _seconds(step: Row) -> float:
