@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ class Table:
 
     def __init__(self, kinds: dict[str, str]) -> None:
         self._kinds = kinds
-        self._columns = {name: _made(kind, []) for name, kind in kinds.items()}
+        empty: dict[str, Any] = {REAL: array("d"), WHOLE: array("q"), TEXT: [], TRUTH: []}
+        self._columns = {name: copy(empty[kind]) for name, kind in kinds.items()}
         self._seen: dict[str, str] = {}
 
     def checked(self, rows: int, values: Row) -> Row:
@@ -66,23 +68,20 @@ class Table:
         return {name: np.array(self._columns[name], dtype=kinds[kind]) for name, kind in self._kinds.items()}
 
     def _checked(self, name: str, kind: str, rows: int, given: Any) -> Any:
-        values = given if isinstance(given, list) else [given]
-        if isinstance(given, list) and len(given) != rows:
+        if type(given) is not list:
+            if kind == REAL:
+                return array("d", (math.nan if given is None else given,)) * rows
+            return self._checked(name, kind, 1, [given]) * rows
+        if len(given) != rows:
             raise ValueError(f"it has {len(given)} of {name} and {rows} rows")
         if kind == REAL:
-            values = [math.nan if value is None else value for value in values]
-        elif kind in (TEXT, TRUTH):
-            for value in values:
-                if not isinstance(value, str if kind == TEXT else bool):
-                    raise ValueError(f"its {name} is {value!r:.80}")
-        if kind == TEXT:
-            values = [self._seen.setdefault(value, value) for value in values]
-        return _made(kind, values) * (1 if isinstance(given, list) else rows)
-
-
-def _made(kind: str, values: list[Any]) -> Any:
-    """A column of a kind, which takes further ones of its kind."""
-    return array("d", values) if kind == REAL else array("q", values) if kind == WHOLE else list(values)
+            return array("d", [math.nan if value is None else value for value in given])
+        if kind == WHOLE:
+            return array("q", given)
+        for value in given:
+            if type(value) is not (str if kind == TEXT else bool):
+                raise ValueError(f"its {name} is {value!r:.80}")
+        return [self._seen.setdefault(value, value) for value in given] if kind == TEXT else given
 
 
 def cells(columns: Columns, name: str) -> dict[tuple[str, str], NDArray[Any]]:

@@ -145,6 +145,8 @@ class _Episode:
         self.anchors = run.anchors(name, self.spec["task"], self.spec.get("version", 1))
         self.metric: str = self.result.get("metric") or self.anchors["metric"]
         self.direction = self.anchors["direction"] if self.metric == self.anchors["metric"] else ""
+        baseline = self.result.get("baseline") or {}
+        self.baseline = {split: self.score(baseline.get(split)) for split in ("validation", "test")}
         self.key: Row = {"run": run.name, "task": name, "method": label(self.spec), "seed": self.spec.get("seed", 0)}
 
     def score(self, scores: Row | None) -> float | None:
@@ -153,8 +155,7 @@ class _Episode:
 
     def progress(self, score: float | None, split: str) -> float | None:
         """Progress of a score on `split`; None where there is no score or no scale."""
-        baseline, best = self.result.get("baseline") or {}, self.anchors["best"]
-        base, test = (self.score(baseline.get(name)) for name in (split, "test"))
+        base, test, best = self.baseline.get(split), self.baseline.get("test"), self.anchors["best"]
         if None in (score, base, test, best) or not self.direction:
             return None
         scale = self.anchors["scale"] or "identity"
@@ -222,7 +223,6 @@ def _episode(of: _Episode) -> tuple[int, Row]:
     scored = bool(result) and bool(result.get("scored", True))
     best, final, selected = (of.score(result.get(name)) if scored else None for name in ("best", "final", "selected"))
     best_progress = -1.0 if of.anchors["best"] is not None and best is None else of.progress(best, "test")
-    baseline = result.get("baseline") or {}
     return 1, {
         **of.key,
         **{name: spec.get(name) or "" for name in ("agent", "model")},
@@ -233,8 +233,8 @@ def _episode(of: _Episode) -> tuple[int, Row]:
         "metric": of.metric,
         "direction": of.direction,
         "scale": of.anchors["scale"],
-        "baseline_validation": of.score(baseline.get("validation")),
-        "baseline_test": of.score(baseline.get("test")),
+        "baseline_validation": of.baseline["validation"],
+        "baseline_test": of.baseline["test"],
         "best_known": of.anchors["best"] if of.direction else None,
         "best_attempt": best,
         "best_submission": final,
