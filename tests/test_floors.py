@@ -37,7 +37,7 @@ FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 NARROWER = {  # what a part may import beside itself, where that is less than all lower floors
     "agents": {"errors", "names", "records", "models"},
     "metrics": {"errors", "records"},
-    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "runs"},
+    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "runs", "disk"},
     "runs": {"errors", "columns", "metrics", "task"},
     "viewer": {"errors", "records", "names", "metrics", "store", "task"},
     "exporters": {"errors", "records", "names", "metrics", "store", "task"},
@@ -49,6 +49,7 @@ THIRD_PARTY = {  # where a package may be imported
     "gymnasium": {"env", "wrappers", "vector", "rl"},
     "ray": {"launchers"},
     "matplotlib": {"report"},
+    "pyarrow": {"report"},
     "openai": {"models"},
     "anthropic": {"models"},
     "typer": {"cli"},
