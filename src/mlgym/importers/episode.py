@@ -9,7 +9,7 @@ from typing import Any
 from mlgym import outcome
 from mlgym.importers.forged import Suspicion, shown, suspicions
 from mlgym.importers.recorded import Metrics, Move, Name, Recorded
-from mlgym.importers.tasks import Theirs
+from mlgym.importers.tasks import STEPS, Theirs
 from mlgym.metrics import clip, potential
 from mlgym.records import (
     Action,
@@ -26,8 +26,6 @@ from mlgym.records import (
 from mlgym.tools import parse, toolset
 
 AGENT, BACKEND, END = "original", "imported", "end"
-STEPS, COMMAND_S, LONG_COMMAND_S = 50, 1800.0, 2400.0
-SLOW = ("image-captioning", "mnli", "language-modeling")
 DEFAULT = {"temperature": 0.0, "top_p": 0.95}  # sampling of all published runs
 TIMED_OUT = "EXECUTION TIMED OUT"
 REFUSED = re.compile(r"introduced new syntax error|^Malformed |^Usage: |syntax error near|read-only file", re.MULTILINE)
@@ -115,7 +113,7 @@ def spec_of(folder: str, name: Name, theirs: Theirs) -> EpisodeSpec:
         seed=name.run,
         sandbox=BACKEND,
         feedback="test",
-        limits=Limits(steps=STEPS, command_s=LONG_COMMAND_S if theirs.ours in SLOW else COMMAND_S, money=name.money),
+        limits=Limits(steps=STEPS, command_s=theirs.command_s, money=name.money),
         network=(),
         imported=folder,
     )

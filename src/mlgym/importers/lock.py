@@ -7,7 +7,7 @@ from typing import Any
 
 from mlgym.disk import write_whole
 from mlgym.errors import UsageError
-from mlgym.importers.tasks import TASKS, Theirs
+from mlgym.importers.tasks import STEPS, TASKS, Theirs
 
 LOCK = "protocol.lock"
 ORIGINAL = "the original"
@@ -39,6 +39,8 @@ def _entry(theirs: Theirs) -> dict[str, Any]:
         "isolation": "none",
         "network": True,
         "tools": {"set": "classic"},
+        "limits": {"steps": STEPS, "command_s": theirs.command_s},
+        "baseline": {"test": theirs.start[theirs.task.metric]},
         "metric": theirs.task.metric,
         "direction": theirs.task.direction,
         "scale": theirs.scale,

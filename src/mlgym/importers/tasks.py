@@ -47,6 +47,11 @@ class Theirs:
         return {self.task.metric: self.baseline * self.factor}
 
     @property
+    def command_s(self) -> float:
+        """The seconds that the original gave a training command."""
+        return 2400.0 if self.ours in SLOW else 1800.0
+
+    @property
     def scale(self) -> str:
         """The scale of progress, as our task has it."""
         anchors = self.task.anchors
@@ -77,6 +82,8 @@ def _loaded(name: str) -> Task:
     return load_task(name)
 
 
+STEPS = 50  # of an episode
+SLOW = ("image-captioning", "mnli", "language-modeling")
 GUARDED = ("evaluate.py",)  # of every task
 REWARD = ("Reward Mean", "Reward", "Mean Reward")
 TARGET = ("target.py",)
