@@ -30,7 +30,8 @@ from mlgym.store import Episode, episodes
 from mlgym.task import SHIPPED, Task, load_task
 from mlgym.totals import totals
 
-BYTES, FILES, DEPTH = 50_000_000_000, 5_000_000, 8
+BYTES, FILES, DEPTH = 20_000_000_000, 5_000_000, 8
+RECORD_BYTES = 500_000_000  # of one record: it is read whole
 CLOSE = 1e-9  # relative: tables are of sums that another machine may round otherwise
 # What records that somebody has broken may raise.
 BROKEN = (MlgymError, ValueError, OSError, LookupError, ArithmeticError, RecursionError, TypeError, AttributeError)
@@ -77,6 +78,9 @@ def _unpack(file: Path, place: Path) -> None:
 
 
 def _differences(place: Path, done: Verified, grade: bool, backend: str, say: Say) -> Iterator[str]:
+    for path in place.rglob("*"):
+        if path.is_file() and path.parent.name != "files" and path.stat().st_size > RECORD_BYTES:
+            yield f"{path.relative_to(place)} is too large to be read"
     manifest = _json(place / MANIFEST)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         yield f"there is no {MANIFEST} that can be read"

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlgym.importers.reading import Unreadable, table
 
-TRAJ_MB, RESULTS_MB = 200, 20
+TRAJ_MB, RESULTS_MB = 64, 8
 STEPS, MESSAGES, SCORES, METRICS = 10_000, 30_000, 10_000, 50  # at most in a record
 LONGEST = 1_000_000  # characters of one text
 NAME = re.compile(

@@ -6,7 +6,7 @@ neither a kill nor a power cut leaves a part of one; what is there already is le
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -37,7 +37,7 @@ class Imported:
     scores: int = 0
 
 
-def import_runs(folder: Path, run: Path, *, leave_out_forged: bool = False) -> Iterator[Imported]:
+def import_runs(folder: Path, run: Path, *, leave_out_forged: bool = False) -> Generator[Imported, None, None]:
     """Read every recorded run of the original below `folder` into `run`; what is there already is not read again.
 
     Runs that cannot be read are told and do not stop the rest; with `leave_out_forged` neither do those whose scores
@@ -50,12 +50,12 @@ def import_runs(folder: Path, run: Path, *, leave_out_forged: bool = False) -> I
             "TASK.traj and results.json."
         )
     with guarded(run):
-        (run / STAGED).mkdir(parents=True, exist_ok=True)
-    lock = (run / f"{STAGED}.lock").open("w")
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / f"{STAGED}.lock").open("w")
     try:
         _locked(lock, run)
-        stage = _Stage(run)
         write_lock(run)
+        stage = _Stage(run)
         for source in sources:
             yield from stage.take(source, leave_out_forged)
         yield from stage.settle()
@@ -78,7 +78,8 @@ class _Stage:
         self.run, self.place = run, run / STAGED
         self.waiting: dict[Path, tuple[Path, Imported]] = {}
         with guarded(run):
-            shutil.rmtree(self.place)  # a killed import's
+            if self.place.exists():
+                shutil.rmtree(self.place)  # a killed import's
             self.place.mkdir()
 
     def take(self, source: Path, leave_out_forged: bool) -> Iterator[Imported]:
