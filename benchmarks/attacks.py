@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/attacks.py [--backends bubblewrap,user,landlock,docker] [--suite tiny]
 
 It may be killed: run again, it goes on where it was, as long as the code of the grading is the same. What is done is
-kept in attacks.jsonl of the cache. A backend that does not start here is left out and said.
+kept in attacks.jsonl beside it, so that another machine can go on. A backend that does not start here is left out and said.
 """
 
 import argparse
@@ -170,7 +170,7 @@ def main() -> int:
     parser.add_argument("--suite", default="tiny")
     parser.add_argument("--page", action="store_true", help="only write what was tried so far")
     asked = parser.parse_args()
-    record, tasks = Record(cache_dir() / "attacks.jsonl"), load_tasks([asked.suite])
+    record, tasks = Record(PAGE.with_suffix(".jsonl")), load_tasks([asked.suite])
     tried = [probe(name) for name in asked.backends.split(",")]
     failed = [f"{one.name}: {one.why}" for one in tried if not one.works]
     if not asked.page:
