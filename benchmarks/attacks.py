@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/attacks.py [--backends bubblewrap,user,landlock,docker] [--suite tiny]
 
 Where no Docker daemon answers, root's own is started for the time (tests/engines.py). It may be killed: run again, it
-goes on where it was, as long as the code of the grading is the same. What is done is kept in attacks.jsonl beside it, for
-another machine to go on. A backend that does not start here is left out and said.
+goes on where it was, as long as the code of the grading is the same. What is done is kept beside it in
+attacks.jsonl, for another machine to go on. A backend that does not start here is left out and said.
 """
 
 import argparse
