@@ -128,6 +128,7 @@ def _draw(study: Study, found: Estimates, folder: _Folder, prefix: str, formats:
             for size in ("wide", "narrow"):
                 figure, key = picture.draw(size == "narrow"), f"{prefix}{picture.key}-{size}"
                 text = ink.svg(figure, key)
+                figure.set_layout_engine("none")  # as it is now, for the other formats
                 both.append(ink.inline(text, picture.title, picture.alt, key))
                 for kind in formats if size == "wide" else ():
                     name = f"figures/{prefix}{picture.key}.{kind}"

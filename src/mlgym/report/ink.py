@@ -112,6 +112,8 @@ def inline(text: str, title: str, about: str, key: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*"', "<g", body)
     body = re.sub(r"(font: [^;\"']*?px) [^;\"]*", r"\1 var(--sans)", body)
+    body = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", body)
+    body = re.sub(r"(\d\.\d\d)\d+", r"\1", body)  # a hundredth of a point is enough
     body = re.sub(r"#[0-9a-f]{6}\b", lambda found: _BY_COLOUR.get(found[0], found[0]), body)
     body = re.sub(r"\s*\n\s*", " ", body)
     box = re.search(r'viewBox="([^"]*)"', body)

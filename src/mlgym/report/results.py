@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlgym.report.behaviour import Shares, actions, ends, failures
+from mlgym.report.behaviour import Shares, actions, by_step, ends, failures
 from mlgym.report.estimates import Estimate, Estimates
 from mlgym.report.rows import Row, by_method, estimate, mean, money
 from mlgym.report.scores import aup, best, controls, mean_scores, methods, task_progress
@@ -22,6 +22,7 @@ def tables(study: Study, found: Estimates) -> list[Table]:
         aup(study, found),
         cost(study),
         shares(study, actions(study), "actions", "Actions by kind", "Actions of all episodes."),
+        step_actions(study),
         shares(study, ends(study), "ended", "How episodes ended", "Episodes, those without a score too."),
         shares(
             study, failures(study, "method"), "failures", "Failures by method", "Episodes that failed, by boundary."
@@ -71,11 +72,25 @@ def shares(study: Study, table: Shares, key: str, title: str, about: str) -> Tab
     return by_method(study, key, title, columns, row, None, (), about)
 
 
+def step_actions(study: Study) -> Table | None:
+    """Counts of actions by kind, a row a method and step."""
+    counts = by_step(study)
+    if not counts:
+        return None
+    rows = []
+    for name, kinds in counts.items():
+        for n, row in enumerate(zip(*kinds.values(), strict=True)):
+            if sum(row):
+                rows.append((word(name), count(n), *map(count, row)))
+    columns = ("method", "step", *next(iter(counts.values())))
+    return Table("actions-by-step", "Actions by step", columns, (("", tuple(rows)),), "Actions of all episodes.")
+
+
 def task_failures(study: Study) -> Table | None:
     """Counts of failures, a row a task."""
     table = failures(study, "task")
     used = table.used()
-    if not used:
+    if not used or study.pool.mixed:  # a task's row would have several protocols
         return None
     rows = tuple(
         (word(name), *(count(x) for x in row[used])) for name, row in zip(table.rows, table.counts, strict=True)

@@ -107,7 +107,7 @@ def best(study: Study, key: str, column: str, title: str) -> Table:
 
     def cell(method: Method, task: TaskScale) -> Cell:
         values = study.values(method.name, task.name, column)
-        value = best_at_k(values, task.direction) if values.size else NAN
+        value = best_at_k(values, task.direction) if values.size and task in study.directed else NAN
         top = value == tops[task.name] and not is_oracle(method)
         return score(study, method, task, values, value, "best" if top else "")
 
@@ -119,7 +119,7 @@ def best(study: Study, key: str, column: str, title: str) -> Table:
 
 def _top(study: Study, task: TaskScale, column: str) -> float:
     values = [study.values(method.name, task.name, column) for method in study.methods if not is_oracle(method)]
-    return best_at_k(np.concatenate(values), task.direction) if values else NAN
+    return best_at_k(np.concatenate(values), task.direction) if values and task in study.directed else NAN
 
 
 def mean_scores(study: Study, found: Estimates) -> Table:

@@ -41,9 +41,14 @@ class TaskScale:
     best: float
 
     @property
+    def arrow(self) -> str:
+        """Which way is better; a question mark where nobody knows."""
+        return {"maximize": "↑", "minimize": "↓"}.get(self.direction, "?")
+
+    @property
     def heading(self) -> str:
-        """The task with its metric and which way is up."""
-        return f"{self.name} ({self.metric} {'↑' if self.direction == 'maximize' else '↓'})"
+        """The task with its metric and which way is better."""
+        return f"{self.name} ({self.metric or 'score'} {self.arrow})"
 
 
 class Study:
@@ -102,6 +107,11 @@ class Study:
         """A column's values in all scored episodes of a method."""
         parts = [self.values(method, task.name, column) for task in self.tasks]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    @cached_property
+    def directed(self) -> tuple[TaskScale, ...]:
+        """The tasks of which it is known which way is better."""
+        return tuple(task for task in self.tasks if task.direction in ("maximize", "minimize"))
 
     @cached_property
     def compared(self) -> tuple[Method, ...]:

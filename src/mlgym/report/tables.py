@@ -189,7 +189,9 @@ def _html_block(table: Table, columns: int, heading: str, block: tuple[tuple[Cel
 
 
 def _html_row(table: Table, cells: tuple[Cell, ...], marks: tuple[Cell, ...]) -> str:
-    under = "".join(f' <span class="ci">{html.escape(cell.text)}</span>' for cell in marks if cell.text not in ("", cells[0].text))
+    under = "".join(
+        f' <span class="ci">{html.escape(cell.text)}</span>' for cell in marks if cell.text not in ("", cells[0].text)
+    )
     return "<tr>" + "".join(_html_cell(table, *cell, under) for cell in enumerate(cells)) + "</tr>"
 
 
