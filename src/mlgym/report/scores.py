@@ -164,13 +164,13 @@ def aup(study: Study, found: Estimates) -> Table | None:
             return (missing(),) * 4
         place, at = where[method.name], row_of[method.name]
         changes = np.abs(without.aup[:, at] - without.full[at])
-        most = int(np.nanargmax(changes)) if np.isfinite(changes).any() else -1
-        who = f", most without {without.left_out[most]}" if most >= 0 and changes[most] > 5e-4 else ""
+        most = int(np.nanargmax(changes)) if np.isfinite(changes).any() else 0
+        who = f" [without {study.named(without.left_out[most]).short()}]" if changes[most] > 5e-4 else ""
         return (
             estimate(one.attempt[place]),
             estimate(one.submission[place]),
             Cell(f"{without.low[at]:.3f} to {without.high[at]:.3f}", None),
-            word(f"{changes[most] if most >= 0 else 0:.3f}{who}"),
+            word(f"{changes[most]:.3f}{who}" if np.isfinite(changes).any() else NONE),
         )
 
     notes = [

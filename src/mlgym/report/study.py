@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlgym.metrics import iqm
 from mlgym.report.pool import Columns, Pool, kind_of
 
 Array = np.ndarray[Any, Any]
@@ -83,12 +84,11 @@ class Study:
             )
             for name, row in first.items()
         ]
-        return tuple(sorted(found, key=lambda m: (m.kind == "control", -_or(self._mean(m.name), -9), m.name)))
+        return tuple(sorted(found, key=lambda m: (m.kind == "control", -_or(self._middle(m.name), -9), m.name)))
 
-    def _mean(self, method: str) -> float:
-        values = [self.values(method, task.name, "progress") for task in self.tasks]
-        means = [np.nanmean(one) for one in values if np.isfinite(one).any()]
-        return float(np.mean(means)) if means else NAN
+    def _middle(self, method: str) -> float:
+        values = self.all_values(method, "progress")
+        return float(iqm(values[np.isfinite(values)]))
 
     def rows(self, method: str, task: str) -> Array:
         """The rows of the cell's episodes, ended or not."""

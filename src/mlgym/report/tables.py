@@ -209,6 +209,7 @@ def _html_cell(table: Table, place: int, cell: Cell, under: str) -> str:
 
 def _breakable(text: str) -> str:
     """A name that a line may end in: after its slashes, colons and the like."""
+    text = text.replace(" · ", "\N{NO-BREAK SPACE}·\N{NO-BREAK SPACE}")
     return re.sub(r"([/:?=,_]|&amp;|\.(?=\D))", r"\1<wbr>", text)
 
 
