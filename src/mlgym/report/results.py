@@ -4,7 +4,7 @@ import numpy as np
 
 from mlgym.report.behaviour import Shares, actions, by_step, ends, failures
 from mlgym.report.estimates import Estimate, Estimates
-from mlgym.report.rows import Row, by_method, estimate, mean, money
+from mlgym.report.rows import Row, by_method, estimate, first, heads, mean, money
 from mlgym.report.scores import aup, best, controls, mean_scores, methods, task_progress
 from mlgym.report.study import Method, Study
 from mlgym.report.tables import NONE, Table, count, fixed, p_value, word
@@ -81,9 +81,17 @@ def step_actions(study: Study) -> Table | None:
     for name, kinds in counts.items():
         for n, row in enumerate(zip(*kinds.values(), strict=True)):
             if sum(row):
-                rows.append((word(name), count(n), *map(count, row)))
-    columns = ("method", "step", *next(iter(counts.values())))
-    return Table("actions-by-step", "Actions by step", columns, (("", tuple(rows)),), "Actions of all episodes.")
+                rows.append((*first(study, study.named(name)), count(n), *map(count, row)))
+    columns = (*heads(study), "step", *next(iter(counts.values())))
+    return Table(
+        "actions-by-step",
+        "Actions by step",
+        columns,
+        (("", tuple(rows)),),
+        "Actions of all episodes.",
+        (),
+        len(heads(study)),
+    )
 
 
 def task_failures(study: Study) -> Table | None:

@@ -36,9 +36,10 @@ def methods(study: Study, found: Estimates) -> Table:
             money(study, method),
         )
 
+    zero = fixed(NAN if np.isnan(top) else 0.0)
     base_aup = aups.get(BASELINE, (NOTHING, NOTHING))
     base = (
-        word(NONE), fixed(0.0), fixed(0.0), word(NONE), estimate(base_aup[0]), estimate(base_aup[1]),
+        word(NONE), zero, zero, word(NONE), estimate(base_aup[0]), estimate(base_aup[1]),
         fixed(found.rank.get(BASELINE, NAN), 1), word(NONE),
     )  # fmt: skip
     notes = [

@@ -111,7 +111,7 @@ def markdown(table: Table, level: int = 2) -> str:
 
 
 def _md(text: str) -> str:
-    return re.sub(r"([\\|*_`<\[\]#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\|*_`<#]|\[(?=[^\]]*\]\())", r"\\\1", " ".join(text.split()))
 
 
 def _md_cell(cell: Cell) -> str:
