@@ -61,9 +61,9 @@ def at(task: str, share: float) -> float:
     return base + share * (anchors.best - base)
 
 
-def lock(run: Path, tasks: Iterable[str], name: str) -> None:
-    """Give the run a protocol.lock whose tasks have the hash `name`."""
-    content = {"task_protocol": {"hash": name, "tasks": {task: {"hash": f"{name}-{task}"} for task in tasks}}}
+def lock(run: Path, tasks: Iterable[str], name: str, **facts: Any) -> None:
+    """Give the run a protocol.lock whose tasks have hashes of `name`, and these facts."""
+    content = {"task_protocol": {"hash": name, "tasks": {task: {"hash": f"{name}-{task}", **facts} for task in tasks}}}
     run.mkdir(parents=True, exist_ok=True)
     (run / "protocol.lock").write_text(json.dumps(content))
 

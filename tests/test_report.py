@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mlgym.errors import UsageError
+from mlgym.report import protocols
 from mlgym.report.estimates import Estimates, estimates
 from mlgym.report.folder import NO_FIGURES, NO_PARQUET, report
 from mlgym.report.pool import load, pools
@@ -119,6 +120,25 @@ def test_two_protocols_never_share_a_table(tmp_path: Path) -> None:
             marked = [cells[1].text for cells in made.rows if cells[0].text not in ("baseline", "best known")]
             assert made.columns[1] in ("protocol", "task") and all(marked)
     assert row(table(both, found, "methods"), "tuner · B")["protocol"].text == "B"
+
+
+def test_the_page_says_in_what_protocols_differ(tmp_path: Path) -> None:
+    runs = [play(tmp_path / name, hash_of=name, seeds=1) for name in ("one", "two")]
+    for run, steps in zip(runs, (20, 50), strict=True):
+        lock(run, GAMES, run.name, limits={"steps": steps, "money": None}, tools={"names": ["bash"]}, isolation="full")
+    text = report(runs, tmp_path / "out", formats=()).page.read_text()
+    assert "Protocols A and B differ in limits.steps (20 and 50)." in text
+    [(study, _), _] = studied(*runs)
+    made = protocols.table(study)
+    assert made.columns == ("task", "steps", "isolation", "hash")
+    assert [cell.text for cell in made.rows[0]] == [GAMES[0], "20", "full", "one-battle-of-sexes"]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"task_protocol": 3}', '{"task_protocol": {"tasks": {"blotto": [1]}}}'])
+def test_a_lock_of_another_form_says_nothing(tmp_path: Path, content: str) -> None:
+    run = play(tmp_path / "run", seeds=1)
+    (run / "protocol.lock").write_text(content)
+    assert report([run], tmp_path / "out", formats=()).page.exists()
 
 
 def test_one_protocol_in_two_runs_is_one_table(tmp_path: Path) -> None:

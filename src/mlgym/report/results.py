@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mlgym.report import protocols
 from mlgym.report.behaviour import Shares, actions, by_step, ends, failures
 from mlgym.report.estimates import Estimate, Estimates
 from mlgym.report.rows import Row, by_method, estimate, first, heads, mean, money
@@ -30,7 +31,7 @@ def tables(study: Study, found: Estimates) -> list[Table]:
         task_failures(study),
         pairs(study, found),
         lost(study),
-        protocols(study),
+        protocols.table(study),
     ]
     return [table for table in made if table is not None]
 
@@ -140,10 +141,3 @@ def lost(study: Study) -> Table | None:
         return None
     about = "Episodes that have no score through no fault of the agent. They count nowhere, neither as bad nor as good."
     return Table("missing", "Missing episodes", ("method", "task", "episodes", "why"), (("", rows),), about, words=2)
-
-
-def protocols(study: Study) -> Table:
-    """The protocol of each task, as recorded in the runs."""
-    rows = tuple((word(task), word(key)) for task, key in sorted(study.pool.hashes.items()))
-    about = "A hash of what must agree within a table: task, data, limits, feedback, tools, isolation, processors."
-    return Table("protocol", f"Task protocol {study.pool.letter}", ("task", "protocol"), (("", rows),), about, words=2)
