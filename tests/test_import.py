@@ -28,7 +28,7 @@ from mlgym.regrade import regrade
 from mlgym.runs import open_run
 from mlgym.store import Episode, episodes
 from mlgym.totals import totals
-from tests.recorded import recorded_run
+from tests.originals import recorded_run
 
 REFERENCE = os.environ.get("MLGYM_REFERENCE", "")
 needs_reference = pytest.mark.skipif(not REFERENCE, reason="MLGYM_REFERENCE names no folder with recorded episodes")

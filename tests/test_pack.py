@@ -26,7 +26,7 @@ from mlgym.scrub import Here, Scrubber
 from mlgym.store import Episode, episode_folder
 from mlgym.task import load_task
 from mlgym.verify import verify
-from tests.recorded import recorded_run
+from tests.originals import recorded_run
 
 NOWHERE = Here()
 ROOT = Path(__file__).parent.parent

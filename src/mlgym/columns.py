@@ -63,9 +63,14 @@ class Table:
             self._columns[name].extend(column)
 
     def columns(self) -> Columns:
-        """The columns as arrays."""
+        """The columns as arrays, numbers without a copy; the table is used up."""
         kinds = {TEXT: object, REAL: np.float64, WHOLE: np.int64, TRUTH: np.bool_}
-        return {name: np.array(self._columns[name], dtype=kinds[kind]) for name, kind in self._kinds.items()}
+        out: Columns = {}
+        for name, kind in self._kinds.items():
+            column = self._columns.pop(name)
+            flat = isinstance(column, array) and len(column) > 0
+            out[name] = np.frombuffer(column, kinds[kind]) if flat else np.array(column, dtype=kinds[kind])
+        return out
 
     def _checked(self, name: str, kind: str, rows: int, given: Any) -> Any:
         if type(given) is not list:

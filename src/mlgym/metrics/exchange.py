@@ -10,7 +10,6 @@ from mlgym.metrics.intervals import BLOCK
 from mlgym.metrics.scores import Floats
 
 CLOSE = 1e-9  # of the largest value: what rounding may add to a sum
-LABELS = 1 << 26  # bytes of labels that are kept
 Cells = dict[tuple[str, str], Floats]
 Marks = NDArray[np.bool_]
 
@@ -18,15 +17,14 @@ Marks = NDArray[np.bool_]
 class Exchanges:
     """The tests of the pairs `asked` over `cells`, the values of the runs of each (method, task).
 
-    On a task all ways to share the runs out are listed where these are at most `n`, otherwise `n` are drawn, the same
-    ones for all pairs with as many runs. For all tasks together one way of each task is drawn, `n` times.
+    On a task all ways to share the runs out are listed where these are fewer than `n`, otherwise `n` are drawn, the
+    same ones for all pairs with as many runs. For all tasks together one way of each task is drawn, `n` times.
     `p[i]` is that of pair i over the tasks that it has in `common`, `p_task[i, task]` that on one of them.
     """
 
     def __init__(self, cells: Cells, asked: list[tuple[str, str]], seed: int, n: int) -> None:
         self.cells, self.asked, self.n = cells, asked, n
-        self._seed, self._rng = seed, np.random.default_rng(seed)
-        self._labels: dict[tuple[int, int], Marks] = {}
+        self._rng = np.random.default_rng(seed)
         self._signs: dict[int, Floats] = {}
         tasks = sorted({task for _, task in cells})
         self.common = [[t for t in tasks if (a, t) in cells and (b, t) in cells] for a, b in asked]
@@ -36,7 +34,7 @@ class Exchanges:
         self.p = np.full(len(asked), np.nan)
         most = max(1, BLOCK // n)
         for begin in range(0, len(asked), most):
-            self._test(range(begin, min(begin + most, len(asked))), tasks)
+            self._test(range(begin, min(begin + most, len(asked))))
 
     def p_over_tasks(self, i: int) -> float:
         """The exchange of the signs of a pair's differences on tasks: all ways where they are few, else draws."""
@@ -58,52 +56,57 @@ class Exchanges:
     def _largest(self, i: int) -> float:
         return max((float(np.abs(self.cells[m, t]).max()) for m in self.asked[i] for t in self.common[i]), default=0.0)
 
-    def _test(self, pairs: range, tasks: list[str]) -> None:
-        total = np.zeros((self.n, len(pairs)))
-        for task in tasks:
-            drawn = np.zeros((self.n, len(pairs)))
-            sizes: dict[tuple[int, int], list[int]] = {}
-            for i in pairs:
-                if task in self.common[i]:
-                    a, b = self.asked[i]
-                    sizes.setdefault((self.cells[a, task].size, self.cells[b, task].size), []).append(i)
-            for size, members in sorted(sizes.items()):
-                drawn[:, [i - pairs.start for i in members]] = self._on_task(task, size, members)
-            total += drawn[self._rng.permutation(self.n)]
+    def _test(self, pairs: range) -> None:
+        total = np.zeros((len(pairs), self.n))
+        for size, tasks in sorted(self._by_size(pairs).items()):
+            labels = self._ways(*size)
+            for task, members in tasks.items():
+                total[[i - pairs.start for i in members]] += self._on_task(task, members, labels, size)
         for i in pairs:
             if self.common[i]:
-                self.p[i] = _part(total[:, i - pairs.start], self.gaps[i].sum(), self._close[i], False)
+                self.p[i] = _part(total[i - pairs.start], self.gaps[i].sum(), self._close[i], False)
 
-    def _on_task(self, task: str, size: tuple[int, int], members: list[int]) -> Floats:
-        """The differences of means for `n` exchanges, a column a pair; the p of each pair on the task is noted."""
-        labels = self._ways(*size)
-        runs = np.array([np.concatenate([self.cells[m, task] for m in self.asked[i]]) for i in members]).T
-        block = max(1, BLOCK // len(runs))
-        sums = [labels[begin : begin + block].astype(float) @ runs for begin in range(0, len(labels), block)]
-        left, right = size
-        found: Floats = np.concatenate(sums) * (1 / left + 1 / right) - runs.sum(axis=0) / right
+    def _by_size(self, pairs: range) -> dict[tuple[int, int], dict[str, list[int]]]:
+        """The pairs and tasks by the numbers of runs, the smaller one first."""
+        out: dict[tuple[int, int], dict[str, list[int]]] = {}
+        for i in pairs:
+            for task in self.common[i]:
+                small, large = sorted(self.cells[method, task].size for method in self.asked[i])
+                out.setdefault((small, large), {}).setdefault(task, []).append(i)
+        return out
+
+    def _on_task(self, task: str, members: list[int], labels: Marks, size: tuple[int, int]) -> Floats:
+        """The differences of means for `n` exchanges, a row a pair; the p of each pair on the task is noted."""
+        sides = [[self.cells[method, task] for method in self.asked[i]] for i in members]
+        turned = np.array([a.size > b.size for a, b in sides])
+        runs = np.array(
+            [np.concatenate(pair[::-1] if turn else pair) for pair, turn in zip(sides, turned, strict=True)]
+        )
+        block = max(1, BLOCK // runs.shape[1])
+        sums = [runs @ labels[begin : begin + block].T.astype(float) for begin in range(0, len(labels), block)]
+        found: Floats = np.concatenate(sums, axis=1) * (1 / size[0] + 1 / size[1])
+        found -= runs.sum(axis=1, keepdims=True) / size[1]
         exact = len(labels) != self.n
-        for column, i in enumerate(members):
+        for row, i in enumerate(members):
             gap = self.gaps[i][self.common[i].index(task)]
-            self.p_task[i, task] = _part(found[:, column], gap, self._close[i], exact)
-        return found[self._rng.integers(len(found), size=self.n)] if exact else found
+            self.p_task[i, task] = _part(found[row], gap, self._close[i], exact)
+        found[turned] *= -1
+        order = self._rng.integers(found.shape[1], size=self.n) if exact else self._rng.permutation(self.n)
+        return np.take(found, order, axis=1)
 
     def _ways(self, left: int, right: int) -> Marks:
-        """Ways to call `left` of the runs a and `right` b: all of them (then fewer than n), or n drawn ones."""
-        if sum(labels.nbytes for labels in self._labels.values()) > LABELS:
-            self._labels.clear()
-        if (left, right) not in self._labels:
-            self._labels[left, right] = self._made(left, right)
-        return self._labels[left, right]
-
-    def _made(self, left: int, right: int) -> Marks:
+        """Ways to choose `left` of the runs and leave `right`: all of them (then fewer than n), or n drawn ones."""
         if math.comb(left + right, left) < self.n:
             chosen = list(itertools.combinations(range(left + right), left))
             labels = np.zeros((len(chosen), left + right), dtype=np.bool_)
             labels[np.arange(len(chosen))[:, None], chosen] = True
             return labels
-        one = np.arange(left + right) < left
-        return np.random.default_rng([self._seed, left, right]).permuted(np.tile(one, (self.n, 1)), axis=1)
+        labels = np.empty((self.n, left + right), dtype=np.bool_)
+        block = max(1, BLOCK // (left + right))
+        for begin in range(0, self.n, block):
+            keys = self._rng.random(labels[begin : begin + block].shape)
+            labels[begin : begin + block] = keys <= np.partition(keys, left - 1, axis=1)[:, left - 1, None]
+        return labels
 
 
 def _part(drawn: Floats, observed: float, close: float, exact: bool) -> float:

@@ -154,21 +154,30 @@ def _said(shares: Shares, row: int) -> str:
     return ", ".join(f"{part.replace('_', ' ')} {share:.0%}" for share, part in sorted(parts, reverse=True) if share)
 
 
-def by_step_picture(study: Study) -> Picture | None:
-    """Shares of the kinds of actions at each step, a panel a method."""
+def by_step(study: Study) -> dict[str, dict[str, Array]]:
+    """For each method and kind of action, how many episodes took one at each step from 0 on; the kinds that occur."""
     steps = study.pool.steps
-    names = [method.name for method in study.methods if (steps["method"] == method.name).sum() > 2]
-    names = sorted(names, key=lambda name: study.named(name).kind == "control")[:PANELS]
-    if not names:
-        return None
+    if not len(steps["n"]):
+        return {}
     kinds = np.array([kind(tool) for tool in steps["tool"]], dtype=object)
     used = [one for one in KIND_COLOURS if (kinds == one).any()]
     numbers = np.asarray(steps["n"], dtype=int)
     last = min(STEPS_SHOWN, int(numbers.max()))
-    tables = {}
-    for name in names:
-        mine = (steps["method"] == name) & (numbers <= last)
-        tables[name] = {one: np.bincount(numbers[mine & (kinds == one)], minlength=last + 1) for one in used}
+    out = {}
+    for method in study.methods:
+        mine = (steps["method"] == method.name) & (numbers <= last)
+        if mine.any():
+            out[method.name] = {one: np.bincount(numbers[mine & (kinds == one)], minlength=last + 1) for one in used}
+    return out
+
+
+def by_step_picture(study: Study) -> Picture | None:
+    """Shares of the kinds of actions at each step, a panel a method."""
+    tables = dict(list(by_step(study).items())[:PANELS])
+    if not tables:
+        return None
+    names, used = list(tables), list(next(iter(tables.values())))
+    last = len(next(iter(tables[names[0]].values()))) - 1
 
     def draw(narrow: bool) -> "Figure":
         across = min(len(names), 1 if narrow else 3)
@@ -191,7 +200,7 @@ def by_step_picture(study: Study) -> Picture | None:
         f"How many episodes took an action of each kind at each step{_cut(study, last)}. A column that is shorter than "
         "the one before it: episodes had ended.",
         f"{len(names)} panels of stacked columns, one a method, over {last} steps, by kind: {', '.join(used)}.",
-        "actions",
+        "actions-by-step",
         draw,
     )
 

@@ -130,7 +130,7 @@ def progress_over(study: Study, found: Estimates) -> Picture | None:
 def scores_over(study: Study, found: Estimates) -> Picture | None:
     """For each task the best score so far against steps, in a panel of its own."""
     course = Course(study)
-    tasks = [task for task in study.tasks if not np.isnan(task.baseline)][:PANELS]
+    tasks = [task for task in study.directed if not np.isnan(task.baseline)][:PANELS]
     if not tasks or course.last("step") <= 0:
         return None
     grid = np.arange(0, course.last("step") + 1)
@@ -149,7 +149,7 @@ def scores_over(study: Study, found: Estimates) -> Picture | None:
                     handles[name] = axis.step(grid, lines[task.name, name], where="post", **looks[name])[0]
             axis.axhline(task.baseline, color=ink.MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
             axis.set_title(task.name, fontsize=7.5 if narrow else 8.5)
-            axis.set_ylabel(f"{task.metric} {'↑' if task.direction == 'maximize' else '↓'}", fontsize=7)
+            axis.set_ylabel(f"{task.metric} {task.arrow}", fontsize=7)
             axis.locator_params(nbins=4)
         for axis in axes[len(tasks) :]:
             axis.set_visible(False)

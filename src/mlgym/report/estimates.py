@@ -81,7 +81,7 @@ def estimates(study: Study, *, seed: int = 0, n: int = 2000, level: float = 0.95
     by_task = {m.name: {t: x for (name, t), x in runs.items() if name == m.name} for m in study.methods}
     tests = compare(runs, seed=seed, level=level)
     aup, why = _aup(study, seed, n, level)
-    rank = ranks(_finals(study), {task.name: task.direction for task in study.tasks})
+    rank = ranks(_finals(study), {task.name: task.direction for task in study.directed})
     return Estimates(
         {name: _over(tasks, iqm, seed, n, level) for name, tasks in by_task.items()},
         {name: _over(tasks, mean, seed, n, level) for name, tasks in by_task.items()},
@@ -120,18 +120,18 @@ def _each(study: Study, seed: int, n: int, level: float) -> dict[tuple[str, str]
 def _finals(study: Study) -> dict[tuple[str, str], float]:
     """The mean final score of each cell, nan where no run of it has one: what the ranks go by."""
     cells = (
-        (m.name, t.name, study.values(m.name, t.name, "best_submission")) for m in study.methods for t in study.tasks
+        (m.name, t.name, study.values(m.name, t.name, "best_submission")) for m in study.methods for t in study.directed
     )
     found = {(m, t): float(np.nanmean(x)) if np.isfinite(x).any() else NAN for m, t, x in cells if x.size}
-    if study.shown_baseline:
-        found |= {(BASELINE, task.name): task.baseline for task in study.tasks if not np.isnan(task.baseline)}
+    if study.shown_baseline and not any(np.isnan(task.baseline) for task in study.directed):
+        found |= {(BASELINE, task.name): task.baseline for task in study.directed}
     return found
 
 
 def _aup(study: Study, seed: int, n: int, level: float) -> tuple[Aup | None, str]:
     """AUP over the tasks on which every method has a scored episode: a missing cell must not count as a bad score."""
     names = [method.name for method in study.methods if study.all_values(method.name, "best_submission").size]
-    have = {t.name: all(study.values(name, t.name, "best_submission").size for name in names) for t in study.tasks}
+    have = {t.name: all(study.values(name, t.name, "best_submission").size for name in names) for t in study.directed}
     tasks = tuple(name for name, complete in have.items() if complete)
     if not tasks or not names:
         return None, "There is no task on which every method has a scored episode, so there is no AUP."

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, Any]
+NAMED = 12  # so many points have their names beside them; more have a legend
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ def canvas(narrow: bool, height: float, rows: int = 1, columns: int = 1, **more:
 
 
 def legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], narrow: bool) -> None:
-    """A legend under the axes, in as many columns as fit."""
+    """A legend under the axes, in as many columns as fit; the figure grows by it."""
     longest = max(map(len, labels), default=1)
     columns = max(1, min(len(labels), int((50 if narrow else 112) / (longest + 7))))
+    figure.set_figheight(figure.get_figheight() + 0.155 * -(-len(labels) // columns))
     figure.legend(handles, labels, loc="outside lower left", ncols=columns)
 
 
@@ -184,18 +186,21 @@ def money_picture(study: Study, found: Estimates) -> Picture | None:
     def draw(narrow: bool) -> "Figure":
         figure, (axis,) = canvas(narrow, 2.9 if narrow else 3.3)
         looks = looks_of(study, [method.name for method, _, _ in points])
-        labels = []
+        labels, handles = [], []
         for place, ((method, money, value), look) in enumerate(zip(points, looks, strict=True)):
             axis.plot([money, money], [value.low, value.high], color=look["color"], linewidth=1, alpha=0.6)
-            axis.plot([money], [value.value], ink.marker(place), color=look["color"], markersize=6)
-            labels.append((money, value.value, method.short(24), look["color"]))
+            handles += axis.plot([money], [value.value], ink.marker(place), color=look["color"], markersize=6)
+            labels.append((money, value.value, method.short(24), ink.label(look["color"])))
         if wide:
             axis.set_xscale("symlog", linthresh=min(paid), linscale=0.4)
         axis.margins(x=0.12, y=0.12)
         axis.set_xlabel("dollars an episode (mean)" + (", logarithmic" if wide else ""))
         axis.set_ylabel("progress (mean)")
-        figure.draw_without_rendering()
-        _labels(axis, labels)
+        if len(points) > NAMED:
+            legend(figure, handles, [method.short() for method, _, _ in points], narrow)
+        else:
+            figure.draw_without_rendering()
+            _labels(axis, labels)
         return figure
 
     return Picture(
@@ -242,7 +247,7 @@ def name_lines(axis: "Axes", ends: list[tuple[float, str, Any]]) -> None:
         lowest = place
         axis.annotate(
             text, (edge, value), (5, (place - at) * 72 / figure.dpi), textcoords="offset points", fontsize=7.5,
-            va="center", color=colour, annotation_clip=False,
+            va="center", color=ink.label(colour), annotation_clip=False,
         )  # fmt: skip
 
 

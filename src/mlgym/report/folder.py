@@ -19,6 +19,7 @@ from mlgym.report.estimates import Estimates, estimates
 from mlgym.report.figures import Picture, aup_picture, money_picture, profile_picture, progress_picture
 from mlgym.report.page import Chapter, Drawn, page
 from mlgym.report.pool import Columns, Loaded, Pool, load, pools
+from mlgym.report.protocols import difference
 from mlgym.report.results import tables
 from mlgym.report.study import Study
 from mlgym.report.tables import Table, as_csv, latex, markdown
@@ -87,7 +88,8 @@ def report(
         + (f" and {len(loaded.names) - 3} more" if len(loaded.names) > 3 else "")
     )
     lead, facts = _summary(loaded, studies)
-    warnings = [*_warnings(studies, mixed), *notes]
+    apart = [difference(found_pools[0], other) for other in found_pools[1:]]
+    warnings = [*_warnings(studies, mixed), *filter(None, apart), *notes]
     folder.write("index.html", page(title, lead, facts, warnings, chapters))
     head = f"# {title}\n\n{lead}\n\n" + "".join(f"> {line}\n>\n" for line in warnings)
     folder.write("report.md", head + "\n" + "\n".join(markdowns))
@@ -128,6 +130,7 @@ def _draw(study: Study, found: Estimates, folder: _Folder, prefix: str, formats:
             for size in ("wide", "narrow"):
                 figure, key = picture.draw(size == "narrow"), f"{prefix}{picture.key}-{size}"
                 text = ink.svg(figure, key)
+                figure.set_layout_engine("none")  # as it is now, for the other formats
                 both.append(ink.inline(text, picture.title, picture.alt, key))
                 for kind in formats if size == "wide" else ():
                     name = f"figures/{prefix}{picture.key}.{kind}"

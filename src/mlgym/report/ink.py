@@ -19,8 +19,13 @@ HUES = (
     ("#0068b3", "#62b5f5"), ("#c9500a", "#ff9357"), ("#00805c", "#3ecfa0"), ("#a83b80", "#ee98cc"),
     ("#9a6d00", "#efc04a"), ("#5546c2", "#aca1ff"), ("#7d4c2c", "#d3a27c"), ("#087f93", "#52d0e4"),
 )  # fmt: skip
-GREYS = (("#4e5761", "#c3cbd4"), ("#747e89", "#9aa4b0"), ("#929ca6", "#7b8591"), ("#adb5be", "#646e79"))
-DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.3, 1.2, 1.3)))
+GREYS = (
+    ("#3b434b", "#d3dae1"), ("#5c6670", "#aab4be"), ("#7a848e", "#8b95a0"), ("#939da6", "#707a85"),
+    ("#aab2ba", "#5b656f"),
+)  # fmt: skip
+DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
+    (0, ()), (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.3, 1.2, 1.3)), (0, (1, 3)),
+)  # fmt: skip
 MARKERS = "osD^vPX*"
 # Shares of a bar: from calm to alarming.
 PARTS = (
@@ -73,6 +78,11 @@ def line_looks(kinds: Sequence[str]) -> list[dict[str, object]]:
     return looks
 
 
+def label(colour: object) -> object:
+    """The colour of a name beside a line or point: its own, or that of quiet text where it is a grey."""
+    return MUTED if any(colour == light for light, _ in GREYS) else colour
+
+
 def marker(number: int) -> str:
     """The n-th method's marker."""
     return MARKERS[number % len(MARKERS)]
@@ -112,6 +122,8 @@ def inline(text: str, title: str, about: str, key: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*"', "<g", body)
     body = re.sub(r"(font: [^;\"']*?px) [^;\"]*", r"\1 var(--sans)", body)
+    body = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", body)
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), body)  # hundredths of a point
     body = re.sub(r"#[0-9a-f]{6}\b", lambda found: _BY_COLOUR.get(found[0], found[0]), body)
     body = re.sub(r"\s*\n\s*", " ", body)
     box = re.search(r'viewBox="([^"]*)"', body)

@@ -11,6 +11,7 @@ from mlgym.report.tables import Table, as_html
 SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", sans-serif'
 
 
+LONG = 24  # rows
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
@@ -98,7 +99,7 @@ def _chapter(chapter: Chapter, suffix: str) -> tuple[str, list[str]]:
     figures = {drawn.picture.key: drawn for drawn in chapter.figures}
     parts, links = [], []
     if chapter.heading:
-        parts.append(f'<h2 id="chapter{suffix}">{html.escape(chapter.heading)}</h2>')
+        parts.append(f'<h2 class="chapter" id="chapter{suffix}">{html.escape(chapter.heading)}</h2>')
         parts.append(f'<p class="about">{html.escape(chapter.about)}</p>')
         links.append(f'<li class="group"><a href="#chapter{suffix}">{html.escape(chapter.heading)}</a></li>')
     for place, (title, pictures, open_tables) in enumerate(SECTIONS):
@@ -134,7 +135,7 @@ _OPEN = {key for _, _, keys in SECTIONS for key in keys}
 def _table(table: Table, suffix: str) -> str:
     about = f'<p class="about">{html.escape(table.about)}</p>' if table.about else ""
     shown = _html(table, suffix)
-    if len(table.rows) > 24:
+    if len(table.rows) > LONG and table.key in ("pairs", "missing", "protocol"):
         shown = f"<details><summary>{len(table.rows)} rows</summary>{shown}</details>"
     return f"<h3>{html.escape(table.title)}</h3>{about}{shown}"
 

@@ -1,14 +1,14 @@
 """Which episodes may share a table: those whose tasks were run under one protocol, unless mixing them was asked for."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlgym.errors import UsageError
-from mlgym.runs import open_run
+from mlgym.runs import Run, open_run
 
 Columns = dict[str, np.ndarray[Any, Any]]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -20,7 +20,8 @@ CONTROLS = ("oracle", "tuner", "random", "nop", "baseline")
 class Pool:
     """Episodes that may share a table. `letter` names their protocol, `hashes` are what stands behind it, by task.
 
-    Where protocols are mixed there is one pool, whose `protocol` has a letter for each method.
+    `facts` have what the runs recorded of each task's protocol. Where protocols are mixed there is one pool, whose
+    `protocol` has a letter for each method.
     """
 
     letter: str
@@ -30,6 +31,7 @@ class Pool:
     steps: Columns
     protocol: dict[str, str]
     mixed: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Loaded:
     attempts: Columns
     steps: Columns
     problems: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def load(paths: Sequence[Path], without: Iterable[str] = ()) -> Loaded:
@@ -64,7 +67,7 @@ def load(paths: Sequence[Path], without: Iterable[str] = ()) -> Loaded:
     if not len(found["episodes"]["task"]):
         raise UsageError("No episode is left to report: fewer methods must be left out.")
     problems = [line for run in runs for line in run.problems]
-    return Loaded(names, found["episodes"], found["attempts"], found["steps"], tuple(problems))
+    return Loaded(names, found["episodes"], found["attempts"], found["steps"], tuple(problems), _facts(runs))
 
 
 def pools(loaded: Loaded, mixed: bool = False) -> list[Pool]:
@@ -85,7 +88,8 @@ def pools(loaded: Loaded, mixed: bool = False) -> list[Pool]:
         if len(order) > 1:
             one = [_where(columns, _places(columns, of) == number) for columns in one]
         label = dict.fromkeys(map(str, one[0]["method"]), letters[number])
-        parts.append(Pool(letters[number], hashes[number], one[0], one[1], one[2], label))
+        facts = {task: loaded.facts[key] for task, key in hashes[number].items() if key in loaded.facts}
+        parts.append(Pool(letters[number], hashes[number], one[0], one[1], one[2], label, False, facts))
     return parts
 
 
@@ -108,7 +112,21 @@ def _mixed(
         protocol.update(zip(method, letter, strict=True))
         marked.append({**columns, "method": method})
     together = {f"{task} ({letters[n]})": key for n, one in enumerate(hashes) for task, key in one.items()}
-    return Pool("+".join(sorted(letters.values())), together, marked[0], marked[1], marked[2], protocol, True)
+    facts = {task: loaded.facts[key] for task, key in together.items() if key in loaded.facts}
+    all_letters = "+".join(sorted(letters.values()))
+    return Pool(all_letters, together, marked[0], marked[1], marked[2], protocol, True, facts)
+
+
+def _facts(runs: Iterable[Run]) -> dict[str, Any]:
+    """What the runs' locks say of each task, by the hash of it; a lock of another form says nothing."""
+    found: dict[str, Any] = {}
+    for run in runs:
+        part = run.protocol.get("task_protocol")
+        tasks = part.get("tasks") if isinstance(part, dict) else None
+        for facts in tasks.values() if isinstance(tasks, dict) else ():
+            if isinstance(facts, dict) and isinstance(facts.get("hash"), str):
+                found[facts["hash"]] = facts
+    return found
 
 
 def _keys(episodes: Columns) -> list[str]:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from mlgym.report.behaviour import Shares, actions, ends, failures
+from mlgym.report import protocols
+from mlgym.report.behaviour import Shares, actions, by_step, ends, failures
 from mlgym.report.estimates import Estimate, Estimates
-from mlgym.report.rows import Row, by_method, estimate, mean, money
+from mlgym.report.rows import Row, by_method, estimate, first, heads, mean, money
 from mlgym.report.scores import aup, best, controls, mean_scores, methods, task_progress
 from mlgym.report.study import Method, Study
 from mlgym.report.tables import NONE, Table, count, fixed, p_value, word
@@ -22,6 +23,7 @@ def tables(study: Study, found: Estimates) -> list[Table]:
         aup(study, found),
         cost(study),
         shares(study, actions(study), "actions", "Actions by kind", "Actions of all episodes."),
+        step_actions(study),
         shares(study, ends(study), "ended", "How episodes ended", "Episodes, those without a score too."),
         shares(
             study, failures(study, "method"), "failures", "Failures by method", "Episodes that failed, by boundary."
@@ -29,7 +31,7 @@ def tables(study: Study, found: Estimates) -> list[Table]:
         task_failures(study),
         pairs(study, found),
         lost(study),
-        protocols(study),
+        protocols.table(study),
     ]
     return [table for table in made if table is not None]
 
@@ -71,11 +73,33 @@ def shares(study: Study, table: Shares, key: str, title: str, about: str) -> Tab
     return by_method(study, key, title, columns, row, None, (), about)
 
 
+def step_actions(study: Study) -> Table | None:
+    """Counts of actions by kind, a row a method and step."""
+    counts = by_step(study)
+    if not counts:
+        return None
+    rows = []
+    for name, kinds in counts.items():
+        for n, row in enumerate(zip(*kinds.values(), strict=True)):
+            if sum(row):
+                rows.append((*first(study, study.named(name)), count(n), *map(count, row)))
+    columns = (*heads(study), "step", *next(iter(counts.values())))
+    return Table(
+        "actions-by-step",
+        "Actions by step",
+        columns,
+        (("", tuple(rows)),),
+        "Actions of all episodes.",
+        (),
+        len(heads(study)),
+    )
+
+
 def task_failures(study: Study) -> Table | None:
     """Counts of failures, a row a task."""
     table = failures(study, "task")
     used = table.used()
-    if not used:
+    if not used or study.pool.mixed:  # a task's row would have several protocols
         return None
     rows = tuple(
         (word(name), *(count(x) for x in row[used])) for name, row in zip(table.rows, table.counts, strict=True)
@@ -117,10 +141,3 @@ def lost(study: Study) -> Table | None:
         return None
     about = "Episodes that have no score through no fault of the agent. They count nowhere, neither as bad nor as good."
     return Table("missing", "Missing episodes", ("method", "task", "episodes", "why"), (("", rows),), about, words=2)
-
-
-def protocols(study: Study) -> Table:
-    """The protocol of each task, as recorded in the runs."""
-    rows = tuple((word(task), word(key)) for task, key in sorted(study.pool.hashes.items()))
-    about = "A hash of what must agree within a table: task, data, limits, feedback, tools, isolation, processors."
-    return Table("protocol", f"Task protocol {study.pool.letter}", ("task", "protocol"), (("", rows),), about, words=2)

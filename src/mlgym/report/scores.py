@@ -36,9 +36,10 @@ def methods(study: Study, found: Estimates) -> Table:
             money(study, method),
         )
 
+    zero = fixed(NAN if np.isnan(top) else 0.0)
     base_aup = aups.get(BASELINE, (NOTHING, NOTHING))
     base = (
-        word(NONE), fixed(0.0), fixed(0.0), word(NONE), estimate(base_aup[0]), estimate(base_aup[1]),
+        word(NONE), zero, zero, word(NONE), estimate(base_aup[0]), estimate(base_aup[1]),
         fixed(found.rank.get(BASELINE, NAN), 1), word(NONE),
     )  # fmt: skip
     notes = [
@@ -107,7 +108,7 @@ def best(study: Study, key: str, column: str, title: str) -> Table:
 
     def cell(method: Method, task: TaskScale) -> Cell:
         values = study.values(method.name, task.name, column)
-        value = best_at_k(values, task.direction) if values.size else NAN
+        value = best_at_k(values, task.direction) if values.size and task in study.directed else NAN
         top = value == tops[task.name] and not is_oracle(method)
         return score(study, method, task, values, value, "best" if top else "")
 
@@ -119,7 +120,7 @@ def best(study: Study, key: str, column: str, title: str) -> Table:
 
 def _top(study: Study, task: TaskScale, column: str) -> float:
     values = [study.values(method.name, task.name, column) for method in study.methods if not is_oracle(method)]
-    return best_at_k(np.concatenate(values), task.direction) if values else NAN
+    return best_at_k(np.concatenate(values), task.direction) if values and task in study.directed else NAN
 
 
 def mean_scores(study: Study, found: Estimates) -> Table:
@@ -164,13 +165,13 @@ def aup(study: Study, found: Estimates) -> Table | None:
             return (missing(),) * 4
         place, at = where[method.name], row_of[method.name]
         changes = np.abs(without.aup[:, at] - without.full[at])
-        most = int(np.nanargmax(changes)) if np.isfinite(changes).any() else -1
-        who = f", most without {without.left_out[most]}" if most >= 0 and changes[most] > 5e-4 else ""
+        most = int(np.nanargmax(changes)) if np.isfinite(changes).any() else 0
+        who = f" [without {study.named(without.left_out[most]).short()}]" if changes[most] > 5e-4 else ""
         return (
             estimate(one.attempt[place]),
             estimate(one.submission[place]),
             Cell(f"{without.low[at]:.3f} to {without.high[at]:.3f}", None),
-            word(f"{changes[most] if most >= 0 else 0:.3f}{who}"),
+            word(f"{changes[most]:.3f}{who}" if np.isfinite(changes).any() else NONE),
         )
 
     notes = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlgym.metrics import iqm
 from mlgym.report.pool import Columns, Pool, kind_of
 
 Array = np.ndarray[Any, Any]
@@ -41,9 +42,14 @@ class TaskScale:
     best: float
 
     @property
+    def arrow(self) -> str:
+        """Which way is better; a question mark where nobody knows."""
+        return {"maximize": "↑", "minimize": "↓"}.get(self.direction, "?")
+
+    @property
     def heading(self) -> str:
-        """The task with its metric and which way is up."""
-        return f"{self.name} ({self.metric} {'↑' if self.direction == 'maximize' else '↓'})"
+        """The task with its metric and which way is better."""
+        return f"{self.name} ({self.metric or 'score'} {self.arrow})"
 
 
 class Study:
@@ -78,12 +84,11 @@ class Study:
             )
             for name, row in first.items()
         ]
-        return tuple(sorted(found, key=lambda m: (m.kind == "control", -_or(self._mean(m.name), -9), m.name)))
+        return tuple(sorted(found, key=lambda m: (m.kind == "control", -_or(self._middle(m.name), -9), m.name)))
 
-    def _mean(self, method: str) -> float:
-        values = [self.values(method, task.name, "progress") for task in self.tasks]
-        means = [np.nanmean(one) for one in values if np.isfinite(one).any()]
-        return float(np.mean(means)) if means else NAN
+    def _middle(self, method: str) -> float:
+        values = self.all_values(method, "progress")
+        return float(iqm(values[np.isfinite(values)]))
 
     def rows(self, method: str, task: str) -> Array:
         """The rows of the cell's episodes, ended or not."""
@@ -102,6 +107,11 @@ class Study:
         """A column's values in all scored episodes of a method."""
         parts = [self.values(method, task.name, column) for task in self.tasks]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    @cached_property
+    def directed(self) -> tuple[TaskScale, ...]:
+        """The tasks of which it is known which way is better."""
+        return tuple(task for task in self.tasks if task.direction in ("maximize", "minimize"))
 
     @cached_property
     def compared(self) -> tuple[Method, ...]:

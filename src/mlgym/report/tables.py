@@ -111,7 +111,7 @@ def markdown(table: Table, level: int = 2) -> str:
 
 
 def _md(text: str) -> str:
-    return re.sub(r"([\\|*_`<\[\]#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\|*_`<#]|\[(?=[^\]]*\]\())", r"\\\1", " ".join(text.split()))
 
 
 def _md_cell(cell: Cell) -> str:
@@ -142,7 +142,8 @@ _TEX = {
     "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
     "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\N{MINUS SIGN}": "$-$", "–": "--", "↑": "$\\uparrow$",
     "↓": "$\\downarrow$", "·": "$\\cdot$", "…": "\\ldots{}", "Δ": "$\\Delta$", "±": "$\\pm$", "×": "$\\times$",
-    "≥": "$\\geq$", "\N{NARROW NO-BREAK SPACE}": "\\,", "[": "{[}", "]": "{]}",
+    "≥": "$\\geq$", "τ": "$\\tau$", "<": "$<$", ">": "$>$", "|": "$|$", "“": "``", "”": "''",
+    "\N{NARROW NO-BREAK SPACE}": "\\,", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 
@@ -189,7 +190,9 @@ def _html_block(table: Table, columns: int, heading: str, block: tuple[tuple[Cel
 
 
 def _html_row(table: Table, cells: tuple[Cell, ...], marks: tuple[Cell, ...]) -> str:
-    under = "".join(f' <span class="ci">{html.escape(cell.text)}</span>' for cell in marks if cell.text not in ("", cells[0].text))
+    under = "".join(
+        f' <span class="ci">{html.escape(cell.text)}</span>' for cell in marks if cell.text not in ("", cells[0].text)
+    )
     return "<tr>" + "".join(_html_cell(table, *cell, under) for cell in enumerate(cells)) + "</tr>"
 
 
@@ -207,6 +210,7 @@ def _html_cell(table: Table, place: int, cell: Cell, under: str) -> str:
 
 def _breakable(text: str) -> str:
     """A name that a line may end in: after its slashes, colons and the like."""
+    text = text.replace(" · ", "\N{NO-BREAK SPACE}·\N{NO-BREAK SPACE}")
     return re.sub(r"([/:?=,_]|&amp;|\.(?=\D))", r"\1<wbr>", text)
 
 
