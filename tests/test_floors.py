@@ -16,7 +16,9 @@ FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
     6.5: {"live", "examine", "assault", "author"},
     6: {"report", "viewer", "serve", "doctor"},
-    5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
+    5.2: {"forecast"},
+    5: {"grid", "bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
+    4.5: {"protocol"},
     4: {"episode"},
     3.8: {"outcome", "onward"},
     3.5: {"wrappers"},
@@ -26,9 +28,10 @@ FLOORS: dict[float, set[str]] = {
     2: {"grading"},
     1: {"task", "sandbox", "models", "store", "sources", "environments", "allocator"},
     0.5: {"pip", "own_python", "cards"},
-    0.2: {"names", "cache"},
+    0.4: {"presets"},
+    0.2: {"names", "cache", "versions"},
     0.1: {"disk"},
-    0: {"errors", "records", "metrics"},
+    0: {"errors", "records", "metrics", "mistakes"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
