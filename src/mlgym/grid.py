@@ -30,17 +30,14 @@ def _line(text: str) -> str:
     return text
 
 
-def _seeds(given: Any) -> Any:
+def _seeds(given: Any) -> tuple[int, ...]:
     """A number of seeds means those from 0 on."""
-    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= MOST_SEEDS:
-        return tuple(range(given))
-    return tuple(given) if isinstance(given, list) else given
-
-
-def _some(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if not 1 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+    many = isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= MOST_SEEDS
+    seeds = range(given) if many else given if isinstance(given, list | tuple) else ()
+    plain = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+    if not plain or not 1 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) < len(seeds):
         raise ValueError(f"should be a number of seeds (1 to {MOST_SEEDS}), or a list of different ones from 0 on")
-    return seeds
+    return tuple(seeds)
 
 
 def _hosts(given: Any) -> Any:
@@ -106,7 +103,7 @@ class Grid(Record):
 
     tasks: tuple[Line, ...] = Field(default=(), max_length=1000)
     agents: tuple[Method, ...] = Field(default=(), max_length=1000)
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds), AfterValidator(_some)] = (0,)
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
     limits: Bounds = Bounds()
     sandbox: Annotated[Line, AfterValidator(_sandbox)] = "auto"
     feedback: Split = "validation"
@@ -264,12 +261,19 @@ def _spec(grid: Grid, task: Task, one: Method, limits: Limits, network: tuple[st
         tools=grid.tools,
         sandbox=grid.sandbox,
         feedback=grid.feedback,
-        python=str(Path(grid.python).expanduser().absolute()) if grid.python else "",
+        python=_interpreter(grid.python),
         limits=limits,
         processors=grid.processors,
         network=network,
         max_validations=grid.max_validations,
     )
+
+
+def _interpreter(python: str) -> str:
+    try:
+        return str(Path(python).expanduser().absolute()) if python else ""
+    except RuntimeError as error:  # a home folder that is nobody's
+        raise UsageError(f"The interpreter {shown(python)} cannot be looked up: {error}") from error
 
 
 def _reached(grid: Grid, task: Task, notes: dict[str, None]) -> tuple[str, ...] | None:
