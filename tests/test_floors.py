@@ -25,20 +25,21 @@ FLOORS: dict[float, set[str]] = {
     3: {"env"},
     2.8: {"attempts"},
     2.5: {"tools", "agents"},
-    2: {"grading"},
+    2: {"grading", "runs"},
     1: {"task", "sandbox", "models", "store", "sources", "environments", "allocator"},
     0.5: {"pip", "own_python", "cards"},
     0.4: {"presets"},
     0.2: {"names", "cache", "versions"},
     0.1: {"disk"},
-    0: {"errors", "records", "metrics", "mistakes"},
+    0: {"errors", "records", "metrics", "columns", "mistakes"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
 NARROWER = {  # what a part may import beside itself, where that is less than all lower floors
     "agents": {"errors", "names", "records", "models"},
     "metrics": {"errors", "records"},
-    "report": {"errors", "records", "names", "metrics", "store", "task"},
+    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "runs"},
+    "runs": {"errors", "columns", "metrics", "task"},
     "viewer": {"errors", "records", "names", "metrics", "store", "task"},
     "exporters": {"errors", "records", "names", "metrics", "store", "task"},
 }

@@ -22,6 +22,7 @@ _WHERE = {
     "check_sandbox": "mlgym.sandbox.examiner",
     "check_task": "mlgym.check",
     "load_task": "mlgym.task",
+    "open_run": "mlgym.runs",
     "run_episode": "mlgym.episode",
     "run_grid": "mlgym.bench",
 }
