@@ -70,9 +70,9 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def _packages() -> dict[str, str]:
-    """The packages that mlgym names, extras included, and their versions, where they are installed."""
+    """The packages that mlgym names, those of extras included, and their versions, where they are installed."""
     try:
-        named = requires(DISTRIBUTION) or []
+        named = [line for line in requires(DISTRIBUTION) or [] if "'dev'" not in line]
     except PackageNotFoundError:
         return {}
     found = {
