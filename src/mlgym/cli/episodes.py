@@ -40,6 +40,7 @@ def run(
     launcher: given.LauncherName = None,
     budget: given.Budget = None,
     output: given.Output = None,
+    redo: given.Redo = None,
     dry_run: given.DryRun = False,
     recorded: given.Recorded = None,
     quiet: given.Quiet = False,
@@ -73,7 +74,7 @@ def run(
     }
     flags = {key: value for key, value in flags.items() if value is not None}
     ways = running.Ways(tuple(agents or ()), tuple(models or ()), _sampling(sampling or []), base_url)
-    how = running.How(output, quiet, dry_run, tuple(recorded or ()))
+    how = running.How(output, quiet, tuple(redo or ()), dry_run, tuple(recorded or ()))
     if source:
         _end(running.onward(source, ways, flags, how))
     else:
@@ -105,10 +106,10 @@ def demo(
         _end(live.run(specs, output or Path(fresh), 2, "attempts", stored=output is not None))
 
 
-def _end(broken: int) -> None:
-    """Exit with 1 when episodes broke: at the agent, the model, the sandbox or the grader."""
-    if broken:
-        raise typer.Exit(1)
+def _end(code: int) -> None:
+    """Exit with the code that a run has told; see `live.run`."""
+    if code:
+        raise typer.Exit(code)
 
 
 def _sampling(items: list[str]) -> dict[str, Any]:

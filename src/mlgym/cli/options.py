@@ -108,6 +108,10 @@ Budget = Annotated[
     float | None, _option("--budget", panel=RUN, min=0, help="Dollars of the whole run, which then stops.")
 ]
 Output = Annotated[Path | None, _option("-o", "--output", panel=RUN, help="Its folder; ./runs/NAME when left out.")]
+Redo = Annotated[
+    list[str] | None,
+    _option("--redo", panel=RUN, help="error, or TASK/METHOD/SEED: run again what has ended; may be repeated."),
+]
 DryRun = Annotated[
     bool, _option("--dry-run", panel=RUN, help="Say what would run, cost and is missing; start nothing.")
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlgym import live
 from mlgym.allocator import Allocator
-from mlgym.errors import UsageError
+from mlgym.errors import SourceError, UsageError
 from mlgym.forecast import lacking, told
 from mlgym.grading.prepare import prepare
 from mlgym.grid import Grid, folder_name, from_flags, hosts, methods, plan, read_grid
@@ -35,10 +35,11 @@ class Ways:
 
 @dataclass(frozen=True)
 class How:
-    """Where a run is stored, what it prints, and by which other runs a dry run reckons."""
+    """Where a run is stored, what it prints and runs again, and by which other runs a dry run reckons."""
 
     output: Path | None
     quiet: bool = False
+    redo: tuple[str, ...] = ()
     dry: bool = False
     recorded: tuple[Path, ...] = ()
 
@@ -109,10 +110,16 @@ def _run(
         print(note, file=sys.stderr)
     keep_run(run, asked.model_dump(mode="json"), versions({load_task(s.task).name: s.version for s in specs}))
     detail = "none" if how.quiet else "steps"
-    return live.run(list(specs), run, asked.concurrent, detail, allocator=allocator)
+    at_once = asked.concurrent
+    return live.run(list(specs), run, at_once, detail, allocator=allocator, money=asked.money, redo=how.redo)
 
 
 def _prepare(specs: Sequence[EpisodeSpec]) -> None:
     """Make what the tasks need, since what they are made from stands in the lock."""
-    for name, spec in {spec.task: spec for spec in specs}.items():
-        prepare(load_task(name), say=lambda line: print(line, file=sys.stderr), python=spec.python)
+    tasks = {spec.task: spec for spec in specs}
+    for name, spec in tasks.items():
+        try:
+            prepare(load_task(name), say=lambda line: print(line, file=sys.stderr), python=spec.python)
+        except SourceError:
+            if len(tasks) == 1:
+                raise  # of several, those that can be had are run, and the others named then
