@@ -39,6 +39,12 @@ WORDS = {  # what a key of a task's part is called in a sentence
     "limits.training_s": "seconds of a command that starts Python",
     "limits.money": "dollars of an episode",
     "limits.tokens": "tokens of an episode",
+    "limits.grade_s": "seconds of a grading",
+    "limits.call_s": "seconds of a call of the submission",
+    "limits.memory_mb": "megabytes of memory",
+    "gpus.count": "graphics cards",
+    "gpus.gpu_memory": "gigabytes of a graphics card",
+    "gpus.cards": "kinds of graphics cards",
     "tools.set": "set of tools",
     "tools.manual": "descriptions of the tools",
 }
@@ -251,7 +257,7 @@ def _differences(task: str, one: Mapping[str, Any], other: Mapping[str, Any]) ->
 def _keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The keys whose values differ, with those of inner tables in dots."""
     a, b = _flat(one), _flat(other)
-    return [key for key in dict.fromkeys([*a, *b]) if key != "hash" and a.get(key) != b.get(key)]
+    return [key for key in sorted({*a, *b}) if key != "hash" and a.get(key) != b.get(key)]
 
 
 def _flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
