@@ -212,6 +212,18 @@ class Result(Record):
     notes: tuple[str, ...] = ()
 
 
+class Failure(Record):
+    """Why an episode has no result now: the boundary that failed (model, sandbox, grader), or `stopped` where it was
+    asked to stop and can go on.
+    """
+
+    boundary: str
+    why: Text = ""
+
+
+Outcome = Result | Failure
+
+
 class EpisodeSpec(Record):
     """Everything that decides an episode; its JSON is `spec.json`. `task` is a name or a folder's path, `python` an
     interpreter of the user's, empty for the task's own environment. `processors` takes the place of the task's figure;
