@@ -68,6 +68,12 @@ def on_ray(n: int | None = None, *, address: str = "", shared: bool | None = Non
     `shared` says whether all have them: one that has not works in a folder of its own, which is sent back. Raises
     UsageError where Ray is not installed, or no cluster is found.
     """
-    from mlgym.launchers.cluster import connected
+    from mlgym.launchers.cluster import connected, installed
 
-    return lambda job, specs: flow(connected(job, n, address or os.environ.get("RAY_ADDRESS", ""), shared, say), specs)
+    installed()
+
+    def launch(job: Job, specs: Specs) -> Launched:
+        where = address or os.environ.get("RAY_ADDRESS", "")
+        yield from flow(connected(job, n, where, shared, say), specs)
+
+    return launch

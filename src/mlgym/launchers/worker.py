@@ -1,9 +1,11 @@
 """A process that runs one episode after another for the process that started it, joined to it by one line.
 
-When the line ends, because its owner hung up or died, the episode is interrupted as by Ctrl-C, so that sandboxes, folders
-and claims are given back; it can go on later. The line carries pickles between two processes of one user and one version.
+When the line ends, because its owner hung up or died, the episode is interrupted as by Ctrl-C, so that sandboxes,
+folders and claims are given back; it can go on later. What goes over the line are pickles: both ends are one user's, and
+one version.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -47,14 +49,13 @@ class Worker:
 
     def send(self, job: Job, spec: EpisodeSpec) -> None:
         """Have an episode begin there; a worker that is gone is noticed by `answer`."""
-        try:
+        with contextlib.suppress(OSError):
             self.line.send_bytes(pickle.dumps((job, spec)))
-        except OSError:
-            pass
 
     def answer(self) -> Outcome:
         """The outcome, which is waited for; raises what the job has raised, and Lost where the process has ended."""
-        return opened(self.raw())
+        outcome: Outcome = opened(self.raw())
+        return outcome
 
     def raw(self) -> bytes:
         """The answer as it came; raises Lost."""
@@ -67,9 +68,17 @@ class Worker:
         """Tell the worker to end."""
         self.line.close()
 
+    def interrupt(self) -> None:
+        """End the worker while another thread waits for its answer, which gets Lost."""
+        self.process.send_signal(signal.SIGINT)
+        self._wait()
+
     def close(self) -> None:
         """End the worker, which has some seconds to tidy up."""
         self.hang_up()
+        self._wait()
+
+    def _wait(self) -> None:
         try:
             self.process.wait(TIDY_S)
         except subprocess.TimeoutExpired:
@@ -106,16 +115,15 @@ def opened(answer: bytes) -> Any:
 
 def main() -> None:
     """The worker's end."""
-    line, todo, idle = Connection(int(sys.argv[2])), queue.SimpleQueue[bytes](), threading.Event()
+    line, todo = Connection(int(sys.argv[2])), queue.SimpleQueue[bytes]()
     os.set_inheritable(line.fileno(), False)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the owner had
-    threading.Thread(target=_listen, args=(line, todo, idle), daemon=True).start()
+    threading.Thread(target=_listen, args=(line, todo), daemon=True).start()
     try:
         while True:
             asked = todo.get()
             line.send_bytes(closed(lambda: _run(asked)))  # noqa: B023 - called at once
     except (KeyboardInterrupt, OSError):
-        idle.set()
         _leave()
 
 
@@ -125,14 +133,14 @@ def _run(asked: bytes) -> Outcome:
     return outcome
 
 
-def _listen(line: "Connection[Any, Any]", todo: "queue.SimpleQueue[bytes]", idle: threading.Event) -> None:
+def _listen(line: "Connection[Any, Any]", todo: "queue.SimpleQueue[bytes]") -> None:
     """Take what comes; at the end of the line interrupt the main thread, and end the process where that takes long."""
     try:
         while True:
             todo.put(line.recv_bytes())
     except (EOFError, OSError):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        idle.wait(TIDY_S - 1)
+        threading.Event().wait(TIDY_S - 1)
         _leave()
 
 
