@@ -125,7 +125,7 @@ def told(
     lock: Mapping[str, Any],
     *,
     recorded: Iterable[Path],
-    concurrent: int,
+    concurrent: int | None,
     money: float | None,
     allocator: Allocator,
 ) -> list[str]:
@@ -203,14 +203,15 @@ def _row(cell: Cell) -> tuple[str, ...]:
     return cell.method, cell.task, str(cell.done), str(left), money, hours, by
 
 
-def _sums(table: Sequence[Cell], concurrent: int, money: float | None) -> Iterator[str]:
+def _sums(table: Sequence[Cell], concurrent: int | None, money: float | None) -> Iterator[str]:
     """Dollars and hours of all that is left, as far as they are known, and what bounds them."""
     dollars = math.fsum(cell.money * cell.left for cell in table if cell.money is not None)
     hours = math.fsum(cell.seconds * cell.left for cell in table if cell.seconds is not None) / 3600
     no_price = sum(cell.left for cell in table if cell.money is None)
     no_clock = sum(cell.left for cell in table if cell.seconds is None)
+    at_once = f"{concurrent} at once" if concurrent else "as many at once as there is room for"
     but = [f" and what {count} episodes take, which is unknown" if count else "" for count in (no_price, no_clock)]
-    yield f"Expected: {dollars:.2f} dollars{but[0]}; {hours:.3f} hours of episodes{but[1]}, {concurrent} at once."
+    yield f"Expected: {dollars:.2f} dollars{but[0]}; {hours:.3f} hours of episodes{but[1]}, {at_once}."
     if all(cell.most is not None for cell in table):
         most = math.fsum(cell.left * (cell.most or 0) for cell in table)
         yield f"Their limits stop the episodes at {most:.2f} dollars together, each after the call that reaches it."

@@ -98,7 +98,8 @@ class Bounds(Record):
 
 class Grid(Record):
     """What `run.toml` says. `money` is what all episodes together may cost, `limits.money` one of them; `concurrent`
-    are the episodes at once. `network` is any, task, or hosts; `gpus` is none, all, or cards such as 0,1.
+    are the episodes at once: one where it is left out, on Ray as many as there is room for. `network` is any, task, or
+    hosts; `gpus` is none, all, or cards such as 0,1.
     """
 
     tasks: tuple[Line, ...] = Field(default=(), max_length=1000)
@@ -114,8 +115,9 @@ class Grid(Record):
     max_validations: int | None = Field(default=None, ge=0)
     python: Line = ""
     money: Dollars | None = None
-    concurrent: int = Field(default=1, ge=1)
+    concurrent: int | None = Field(default=None, ge=1)
     launcher: Literal["threads", "processes", "ray"] = "threads"
+    ray_address: Line = ""
     protocol: Annotated[Line, AfterValidator(_protocol)] = ""
 
     def with_flags(self, flags: dict[str, Any]) -> "Grid":

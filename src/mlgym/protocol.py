@@ -51,8 +51,11 @@ WORDS = {  # what a key of a task's part is called in a sentence
 DIGESTS = ("content", "data.made_by", "data.answers", "tools.manual")
 
 
-def lock(specs: Iterable[EpisodeSpec], *, limits: Mapping[str, Limits] | None = None, gpus: str = "") -> dict[str, Any]:
-    """The two parts for these episodes as they would run here and now; `gpus` are the cards that may be used.
+def lock(
+    specs: Iterable[EpisodeSpec], *, limits: Mapping[str, Limits] | None = None, gpus: str = "", here: bool = True
+) -> dict[str, Any]:
+    """The two parts for these episodes as they would run now; `gpus` are the cards that may be used, and unless they
+    run `here` the processors and cards are those that are asked for, whatever this machine has.
 
     `limits` are those of the tasks (by `spec.task`) before what a model without a price gets; else those of the specs.
     Raises UsageError for an agent that is not there, and where two episodes of a task differ in more than their method.
@@ -67,7 +70,7 @@ def lock(specs: Iterable[EpisodeSpec], *, limits: Mapping[str, Limits] | None = 
         if key in seen:  # another seed
             continue
         seen[key] = spec.task
-        entry = _hashed(_task(task, spec, bounds, gpus))
+        entry = _hashed(_task(task, spec, bounds, gpus, here))
         if tasks.setdefault(task.name, entry) != entry:
             raise UsageError(f"The episodes of {'; '.join(_differences(task.name, tasks[task.name], entry))}.")
         ways[method(spec)] = _hashed(_method(spec, bounds))
@@ -137,16 +140,13 @@ def isolated(name: str, sandbox: str) -> None:
         raise UsageError(f"The protocol {name} asks for {wanted} isolation, and here is {found}: see 'mlgym doctor'.")
 
 
-def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str) -> dict[str, Any]:
+def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str, here: bool) -> dict[str, Any]:
     isolation, python = _isolation(spec.sandbox)
     found = ready(task, spec.python)
     stands_in = found.data if found else task.data
     own = found.python if found else ""
     schemas = [tools.schema(tool) for tool in tools.toolset(spec.tools).values()]
     bounds = task.limits
-    named = gpus not in ("", "none", "all")
-    wanted = max(bounds.gpus, 1 if gpus and gpus != "none" else 0)
-    allowed = [card.name for card in (cards() if wanted else []) if not named or str(card.index) in gpus.split(",")]
     return {
         "version": task.version,
         "metric": task.metric,
@@ -175,13 +175,25 @@ def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str) -> dict[str,
         },
         "isolation": isolation,
         "network": None if spec.network is None else list(spec.network),
-        "processors": min(spec.processors or bounds.processors, float(len(usable()))),
-        "gpus": {"count": wanted, "gpu_memory": bounds.gpu_memory, "cards": sorted(set(allowed))},
+        **_machine(task, spec, gpus, here),
         "packages": {
             "python": own or python,
             "inside": [] if own else sorted(task.packages),
             "grader": sorted(task.grader_packages),
         },
+    }
+
+
+def _machine(task: Task, spec: EpisodeSpec, gpus: str, here: bool) -> dict[str, Any]:
+    """Processors and cards of an episode: no more processors than there are, and the kinds of cards it may get."""
+    bounds = task.limits
+    processors = spec.processors or bounds.processors
+    count = max(bounds.gpus, 1 if gpus and gpus != "none" else 0)
+    named = gpus.split(",") if gpus not in ("", "none", "all") else None
+    found = [card.name for card in (cards() if here and count else []) if named is None or str(card.index) in named]
+    return {
+        "processors": min(processors, float(len(usable()))) if here else processors,
+        "gpus": {"count": count, "gpu_memory": bounds.gpu_memory, "cards": sorted(set(found))},
     }
 
 

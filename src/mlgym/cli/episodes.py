@@ -38,6 +38,7 @@ def run(
     seeds: given.Seeds = None,
     concurrent: given.Concurrent = None,
     launcher: given.LauncherName = None,
+    ray_address: given.RayAddress = None,
     budget: given.Budget = None,
     output: given.Output = None,
     redo: given.Redo = None,
@@ -69,6 +70,7 @@ def run(
         "money": budget,
         "concurrent": concurrent,
         "launcher": launcher,
+        "ray_address": ray_address,
         "protocol": protocol,
         "limits": {key: value for key, value in limits.items() if value is not None} or None,
     }

@@ -104,6 +104,10 @@ Concurrent = Annotated[int | None, _option("-n", "--concurrent", panel=RUN, min=
 LauncherName = Annotated[
     str | None, _option("--launcher", panel=RUN, help="threads, processes or ray (several machines).")
 ]
+RayAddress = Annotated[
+    str | None,
+    _option("--ray-address", panel=RUN, help="Of a running cluster; local starts one; else RAY_ADDRESS or this one."),
+]
 Budget = Annotated[
     float | None, _option("--budget", panel=RUN, min=0, help="Dollars of the whole run, which then stops.")
 ]

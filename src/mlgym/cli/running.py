@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mlgym.errors import SourceError, UsageError
 from mlgym.forecast import lacking, told
 from mlgym.grading.prepare import prepare
 from mlgym.grid import Grid, folder_name, from_flags, hosts, methods, plan, read_grid
+from mlgym.launchers import Launcher, Say, launcher
 from mlgym.models import default_limits
 from mlgym.onward import onward as gone_on
 from mlgym.protocol import isolated, keep, lock, read_lock, refuse
@@ -88,30 +90,38 @@ def _run(
         print(note, file=sys.stderr if how.quiet else sys.stdout)
     allocator = Allocator(asked.gpus)
     isolated(asked.protocol, asked.sandbox)
+    now = partial(lock, specs, limits=limits, gpus=asked.gpus, here=asked.launcher != "ray")
     if how.dry:
-        recorded = [RUNS, *how.recorded]
-        lines = told(
-            specs,
-            run,
-            lock(specs, limits=limits, gpus=asked.gpus),
-            recorded=recorded,
-            concurrent=asked.concurrent,
-            money=asked.money,
-            allocator=allocator,
-        )
+        recorded, at_once = [RUNS, *how.recorded], asked.concurrent or (None if asked.launcher == "ray" else 1)
+        lines = told(specs, run, now(), recorded=recorded, concurrent=at_once, money=asked.money, allocator=allocator)
         print("\n".join(lines))
         return 0
     if missing := lacking(specs):
         raise UsageError(" ".join(missing))
     if old := read_lock(run):  # before anything is fetched
-        refuse(run, old, lock(specs, limits=limits, gpus=asked.gpus))
+        refuse(run, old, now())
     _prepare(specs)
-    for note in keep(run, lock(specs, limits=limits, gpus=asked.gpus), preset=asked.protocol):
+    for note in keep(run, now(), preset=asked.protocol):
         print(note, file=sys.stderr)
     keep_run(run, asked.model_dump(mode="json"), versions({load_task(s.task).name: s.version for s in specs}))
-    detail = "none" if how.quiet else "steps"
-    at_once = asked.concurrent
-    return live.run(list(specs), run, at_once, detail, allocator=allocator, money=asked.money, redo=how.redo)
+    return live.run(
+        list(specs),
+        run,
+        asked.concurrent or 1,
+        "none" if how.quiet else "steps",
+        allocator=allocator,
+        launcher=_launcher(asked),
+        money=asked.money,
+        redo=how.redo,
+    )
+
+
+def _launcher(asked: Grid) -> Launcher | None:
+    """What the grid names; None for this process, which `live.run` sees to."""
+    if asked.launcher == "threads" and not asked.ray_address:
+        return None
+    say: Say = lambda spec, note: print(f"{spec.task} {method(spec)} {spec.seed}: {note}", file=sys.stderr)  # noqa: E731
+    return launcher(asked.launcher, asked.concurrent, address=asked.ray_address, say=say)
 
 
 def _prepare(specs: Sequence[EpisodeSpec]) -> None:
