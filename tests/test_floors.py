@@ -29,8 +29,9 @@ FLOORS: dict[float, set[str]] = {
     2: {"grading", "runs"},
     1: {"task", "sandbox", "models", "store", "sources", "environments", "allocator"},
     0.5: {"pip", "own_python", "cards"},
+    0.6: {"versions"},
     0.4: {"presets"},
-    0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts", "versions"},
+    0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts"},
     0.1: {"disk"},
     0: {"errors", "records", "metrics", "columns", "mistakes"},
 }

@@ -94,6 +94,12 @@ def test_a_changed_task_is_another(guess: Path, file: str, old: str, new: str, s
     assert f"guess: {said}" in agree(before, made(tasks=[str(guess)]))
 
 
+def test_elsewhere_what_is_asked_for_counts() -> None:
+    one = plan(from_flags({"tasks": ["blotto"], "agents": [{"agent": "nop"}], "processors": 4096}))
+    here, there = (lock(one.specs, here=where)["task_protocol"]["tasks"]["blotto"] for where in (True, False))
+    assert here["processors"] < there["processors"] == 4096
+
+
 def test_locks_of_other_tasks_have_nothing_to_disagree_about() -> None:
     assert agree(made(), made(tasks=["blotto"])) == [] and agree({}, made()) == []
 

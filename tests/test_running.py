@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mlgym.allocator import Allocator
+from mlgym.cli import app
+from mlgym.errors import UsageError
 from mlgym.forecast import cells, impossible, lacking, runs_in, unprepared, unpriced
 from mlgym.grid import from_flags, plan
 from mlgym.records import Cost, EpisodeSpec, Result
@@ -42,7 +44,15 @@ def record(run: Path, spec: EpisodeSpec, **fields: Any) -> None:
     store.close()
 
 
-def test_a_grid_in_a_file_is_run_stored_and_told(tmp_path: Path) -> None:
+def said_of(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """What a dry run prints."""
+    assert not app(["run", *args, "--dry-run"], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def test_a_grid_in_a_file_is_run_stored_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mine.toml").write_text(TOML)
     ran = mlgym("run", "-c", "mine.toml", cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -57,37 +67,38 @@ def test_a_grid_in_a_file_is_run_stored_and_told(tmp_path: Path) -> None:
     assert other.returncode == 2 and len(other.stderr.splitlines()) == 1
     assert "another task protocol (guess: steps of an episode 9 against 5)" in other.stderr
 
+    monkeypatch.chdir(tmp_path)
     before = sorted(path.name for path in run.rglob("*"))
-    dry = mlgym("run", "-c", "mine.toml", "-k", 5, "--dry-run", cwd=tmp_path)
-    assert dry.returncode == 0, dry.stderr
-    assert "1 tasks x 2 methods x 5 seeds = 10 episodes in runs/mine: 4 done, 6 to run." in dry.stdout
-    assert lock["task_protocol"]["hash"] in dry.stdout and "2 recorded" in dry.stdout
-    assert "Expected: 0.00 dollars; " in dry.stdout and dry.stdout.endswith("Nothing was started.\n")
+    dry = said_of(capsys, "-c", "mine.toml", "-k", "5")
+    assert "1 task x 2 methods x 5 seeds = 10 episodes in runs/mine: 4 done, 6 to run." in dry
+    assert lock["task_protocol"]["hash"] in dry and "2 recorded" in dry
+    assert "Expected: 0.00 dollars; 0.00" in dry and dry.endswith("Nothing was started.\n")
     assert sorted(path.name for path in run.rglob("*")) == before
-    refused = mlgym("run", "-c", "mine.toml", "--feedback", "test", "--dry-run", cwd=tmp_path)
-    assert (
-        "runs/mine holds episodes of another task protocol: guess: feedback validation against test." in refused.stdout
-    )
+    refused = said_of(capsys, "-c", "mine.toml", "--feedback", "test")
+    assert "runs/mine holds episodes of another task protocol: guess: feedback validation against test." in refused
 
 
-def test_a_dry_run_says_what_is_missing_and_makes_nothing(tmp_path: Path) -> None:
-    args = ["run", "house-price", "-m", "openai/gpt-5", "-m", "openrouter/a/b", "-a", "nop", "--budget", 7, "--dry-run"]
-    ran = mlgym(*args, cwd=tmp_path, MLGYM_CACHE=str(tmp_path / "cache"))
-    assert ran.returncode == 0, ran.stderr
+def test_a_dry_run_says_what_is_missing_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLGYM_CACHE", str(tmp_path / "cache"))
+    args = ["house-price", "-m", "openai/gpt-5", "-m", "openrouter/a/b", "-a", "nop", "--budget", "7"]
+    dry = said_of(capsys, *args)
     for said in (
         "openai/gpt-5 needs a key: set OPENAI_API_KEY",
         "openrouter/a/b needs a key: set OPENROUTER_API_KEY",
         "house-price is not prepared",
         "`mlgym prepare house-price`",
         "The price of openrouter/a/b is unknown",
-        "what 2 episodes take, which is unknown",
+        "Expected: 0.00 dollars and those of 2 more, unknown; hours of episodes unknown, 1 at once.",
         "The run stops at 7.00 dollars.",
     ):
-        assert said in ran.stdout
+        assert said in dry
     assert [path.name for path in tmp_path.iterdir()] == ["cache"] and not list((tmp_path / "cache").iterdir())
-    started = mlgym(*args[:-1], cwd=tmp_path, MLGYM_CACHE=str(tmp_path / "cache"))
-    assert started.returncode == 2 and "OPENAI_API_KEY" in started.stderr and "OPENROUTER_API_KEY" in started.stderr
-    assert len(started.stderr.splitlines()) == 1 and not (tmp_path / "runs").exists()
+    with pytest.raises(UsageError, match=r"OPENAI_API_KEY.*OPENROUTER_API_KEY"):
+        app(["run", *args], standalone_mode=False)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -102,11 +113,15 @@ def test_a_dry_run_says_what_is_missing_and_makes_nothing(tmp_path: Path) -> Non
         (["--from", "x@1", "--protocol", "v1"], "--from keeps task, seed, tools"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(tmp_path: Path, args: list[str], said: str) -> None:
+def test_what_is_wrong_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.toml").write_text("taks = 1")
     (tmp_path / "none.toml").write_text("tasks = ['blotto']\n[[agents]]\nagent = 'nop'\n")
-    ran = mlgym("run", *args, cwd=tmp_path)
-    assert ran.returncode == 2 and said in ran.stderr and len(ran.stderr.splitlines()) == 1, ran.stderr
+    with pytest.raises(UsageError) as caught:
+        app(["run", *args], standalone_mode=False)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_what_recorded_episodes_tell(tmp_path: Path) -> None:

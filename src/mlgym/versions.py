@@ -5,11 +5,13 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from mlgym.cards import cards
 from mlgym.disk import write_whole
 
 RUN = "run.json"
@@ -22,7 +24,7 @@ def versions(tasks: Mapping[str, int]) -> dict[str, Any]:
         "mlgym": _version(DISTRIBUTION),
         "commit": commit(Path(__file__).parent),
         "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
+        "machine": {"system": platform.system(), "processor": _processor(), "cards": [card.name for card in cards()]},
         "packages": _packages(),
         "tasks": dict(tasks),
     }
@@ -57,6 +59,15 @@ def read_run(run: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _processor() -> str:
+    """The kind of processor, as the system names it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def _git(folder: Path, *words: str) -> str:

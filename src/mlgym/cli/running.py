@@ -13,7 +13,8 @@ from mlgym.errors import SourceError, UsageError
 from mlgym.forecast import lacking, told
 from mlgym.grading.prepare import prepare
 from mlgym.grid import Grid, folder_name, from_flags, hosts, methods, plan, read_grid
-from mlgym.launchers import Launcher, Say, launcher
+from mlgym.launchers import Launcher, launcher
+from mlgym.launchers.flow import Say
 from mlgym.models import default_limits
 from mlgym.onward import onward as gone_on
 from mlgym.protocol import isolated, keep, lock, read_lock, refuse
