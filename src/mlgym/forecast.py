@@ -135,71 +135,9 @@ def told(
     tasks = {spec.task: load_task(spec.task) for spec in specs}
     left = [spec for spec in specs if not (episode_folder(run, spec) / "result.json").exists()]
     seeds = {spec.seed for spec in specs}
-    counts = (len(tasks), "task"), (len({cell.method for cell in table}), "method"), (len(seeds), "seed")
-    grid = " x ".join(_many(count, what) for count, what in counts)
-    lines = []
-    for task in tasks:
-        if ready(task, python) is None:
-            size = sum(source.mb or 0 for source in task.sources)
-            fetch = f" ({size:,.0f} MB to fetch)" if size else ""
-            name = task.name if task.reference == task.name else task.reference
-            lines.append(f"{task.name} is not prepared{fetch}: `mlgym prepare {name}` does it, or the run itself.")
-    return lines
-
-
-def lacking(specs: Iterable[EpisodeSpec]) -> list[str]:
-    """A sentence for each agent or model that could not be started: unknown, without its model, without a key."""
-    found: dict[str, None] = {}
-    seen = set()
-    for spec in specs:
-        key = (spec.agent, spec.model, spec.base_url, tuple(sorted(map(str, spec.sampling.items()))))
-        if key not in seen:
-            seen.add(key)
-            try:
-                _startable(spec)
-            except MlgymError as error:
-                found[str(error)] = None
-    return list(found)
-
-
-def unpriced(specs: Iterable[EpisodeSpec]) -> list[str]:
-    """A sentence for each model whose price is not known, so that no limit in dollars holds for it."""
-    named = {(spec.model, spec.base_url): spec for spec in specs if spec.model.partition("/")[0] in PROVIDERS}
-    return [
-        f"The price of {name} is unknown: its dollars are neither counted nor limited, its tokens are "
-        f"({spec.limits.tokens:,} an episode)."
-        for (name, base_url), spec in named.items()
-        if endpoint(name, base_url).price is None and spec.limits.tokens
-    ]
-
-
-def impossible(specs: Iterable[EpisodeSpec], allocator: Allocator) -> list[str]:
-    """A sentence for each task that asks for more than this machine has."""
-    first = {spec.task: spec for spec in reversed(list(specs))}
-    why = {spec.task: allocator.impossible(want(spec)) for spec in first.values()}
-    return [f"{load_task(name).name} would not be run here: {said}" for name, said in why.items() if said]
-
-
-def told(
-    specs: Sequence[EpisodeSpec],
-    run: Path,
-    lock: Mapping[str, Any],
-    *,
-    recorded: Iterable[Path],
-    concurrent: int | None,
-    money: float | None,
-    allocator: Allocator,
-) -> list[str]:
-    """The whole forecast as lines of text."""
-    table = cells(specs, run, runs_in(recorded))
-    parts = lock["task_protocol"]["tasks"]
-    tasks = {spec.task: load_task(spec.task) for spec in specs}
-    left = [spec for spec in specs if not (episode_folder(run, spec) / "result.json").exists()]
-    seeds = {spec.seed for spec in specs}
-    counts = (len(tasks), "task"), (len({cell.method for cell in table}), "method"), (len(seeds), "seed")
-    grid = " x ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in counts)
+    grid = f"{len(tasks)} tasks x {len({cell.method for cell in table})} methods x {len(seeds)} seeds"
     lines = [
-        f"{grid} = {_many(len(specs), 'episode')} in {run}: {len(specs) - len(left)} done, {len(left)} to run.",
+        f"{grid} = {len(specs)} episodes in {run}: {len(specs) - len(left)} done, {len(left)} to run.",
         f"Task protocol {lock['task_protocol']['hash']}, method {lock['method']['hash']}.",
         "",
         *_aligned(
@@ -267,30 +205,18 @@ def _row(cell: Cell) -> tuple[str, ...]:
 
 def _sums(table: Sequence[Cell], concurrent: int | None, money: float | None) -> Iterator[str]:
     """Dollars and hours of all that is left, as far as they are known, and what bounds them."""
-    left = sum(cell.left for cell in table)
-    dollars = _sum("{:.2f} dollars", left, [(cell.money, cell.left) for cell in table])
-    hours = _sum(
-        "{:.3f} hours of episodes", left, [(cell.seconds and cell.seconds / 3600, cell.left) for cell in table]
-    )
+    dollars = math.fsum(cell.money * cell.left for cell in table if cell.money is not None)
+    hours = math.fsum(cell.seconds * cell.left for cell in table if cell.seconds is not None) / 3600
+    no_price = sum(cell.left for cell in table if cell.money is None)
+    no_clock = sum(cell.left for cell in table if cell.seconds is None)
     at_once = f"{concurrent} at once" if concurrent else "as many at once as there is room for"
-    yield f"Expected: {dollars}; {hours}, {at_once}."
-    most = math.fsum(cell.left * (cell.most or 0) for cell in table)
-    if most and all(cell.most is not None for cell in table):
+    but = [f" and what {count} episodes take, which is unknown" if count else "" for count in (no_price, no_clock)]
+    yield f"Expected: {dollars:.2f} dollars{but[0]}; {hours:.3f} hours of episodes{but[1]}, {at_once}."
+    if all(cell.most is not None for cell in table):
+        most = math.fsum(cell.left * (cell.most or 0) for cell in table)
         yield f"Their limits stop the episodes at {most:.2f} dollars together, each after the call that reaches it."
     if money is not None:
         yield f"The run stops at {money:.2f} dollars."
-
-
-def _sum(form: str, left: int, parts: Sequence[tuple[float | None, int]]) -> str:
-    """What the episodes take together, and of how many that is not known."""
-    dark = sum(count for value, count in parts if value is None)
-    told = form.format(math.fsum(value * count for value, count in parts if value is not None))
-    what = form.partition(" ")[2]
-    return f"{what} unknown" if dark and dark == left else f"{told} and those of {dark} more, unknown" if dark else told
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
