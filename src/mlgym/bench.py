@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlgym import beside
+from mlgym import beside, models
 from mlgym.allocator import Allocator
-from mlgym.driver import Driver, plan, stop_word
+from mlgym.driver import Driver, plan, stop_word, word
 from mlgym.episode import run_episode, tidy
 from mlgym.errors import InUse, SandboxError, SourceError, Stopped, UsageError
 from mlgym.halt import GRACE_S, Halt
@@ -40,8 +40,9 @@ class RunEpisode:
     It can be pickled and sent to another process or machine, where what it tells is not heard. Each episode waits for
     its part of the machine (`allocator`, else one that may use the cards `gpus`; with `governed` False it runs at
     once). It stops where `ASKED` is set in its process, where the run or the episode was cancelled, and where its
-    `driver` says so, in this process `word`, which sees the money of each call; a step under way then has `grace_s`.
-    What only the user can mend is raised (UsageError, StorageError); any other end is a Result or a Failure.
+    `driver` says so; a step under way then has `grace_s`. No model that costs money is asked any more where the driver,
+    or in this process `broke`, says why. What only the user can mend is raised (UsageError, StorageError); any other
+    end is a Result or a Failure.
     """
 
     run: Path
@@ -52,7 +53,7 @@ class RunEpisode:
     grace_s: float = GRACE_S
     on_step: OnStep | None = None
     say: Say | None = None
-    word: Callable[[], str] | None = None
+    broke: Callable[[], str] | None = None
 
     def __call__(self, spec: EpisodeSpec) -> Outcome:
         """Run one episode."""
@@ -64,7 +65,7 @@ class RunEpisode:
                 on_step=lambda step, attempt: self.on_step(spec, step, attempt) if self.on_step else None,
                 say=lambda note: self.say(spec, note) if self.say else None,
                 allocator=(self.allocator or Allocator(self.gpus)) if self.governed else None,
-                halt=Halt(functools.partial(self._word, folder), self.grace_s),
+                halt=Halt(functools.partial(self._word, folder), self.grace_s, self._broke if costly(spec) else str),
             )
         except InUse as error:
             return Failure(boundary="busy", why=str(error))
@@ -82,7 +83,10 @@ class RunEpisode:
     def _word(self, folder: Path) -> str:
         if ASKED.is_set():
             return "It was asked to stop."
-        return (self.word() if self.word else "") or stop_word(self.run, self.driver, folder)
+        return stop_word(self.run, self.driver, folder)
+
+    def _broke(self) -> str:
+        return self.broke() if self.broke else word(self.run, self.driver, "broke")
 
 
 @dataclass
@@ -135,7 +139,7 @@ def run_grid(
     with Driver(run, lambda: bench.tick(tick)) as driver:
         bench.driver = driver
         job = RunEpisode(
-            run, "", allocator is not None, allocator, driver.name, on_step=on_step, say=say, word=bench.word
+            run, "", allocator is not None, allocator, driver.name, on_step=on_step, say=say, broke=bench.broke
         )
         for spec, outcome in launcher(job, bench.source()):
             bench.say = say or (lambda *_: None)
@@ -152,7 +156,12 @@ def _cell(name: str, spec: EpisodeSpec) -> Cell:
     sources = {"sandbox": f"the sandbox {spec.sandbox}"}
     if spec.model:
         sources["model"] = f"{spec.model.split('/')[0]}{f' at {spec.base_url}' if spec.base_url else ''}"
-    return Cell(name, sources, bool(spec.model))
+    return Cell(name, sources, costly(spec))
+
+
+def costly(spec: EpisodeSpec) -> bool:
+    """Whether an episode may cost money: it has a model, and not one that is known to be the user's own."""
+    return bool(spec.model) and not models.free(spec.model, spec.base_url)
 
 
 class _Bench:
@@ -254,19 +263,27 @@ class _Bench:
         with self.lock:
             self._seen(list(self.schedule.running))
             self._halted()
+            self.broke()
         then(self.report)
 
-    def word(self) -> str:
-        """Why the episodes of this process must stop now."""
+    def broke(self) -> str:
+        """Why no model that costs money may be asked now."""
+        if self.money is None:
+            return ""
         with self.lock:
-            if self.money is not None:
-                self._seen(list(self.schedule.running))
-            return self._halted()
+            self._seen(list(self.schedule.running))
+            why = self._short() if sum(self.schedule.spent.values()) >= self.money else ""
+            if self.driver:
+                self.driver.broke(why)
+            return why
+
+    def _short(self) -> str:
+        return f"The {self.money:g} dollars of the run are spent, or do not reach for what is left; {MORE}"
 
     def conclude(self) -> None:
         """What is left over at the end."""
         if self.schedule.waiting and not self.report.stopped:
-            self.report.stopped = f"The {self.money:g} dollars of the run do not reach for what is left; {MORE}"
+            self.report.stopped = self._short()
         self.report.lost |= self.schedule.lost
 
     def _halted(self) -> str:
@@ -278,16 +295,10 @@ class _Bench:
             why = "It was asked to stop."
         if not why and (at := beside.cancelled(self.run)):
             why = f"The run was cancelled at {at}; 'mlgym cancel {self.run} --undo' lets it go on."
-        spent = sum(self.schedule.spent.values())
-        if not why and self.money is not None and spent >= self.money and any(map(_costs, self._going())):
-            why = f"The {self.money:g} dollars of the run are spent; {MORE}"
         if why:
             driver.stop(why)
             self.report.stopped = why
         return why
-
-    def _going(self) -> list[EpisodeSpec]:
-        return [self.specs[name] for name in (*self.schedule.running, *self.schedule.waiting)]
 
     def _stopped(self, name: str, why: str, now: float) -> bool:
         if beside.cancelled(self.run / name):
@@ -305,7 +316,8 @@ class _Bench:
         return False
 
     def _failed(self, spec: EpisodeSpec, name: str, outcome: Outcome, now: float) -> bool:
-        pause = self.schedule.failed(name, outcome.boundary, outcome.why, now, outcome.lasting)
+        lone = len(self.specs) == 1 and isinstance(outcome, Failure)  # somebody may be waiting to hear it
+        pause = self.schedule.failed(name, outcome.boundary, outcome.why, now, outcome.lasting or lone)
         if pause is None:
             return True
         tried = f"try {self.schedule.tried[name] + 1} of {self.patience.tries} in {pause:.0f} s"
@@ -338,10 +350,6 @@ class _Bench:
             if found := self.costs.get(key):
                 return sum(found) / len(found)
         return None
-
-
-def _costs(spec: EpisodeSpec) -> bool:
-    return bool(spec.model)
 
 
 def _erred(folder: Path) -> bool:

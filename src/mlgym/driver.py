@@ -27,15 +27,19 @@ def stop_word(run: Path, name: str, folder: Path) -> str:
     for place, what in ((run, "run"), (folder, "episode")):
         if at := beside.cancelled(place):
             return f"The {what} was cancelled at {at}."
+    return word(run, name, "stop")
+
+
+def word(run: Path, name: str, kind: str) -> str:
+    """What a driver says: `stop`, why its episodes must stop; `broke`, why they may ask no model that costs money."""
     if not name:
         return ""
     try:
-        told = json.loads((run / DRIVERS / name).read_bytes())
+        return str(json.loads((run / DRIVERS / name).read_bytes())[kind])
     except FileNotFoundError:
         return "The process that began it has ended."
-    except (OSError, ValueError):
+    except (OSError, ValueError, LookupError):
         return ""
-    return str(told.get("stop", ""))
 
 
 class Driver:
@@ -44,7 +48,7 @@ class Driver:
     def __init__(self, run: Path, tick: Callable[[], None] = lambda: None) -> None:
         self.run, self.name = run, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.json"
         self._tick, self._over, self._lock = tick, threading.Event(), threading.RLock()
-        self._told: dict[str, Any] = {**here(), "host": socket.gethostname(), "running": [], "stop": ""}
+        self._told: dict[str, Any] = {**here(), "host": socket.gethostname(), "running": [], "stop": "", "broke": ""}
         self._told["began"] = beside.stamp()
         self._thread = threading.Thread(target=self._beat, name="driver of the run", daemon=True)
 
@@ -79,6 +83,11 @@ class Driver:
         """Have all its episodes stop; they can go on."""
         if not self.stopping:
             self._tell(stop=why)
+
+    def broke(self, why: str) -> None:
+        """Have its episodes ask no model any more that costs money, or, where `why` is empty, let them again."""
+        if why != self._told["broke"]:
+            self._tell(broke=why)
 
     def runs(self, names: list[str]) -> None:
         """Say what it runs now."""

@@ -200,7 +200,7 @@ class _Drive:
         if spec.model:
             model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
             self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
-            self.model.before = halt.check
+            self.model.before = halt.check_call
         self.agent = _agent(spec, task)
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout

@@ -22,12 +22,17 @@ class Ends(Protocol):
 class Halt:
     """Asks `why` whether the episode must stop; empty: no. Without one it never must, and there is no thread.
 
-    `holds` is what has the sandbox now. As a context it looks by itself too, and ends the sandbox of a step that does
-    not end within `grace_s` of the wish.
+    `broke` says why no model may be asked any more. `holds` is what has the sandbox now. As a context it looks by
+    itself too, and ends the sandbox of a step that does not end within `grace_s` of the wish.
     """
 
-    def __init__(self, why: Callable[[], str] | None = None, grace_s: float = GRACE_S) -> None:
-        self._why, self._grace_s = why, grace_s
+    def __init__(
+        self,
+        why: Callable[[], str] | None = None,
+        grace_s: float = GRACE_S,
+        broke: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._why, self._grace_s, self._broke = why, grace_s, broke
         self._over = threading.Event()
         self.holds: Ends | None = None
 
@@ -39,6 +44,12 @@ class Halt:
     def check(self) -> None:
         """Raises Stopped where the episode must stop."""
         if why := self.asked:
+            raise Stopped(why)
+
+    def check_call(self) -> None:
+        """Raises Stopped where no model may be asked."""
+        self.check()
+        if why := self._broke():
             raise Stopped(why)
 
     def __enter__(self) -> Self:

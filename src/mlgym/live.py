@@ -69,7 +69,9 @@ class _Display:
 
     def ended(self, spec: EpisodeSpec, outcome: Outcome) -> None:
         """An episode's end: a line, but where the table tells it."""
-        if not self.board:
+        if not self.board and not self.several and not isinstance(outcome, Result):
+            print(show.safe(outcome.why), file=sys.stderr)
+        elif not self.board:
             self.out.print(_line(spec, outcome), markup=False, soft_wrap=True)
         elif not (isinstance(outcome, Result) and outcome.boundary in ("", "budget")):
             self.tell(_line(spec, outcome))

@@ -190,10 +190,12 @@ class Schedule:
         held += sum(max(self.spent.get(cell.name, 0.0), self._expected(cell) or 0.0) for cell in costly)
 
         def fits(cell: Cell) -> bool:
-            mine = self._expected(cell) if cell.costs else 0.0
+            if not cell.costs or held >= budget:
+                return not cell.costs
+            mine = self._expected(cell)
             if mine is None:
-                return not costly and held < budget
-            return not cell.costs or held + max(0.0, mine - self.spent.get(cell.name, 0.0)) <= budget
+                return not costly
+            return held + max(0.0, mine - self.spent.get(cell.name, 0.0)) <= budget
 
         return fits
 
