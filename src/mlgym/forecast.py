@@ -135,9 +135,10 @@ def told(
     tasks = {spec.task: load_task(spec.task) for spec in specs}
     left = [spec for spec in specs if not (episode_folder(run, spec) / "result.json").exists()]
     seeds = {spec.seed for spec in specs}
-    grid = f"{len(tasks)} tasks x {len({cell.method for cell in table})} methods x {len(seeds)} seeds"
+    counts = (len(tasks), "task"), (len({cell.method for cell in table}), "method"), (len(seeds), "seed")
+    grid = " x ".join(_many(count, what) for count, what in counts)
     lines = [
-        f"{grid} = {len(specs)} episodes in {run}: {len(specs) - len(left)} done, {len(left)} to run.",
+        f"{grid} = {_many(len(specs), 'episode')} in {run}: {len(specs) - len(left)} done, {len(left)} to run.",
         f"Task protocol {lock['task_protocol']['hash']}, method {lock['method']['hash']}.",
         "",
         *_aligned(
@@ -205,18 +206,28 @@ def _row(cell: Cell) -> tuple[str, ...]:
 
 def _sums(table: Sequence[Cell], concurrent: int | None, money: float | None) -> Iterator[str]:
     """Dollars and hours of all that is left, as far as they are known, and what bounds them."""
-    dollars = math.fsum(cell.money * cell.left for cell in table if cell.money is not None)
-    hours = math.fsum(cell.seconds * cell.left for cell in table if cell.seconds is not None) / 3600
-    no_price = sum(cell.left for cell in table if cell.money is None)
-    no_clock = sum(cell.left for cell in table if cell.seconds is None)
+    left = sum(cell.left for cell in table)
+    dollars = _sum("{:.2f} dollars", left, [(cell.money, cell.left) for cell in table])
+    hours = [(None if cell.seconds is None else cell.seconds / 3600, cell.left) for cell in table]
     at_once = f"{concurrent} at once" if concurrent else "as many at once as there is room for"
-    but = [f" and what {count} episodes take, which is unknown" if count else "" for count in (no_price, no_clock)]
-    yield f"Expected: {dollars:.2f} dollars{but[0]}; {hours:.3f} hours of episodes{but[1]}, {at_once}."
-    if all(cell.most is not None for cell in table):
-        most = math.fsum(cell.left * (cell.most or 0) for cell in table)
+    yield f"Expected: {dollars}; {_sum('{:.3f} hours of episodes', left, hours)}, {at_once}."
+    most = math.fsum(cell.left * (cell.most or 0) for cell in table)
+    if most and all(cell.most is not None for cell in table):
         yield f"Their limits stop the episodes at {most:.2f} dollars together, each after the call that reaches it."
     if money is not None:
         yield f"The run stops at {money:.2f} dollars."
+
+
+def _sum(form: str, left: int, parts: Sequence[tuple[float | None, int]]) -> str:
+    """What the episodes take together, and of how many that is not known."""
+    dark = sum(count for value, count in parts if value is None)
+    told = form.format(math.fsum(value * count for value, count in parts if value is not None))
+    what = form.partition(" ")[2]
+    return f"{what} unknown" if dark and dark == left else f"{told} and those of {dark} more, unknown" if dark else told
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
