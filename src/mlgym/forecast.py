@@ -127,9 +127,9 @@ def told(
     recorded: Iterable[Path],
     concurrent: int | None,
     money: float | None,
-    allocator: Allocator,
+    allocator: Allocator | None,
 ) -> list[str]:
-    """The whole forecast as lines of text."""
+    """The whole forecast as lines of text; without an `allocator` the run is elsewhere, and takes what fits there."""
     table = cells(specs, run, runs_in(recorded))
     parts = lock["task_protocol"]["tasks"]
     tasks = {spec.task: load_task(spec.task) for spec in specs}
@@ -152,7 +152,12 @@ def told(
     differs = agree(read_lock(run), lock)
     missing = [f"{run} holds episodes of another task protocol: {'; '.join(differs)}."] if differs else []
     python = specs[0].python if specs else ""
-    missing += [*lacking(left), *unprepared(tasks.values(), python), *unpriced(specs), *impossible(left, allocator)]
+    missing += [
+        *lacking(left),
+        *unprepared(tasks.values(), python),
+        *unpriced(specs),
+        *(impossible(left, allocator) if allocator else []),
+    ]
     return [*lines, *missing, "Nothing was started."]
 
 

@@ -79,7 +79,9 @@ def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
     if ways.models:
         bounds, note = default_limits(spec.model, spec.base_url, spec.limits)
         spec, notes = spec.changed(limits=bounds), [note] if note else []
-    rest = {key: value for key, value in flags.items() if key in ("gpus", "money")}
+    one = {key: getattr(spec, key) for key in ("agent", "model", "sampling", "base_url")}
+    rest = {key: value for key, value in flags.items() if key in ("gpus", "money", "sandbox")}
+    rest |= {"tasks": [spec.task], "seeds": [spec.seed], "agents": [one]}
     run = how.output or RUNS / slug(f"{Path(spec.task).name}-{method(spec)}")
     return _run(from_flags(rest), [spec], {}, run, notes, how)
 
@@ -91,10 +93,19 @@ def _run(
         print(note, file=sys.stderr if how.quiet else sys.stdout)
     allocator = Allocator(asked.gpus)
     isolated(asked.protocol, asked.sandbox)
-    now = partial(lock, specs, limits=limits, gpus=asked.gpus, here=asked.launcher != "ray")
+    here = asked.launcher != "ray"
+    now = partial(lock, specs, limits=limits, gpus=asked.gpus, here=here)
     if how.dry:
-        recorded, at_once = [RUNS, *how.recorded], asked.concurrent or (None if asked.launcher == "ray" else 1)
-        lines = told(specs, run, now(), recorded=recorded, concurrent=at_once, money=asked.money, allocator=allocator)
+        recorded, at_once = [RUNS, *how.recorded], asked.concurrent or (1 if here else None)
+        lines = told(
+            specs,
+            run,
+            now(),
+            recorded=recorded,
+            concurrent=at_once,
+            money=asked.money,
+            allocator=allocator if here else None,
+        )
         print("\n".join(lines))
         return 0
     if missing := lacking(specs):
@@ -114,6 +125,7 @@ def _run(
         launcher=_launcher(asked),
         money=asked.money,
         redo=how.redo,
+        here=here,
     )
 
 
