@@ -13,7 +13,7 @@ from mlgym.allocator import Allocator
 from mlgym.columns import Columns
 from mlgym.episode import want
 from mlgym.errors import MlgymError, UsageError
-from mlgym.grading.prepare import ready
+from mlgym.grading.prepare import LARGE_MB, ready
 from mlgym.models.endpoint import PROVIDERS, endpoint
 from mlgym.models.prices import FREE, Price
 from mlgym.names import split
@@ -47,7 +47,8 @@ def cells(specs: Iterable[EpisodeSpec], run: Path, recorded: Iterable[Path]) -> 
     known = list(_known([run, *recorded]))
     grouped: dict[tuple[str, str], list[EpisodeSpec]] = {}
     for spec in specs:
-        grouped.setdefault((label(spec.model_dump()), load_task(spec.task).name), []).append(spec)
+        named = label({key: getattr(spec, key) for key in ("agent", "model", "sampling", "source")})
+        grouped.setdefault((named, Path(spec.task).name), []).append(spec)
     found = []
     for (way, task), each in grouped.items():
         done = sum((episode_folder(run, spec) / "result.json").exists() for spec in each)
@@ -81,8 +82,9 @@ def unprepared(tasks: Iterable[Task], python: str = "") -> list[str]:
         if ready(task, python) is None:
             size = sum(source.mb or 0 for source in task.sources)
             fetch = f" ({size:,.0f} MB to fetch)" if size else ""
+            itself = ", or the run itself" if size <= LARGE_MB else ""
             name = task.name if task.reference == task.name else task.reference
-            lines.append(f"{task.name} is not prepared{fetch}: `mlgym prepare {name}` does it, or the run itself.")
+            lines.append(f"{task.name} is not prepared{fetch}: `mlgym prepare {name}` does it{itself}.")
     return lines
 
 
@@ -132,7 +134,7 @@ def told(
     """The whole forecast as lines of text; without an `allocator` the run is elsewhere, and takes what fits there."""
     table = cells(specs, run, runs_in(recorded))
     parts = lock["task_protocol"]["tasks"]
-    tasks = {spec.task: load_task(spec.task) for spec in specs}
+    tasks = {name: load_task(name) for name in dict.fromkeys(spec.task for spec in specs)}
     left = [spec for spec in specs if not (episode_folder(run, spec) / "result.json").exists()]
     seeds = {spec.seed for spec in specs}
     counts = (len(tasks), "task"), (len({cell.method for cell in table}), "method"), (len(seeds), "seed")

@@ -62,18 +62,18 @@ def lock(
     """
     tasks: dict[str, dict[str, Any]] = {}
     ways: dict[str, dict[str, Any]] = {}
-    seen: dict[tuple[str, ...], str] = {}
-    for spec in specs:
+    made: dict[str, dict[str, Any]] = {}  # the parts of tasks, by all that they depend on
+    loaded: dict[str, Task] = {}
+    for spec in {(spec.task, method(spec)): spec for spec in specs}.values():  # one of its seeds
+        task = loaded.get(spec.task) or loaded.setdefault(spec.task, load_task(spec.task))
         bounds = (limits or {}).get(spec.task, spec.limits)
-        task = load_task(spec.task)
-        key = task.name, method(spec)
-        if key in seen:  # another seed
-            continue
-        seen[key] = spec.task
-        entry = _hashed(_task(task, spec, bounds, gpus, here))
+        given = spec.changed(agent="", model="", sampling={}, base_url="", seed=0, source="", limits=bounds)
+        key = given.model_dump_json()
+        entry = made.get(key) or made.setdefault(key, _hashed(_task(task, spec, bounds, gpus, here)))
         if tasks.setdefault(task.name, entry) != entry:
             raise UsageError(f"The episodes of {'; '.join(_differences(task.name, tasks[task.name], entry))}.")
-        ways[method(spec)] = _hashed(_method(spec, bounds))
+        if (way := method(spec)) not in ways:
+            ways[way] = _hashed(_method(spec, bounds))
     return _whole({}, tasks, ways)
 
 

@@ -115,7 +115,7 @@ def _run(
     _prepare(specs)
     for note in keep(run, now(), preset=asked.protocol):
         print(note, file=sys.stderr)
-    keep_run(run, asked.model_dump(mode="json"), versions({load_task(s.task).name: s.version for s in specs}))
+    keep_run(run, asked.model_dump(mode="json"), versions({Path(spec.task).name: spec.version for spec in specs}))
     return live.run(
         list(specs),
         run,
