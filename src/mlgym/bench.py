@@ -182,7 +182,7 @@ class _Bench:
         self.say: Say = lambda *_: None
         self.lock = threading.RLock()
         self.costs: dict[tuple[str, ...], list[float]] = {}
-        tasks = {spec.task: load_task(spec.task) for spec in specs.values()}
+        tasks = {name: load_task(name) for name in {spec.task for spec in specs.values()}}
         scales = {name: tasks[spec.task] for name, spec in specs.items()}
         plan(run, {name: (task.metric, task.direction) for name, task in scales.items()})
         self.patience = patience

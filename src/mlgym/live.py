@@ -35,7 +35,7 @@ class _Display:
     def __init__(self, specs: Sequence[EpisodeSpec], detail: str) -> None:
         self.out = Console(highlight=False)
         self.notes = Console(highlight=False, stderr=detail == "none")  # what is read by programs has a line an episode
-        self.tasks = {spec.task: load_task(spec.task) for spec in specs}
+        self.tasks = {name: load_task(name) for name in dict.fromkeys(spec.task for spec in specs)}
         self.several, self.methods = len(specs) > 1, len({(spec.agent, spec.model) for spec in specs})
         self.detail = "ends" if self.several and detail == "steps" else detail
         self.best: dict[tuple[str, str, str, int], float] = {}
