@@ -43,7 +43,10 @@ def made(run: Path, specs: list[EpisodeSpec]) -> None:
     tried = tuple(Attempt(n=n, step=n, kind="validate", valid=True, validation=scores, test=scores) for n in range(10))
     result = Result(ended="submitted", metric="score", attempts=tried, best=scores, cost=Cost(money=0.1, command_s=9.0))
     text = result.model_dump_json(indent=1)
-    plan(run, {episode_folder(run, spec).relative_to(run).as_posix(): ("score", "maximize") for spec in specs})
+    plan(
+        run,
+        {episode_folder(run, spec).relative_to(run).as_posix(): ("score", "maximize", spec.agent) for spec in specs},
+    )
     for spec in specs:
         folder = episode_folder(run, spec)
         folder.mkdir(parents=True)

@@ -36,6 +36,7 @@ def reply(messages: Sequence[Any], tools: Sequence[dict[str, Any]]) -> dict[str,
     """The script of the model: the same steps on every task; the file that CALLS names grows by a byte a call."""
     with Path(os.environ[CALLS]).open("ab") as calls:
         calls.write(b".")
+    time.sleep(0.3)  # paid and not yet answered
     name, arguments = PLAN[sum(message.role == "assistant" for message in messages)]
     return {"text": f"Now {name}.", "calls": [{"name": name, "arguments": arguments}], "money": 0.01}
 
