@@ -98,7 +98,7 @@ class Host:
             if order.parcel:
                 laid(order.parcel, folder, spec)
             self._folder = folder
-            back = self._ask(job.at(root), spec, order.variables)  # type: ignore[attr-defined]
+            back = self._ask(job.at(root), spec, order.variables)
             self._folder = None
             return replace(back, parcel=packed(folder) if (folder / "spec.json").exists() else b"")
 
