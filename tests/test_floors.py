@@ -15,9 +15,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "mlgym"
 FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
     6.5: {"live", "examine", "assault", "author"},
+    6.2: {"board"},
     6: {"report", "viewer", "serve", "doctor"},
     5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
-    4: {"episode"},
+    4.5: {"driver"},
+    4: {"episode", "status"},
     3.8: {"outcome", "onward"},
     3.5: {"wrappers"},
     3: {"env"},
@@ -26,7 +28,7 @@ FLOORS: dict[float, set[str]] = {
     2: {"grading"},
     1: {"task", "sandbox", "models", "store", "sources", "environments", "allocator"},
     0.5: {"pip", "own_python", "cards"},
-    0.2: {"names", "cache"},
+    0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts"},
     0.1: {"disk"},
     0: {"errors", "records", "metrics"},
 }
@@ -50,7 +52,7 @@ THIRD_PARTY = {  # where a package may be imported
     "anthropic": {"models"},
     "typer": {"cli"},
     "dotenv": {"cli"},
-    "rich": {"cli", "live", "examine", "assault", "report"},
+    "rich": {"cli", "live", "board", "examine", "assault", "report"},
 }
 
 

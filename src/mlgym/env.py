@@ -264,6 +264,12 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             self._grader.close()
         self._grader, self.prepared = None, None
 
+    def kill(self) -> None:
+        """End the running sandbox from another thread: the step under way finds it lost."""
+        session = self._session
+        if session:
+            session.shell.kill()
+
     def baseline(self, split: Split) -> Scores:
         """The starter's measured scores on a split, from the task's anchors; empty where there are none."""
         return {self.task.metric: self.anchors.baseline[split]} if self.anchors else {}

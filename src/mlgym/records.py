@@ -182,7 +182,8 @@ class Result(Record):
     or an infrastructure fault left the episode unscored. `data` names data that stands in for the task's own, `python`
     says what an environment of the user's had. `hits` counts the bounds that were run into, by name; `processors` were
     given (0: no share was set aside), and the cards `gpus`. `network` are the hosts that a proxy let through, empty for
-    all hosts, None where there was no network. `source` says from where the episode went on.
+    all hosts, None where there was no network. `source` says from where the episode went on. `lasting`: what left it
+    unscored will do so again until somebody changes something.
     """
 
     ended: str
@@ -196,6 +197,7 @@ class Result(Record):
     baseline: dict[str, Scores] = Field(default_factory=dict)
     progress: float | None = None
     scored: bool = True
+    lasting: bool = False
     steps: int = 0
     cost: Cost = Cost()
     isolation: Isolation = "full"
@@ -214,11 +216,12 @@ class Result(Record):
 
 class Failure(Record):
     """Why an episode has no result now: the boundary that failed (model, sandbox, grader), or `stopped` where it was
-    asked to stop and can go on.
+    asked to stop and can go on, or `busy` where another process runs it. `lasting` as in a Result.
     """
 
     boundary: str
     why: Text = ""
+    lasting: bool = False
 
 
 Outcome = Result | Failure

@@ -199,10 +199,10 @@ def _hosts(network: str | None, task: "Task") -> tuple[str, ...] | None:
     return hosts or (() if network == "any" else None)
 
 
-def _end(broken: int) -> None:
-    """Exit with 1 when episodes broke: at the agent, the model, the sandbox or the grader."""
-    if broken:
-        raise typer.Exit(1)
+def _end(code: int) -> None:
+    """Exit with the code that a run has told; see `live.run`."""
+    if code:
+        raise typer.Exit(code)
 
 
 def _own(python: Path | None) -> str:
