@@ -1,6 +1,7 @@
 """Verbs on a run as a whole: how far it is, and stopping it."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,13 +95,12 @@ def _followed(watched: "Follow", every: float, as_json: bool) -> None:
 
     out, last = Console(highlight=False), ""
     table = out.is_terminal and not as_json
-    with Live(Board(watched.status), console=out, auto_refresh=False) as live:
-        if not table:
-            live.stop()
+    board = Live(Board(watched.status), console=out, auto_refresh=False) if table else None
+    with board or nullcontext():
         while True:
             now = watched.status()
-            if table:
-                live.refresh()
+            if board:
+                board.refresh()
             elif (said := _json(now, indent=None) if as_json else line(now)) != last:
                 print(said, flush=True)
                 last = said
