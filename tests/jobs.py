@@ -44,6 +44,6 @@ class Writes:
             finally:
                 (folder / "tidied").touch()
         (folder / "attempts").mkdir(exist_ok=True)
-        result = Result(ended="submitted", why=str(os.getpid()), steps=tries)
+        result = Result(ended="submitted", why=str(os.getpid()), steps=tries, source=str(self.run))
         (folder / "result.json").write_text(result.model_dump_json())
         return result

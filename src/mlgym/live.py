@@ -63,7 +63,8 @@ class _Display:
     def tell(self, note: str) -> None:
         """A note about the run."""
         if self.board:
-            self.board.notes.append(note)
+            if " It has " not in f" {note.partition(': ')[2]}":  # a share of the machine: in the table nobody misses it
+                self.board.notes.append(note)
         else:
             self.notes.print(show.safe(note), style="yellow", markup=False, soft_wrap=True)
 

@@ -24,6 +24,7 @@ Agent = Callable[[Brief, Model | None], Flow]
 NICKNAMES = {
     "react": "mlgym.agents.react:react",
     "tuner": "mlgym.agents.tuner:tuner",
+    "random": "mlgym.agents.random:random",
     "replay": "mlgym.agents.replay:replay",
     "nop": "mlgym.agents.replay:nop",
     "oracle": "mlgym.agents.replay:oracle",

@@ -68,12 +68,14 @@ def on_ray(n: int | None = None, *, address: str = "", shared: bool | None = Non
     `shared` says whether all have them: one that has not works in a folder of its own, which is sent back. Raises
     UsageError where Ray is not installed, or no cluster is found.
     """
-    from mlgym.launchers.cluster import connected, installed
+    from mlgym.launchers.joining import installed
 
     installed()
 
     def launch(job: Job, specs: Specs) -> Launched:
+        from mlgym.launchers.cluster import Cluster
+
         where = address or os.environ.get("RAY_ADDRESS", "")
-        yield from flow(connected(job, n, where, shared, say), specs)
+        yield from flow(Cluster(job, n, where, shared, say), specs)
 
     return launch

@@ -1,29 +1,29 @@
 """Ray: episodes on the machines of a cluster, each in an actor that holds what its task asks for."""
 
 import contextlib
-import importlib.util
-import logging
 import os
 import pickle
 import re
 import secrets
-import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mlgym.beside import CANCELLED
 from mlgym.disk import write_whole
 from mlgym.episode import want
-from mlgym.errors import UsageError
-from mlgym.launchers.flow import Job, Launched, Say, again
+from mlgym.errors import InUse, UsageError
+from mlgym.launchers.actor import actor
+from mlgym.launchers.flow import Launched, Say, again
+from mlgym.launchers.joining import joined
 from mlgym.launchers.node import Back, Order
 from mlgym.launchers.parcel import laid, packed
 from mlgym.launchers.worker import TIDY_S, opened
 from mlgym.records import EpisodeSpec, Failure
 from mlgym.sandbox.tar import SubmissionRefused
+from mlgym.status import DRIVERS
 from mlgym.store import episode_folder
 from mlgym.task import load_task
 
@@ -31,53 +31,6 @@ PACKAGE = "mlgym-env"
 HAND_ON = re.compile(r".*_(API_KEY|BASE_URL)|MLGYM_MODEL_TIMEOUT")  # variables that go along with an episode
 FETCH_S = 60.0  # between two looks at what an episode on a machine without the run's folder has done so far
 MEGABYTE = 1_000_000
-
-
-def installed() -> None:
-    """Raise UsageError where Ray is not there."""
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError("--launcher ray needs Ray, which is not installed here: pip install 'mlgym-env[ray]'.")
-
-
-def connected(job: Job, n: int | None, address: str, shared: bool | None, say: Say) -> "Cluster":
-    """The cluster at that address, or the one that runs on this machine, joined, or with `local` started.
-
-    Where this program has joined one already, that is taken, and left as it is. Raises UsageError where there is none.
-    """
-    installed()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    if ray.is_initialized():
-        return Cluster(ray, job, n, shared, say, joined=False)
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-    with _handlers_kept():
-        try:
-            ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.CRITICAL, **options)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise UsageError(_unreachable(address, str(error))) from error
-    return Cluster(ray, job, n, shared, say, joined=True)
-
-
-def _unreachable(address: str, why: str) -> str:
-    """Why no cluster was joined, in a sentence."""
-    if "ersion mismatch" in why:
-        return "The cluster has another Ray or Python than this machine: " + " ".join(why.split())
-    where = f"at {address}" if address and address != "auto" else "on this machine"
-    return (
-        f"No Ray cluster was found {where}: start one with 'ray start --head', give its address with --ray-address, "
-        "or have one started for this run with --ray-address local."
-    )
-
-
-@contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Ray takes signals for itself; what the caller does with them stays."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        with contextlib.suppress(ValueError, TypeError):  # another thread than the main one, or not Python's
-            signal.signal(number, handler)
 
 
 @dataclass(eq=False)
@@ -91,25 +44,27 @@ class _Flight:
     node: str = ""
     host: str = ""
     away: bool = False
+    words: dict[str, bytes] = field(default_factory=dict)
     fetch: Any = None
     fetched: float = field(default_factory=time.monotonic)
 
 
 class Cluster:
-    """The pool of actors; `joined` says whether this is to leave the cluster at the end."""
+    """The pool of actors. At the end a cluster is left that was joined for it, and one that was started is ended."""
 
-    def __init__(self, ray: Any, job: Job, n: int | None, shared: bool | None, say: Say, joined: bool) -> None:
-        self._ray, self._n, self._shared, self._say, self._joined = ray, n, shared, say, joined
-        self._run: Path | None = getattr(job, "run", None)
-        self._job = job.at(self._run.resolve()) if self._run else job  # type: ignore[attr-defined]
+    def __init__(self, job: Any, n: int | None, address: str, shared: bool | None, say: Say) -> None:
+        self._ray, self._joined = joined(address)
+        self._n, self._shared, self._say = n, shared, say
+        self._run: Path | None = job.run.resolve() if hasattr(job, "run") else None
+        self._job = replace(job, run=self._run) if self._run else job
         self._flights: list[_Flight] = []
         self._over: list[tuple[EpisodeSpec, Failure]] = []
-        self._kind = ray.remote(_actor())
+        self._kind = self._ray.remote(actor())
         self._variables = {key: value for key, value in os.environ.items() if HAND_ON.fullmatch(key)}
         self._mark: Path | None = None
         if self._run and shared is None:
             self._run.mkdir(parents=True, exist_ok=True)
-            self._mark = self._run.resolve() / f".seen-{secrets.token_hex(8)}"
+            self._mark = self._run / f".seen-{secrets.token_hex(8)}"
             write_whole(self._mark, b"")
 
     def __len__(self) -> int:
@@ -208,7 +163,8 @@ class Cluster:
         if flight.away:
             folder = self._folder(flight.spec)
             parcel = packed(folder) if (folder / "spec.json").exists() else b""
-        order = Order(self._job, flight.spec, parcel, self._variables, flight.losses > 0)
+            flight.words = self._words(flight.spec)
+        order = Order(self._job, flight.spec, parcel, flight.words, self._variables, flight.losses > 0)
         flight.ref = flight.actor.run.remote(pickle.dumps(order))
 
     def _end(self, flight: _Flight) -> Launched:
@@ -226,6 +182,10 @@ class Cluster:
             self._leave(flight)
             why = f"What {flight.host} sent back was refused: {error}."
             yield flight.spec, Failure(boundary="sandbox", why=why)
+            return
+        except InUse as error:
+            self._leave(flight)
+            yield flight.spec, Failure(boundary="busy", why=str(error))
             return
         if back.lost:
             yield from self._lost(flight, f"{back.lost.removesuffix('.')} on {flight.host}.")
@@ -250,15 +210,28 @@ class Cluster:
         return f"Its worker on {flight.host} was lost." if alive else f"The node {_short(flight)} was lost."
 
     def _look(self) -> None:
-        """Ask for what has been done on machines without the run's folder, once in a while."""
-        for flight in self._flights:
-            due = time.monotonic() - flight.fetched > FETCH_S
-            if flight.away and flight.fetch is None and due:
+        """Tell machines without the run's folder what lies in it, and ask once in a while what they have done."""
+        for flight in [flight for flight in self._flights if flight.away]:
+            if (words := self._words(flight.spec)) != flight.words:
+                flight.words = words
+                flight.actor.tell.remote(words)
+            if flight.fetch is None and time.monotonic() - flight.fetched > FETCH_S:
                 flight.fetch = flight.actor.so_far.remote()
+
+    def _words(self, spec: EpisodeSpec) -> dict[str, bytes]:
+        """What the driver of the run says in its folder, and whether that or the episode was cancelled."""
+        assert self._run is not None
+        paths = [self._run / CANCELLED, self._folder(spec) / CANCELLED]
+        paths += [self._run / DRIVERS / self._job.driver] if getattr(self._job, "driver", "") else []
+        words = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                words[path.relative_to(self._run).as_posix()] = path.read_bytes()
+        return words
 
     def _take_fetched(self, flight: _Flight) -> None:
         ref, flight.fetch, flight.fetched = flight.fetch, None, time.monotonic()
-        with contextlib.suppress(self._ray.exceptions.RayError, SubmissionRefused):
+        with contextlib.suppress(self._ray.exceptions.RayError, SubmissionRefused, InUse):
             self._lay(flight, self._ray.get(ref))
 
     def _lay(self, flight: _Flight, parcel: bytes) -> None:
@@ -277,44 +250,3 @@ class Cluster:
 
 def _short(flight: _Flight) -> str:
     return f"{flight.node[:8]} on {flight.host}"
-
-
-def _actor() -> type:
-    """The class of the actors. It is sent as it stands, so that a machine with another mlgym, or none, can say so."""
-
-    class Episode:
-        def __init__(self) -> None:
-            self.host: Any = None
-
-        def hello(self, mark: str) -> tuple[str, str, str, bool]:
-            """Where this is: the node, the host, its version of mlgym, and whether it sees that file."""
-            import contextlib
-            import importlib.metadata
-            import pathlib
-            import socket
-
-            import ray
-
-            theirs = ""
-            with contextlib.suppress(Exception):
-                theirs = importlib.metadata.version("mlgym-env")
-                from mlgym.launchers.node import Host
-
-                self.host = Host()
-            node = ray.get_runtime_context().get_node_id()
-            return node, socket.gethostname(), theirs, bool(mark) and pathlib.Path(mark).exists()
-
-        def run(self, asked: bytes) -> bytes:
-            import ray
-
-            answer: bytes = self.host.run(asked, [str(card) for card in ray.get_gpu_ids()])
-            return answer
-
-        def so_far(self) -> bytes:
-            found: bytes = self.host.so_far()
-            return found
-
-        def stop(self) -> None:
-            self.host.stop()
-
-    return Episode

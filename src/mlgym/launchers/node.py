@@ -2,10 +2,11 @@
 sent back.
 """
 
+import contextlib
 import pickle
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,15 @@ POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be done. `parcel` is None where the machine has the run's folder, else what there is of the episode;
-    `variables` of the environment go along; `again`: the episode may still be held by a worker that was lost.
+    """What is to be done. `parcel` is None where the machine has the run's folder, else what there is of the episode,
+    and `words` what the driver says in that folder now. `variables` of the environment go along; `again`: the episode
+    may still be held by a worker that was lost.
     """
 
     job: Job
     spec: EpisodeSpec
     parcel: bytes | None = None
+    words: Mapping[str, bytes] = field(default_factory=dict)
     variables: Mapping[str, str] | None = None
     again: bool = False
 
@@ -56,7 +59,7 @@ class Patient:
         end = time.monotonic() + self.patience_s
         while not _unheld(self.folder):
             if time.monotonic() > end:
-                return Failure(boundary="sandbox", why=f"A worker that was lost still holds {self.folder}.")
+                return Failure(boundary="busy", why=f"A worker that was lost still holds {self.folder}.")
             time.sleep(POLL_S)
         return self.job(spec)
 
@@ -65,6 +68,7 @@ class Host:
     """The machine's side of one episode."""
 
     def __init__(self) -> None:
+        self._root: Path | None = None
         self._folder: Path | None = None
         self._worker: Worker | None = None
         self._stopped = False
@@ -80,6 +84,12 @@ class Host:
             return packed(self._folder) if self._folder and (self._folder / "spec.json").exists() else b""
         except (OSError, ValueError):
             return b""  # it is being removed
+
+    def tell(self, words: Mapping[str, bytes]) -> None:
+        """Lay what the driver says now into the run's folder of this machine."""
+        if self._root:
+            with contextlib.suppress(OSError):  # it is being removed
+                _say(self._root, words)
 
     def stop(self) -> None:
         """Interrupt the episode and wait until it has tidied up; `run` returns then."""
@@ -97,9 +107,12 @@ class Host:
             folder = episode_folder(root, spec)
             if order.parcel:
                 laid(order.parcel, folder, spec)
-            self._folder = folder
-            back = self._ask(job.at(root), spec, order.variables)  # type: ignore[attr-defined]
-            self._folder = None
+            _say(root, order.words)
+            self._root, self._folder = root, folder
+            there = job.at(root)
+            there = replace(there, driver=job.driver) if hasattr(job, "driver") else there
+            back = self._ask(there, spec, order.variables)
+            self._root = self._folder = None
             return replace(back, parcel=packed(folder) if (folder / "spec.json").exists() else b"")
 
     def _ask(self, job: Job, spec: EpisodeSpec, variables: Mapping[str, str] | None) -> Back:
@@ -123,6 +136,16 @@ def _fitted(job: Any, cards: list[str]) -> Any:
     if hasattr(job, "gpus") and cards:
         changes["gpus"] = ",".join(cards)
     return replace(job, **changes) if changes else job
+
+
+def _say(root: Path, words: Mapping[str, bytes]) -> None:
+    """Write these files, each at once as a whole."""
+    for name, content in words.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(content)
+        part.replace(path)
 
 
 def _unheld(folder: Path) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from mlgym.beside import CANCELLED
 from mlgym.cache import cache_dir
 from mlgym.disk import copy_whole, guarded
-from mlgym.errors import UsageError
+from mlgym.errors import InUse
 from mlgym.records import EpisodeSpec
 from mlgym.sandbox.scratch import scratch
 from mlgym.sandbox.tar import SubmissionRefused, read_tar, write_tar
@@ -16,6 +17,7 @@ from mlgym.store import Episode
 
 MAX_BYTES, MAX_FILES = 4_000_000_000, 100_000
 LOCK, RESULT = "lock", "result.json"
+STAY = (LOCK, CANCELLED)  # not sent: each machine has its own
 ORDER = ("attempts/files", "attempts", "", "steps.jsonl", RESULT)  # as an episode writes them
 
 
@@ -35,7 +37,7 @@ def laid(data: bytes, folder: Path, spec: EpisodeSpec) -> None:
     """Make the folder of `spec` what was packed elsewhere, each file whole and the result last.
 
     A kill in between leaves what a kill of the episode would. Raises SubmissionRefused for anything but such a folder,
-    UsageError where the episode is run by another process here, StorageError for a full disk.
+    InUse where the episode is run by another process here, StorageError for a full disk.
     """
     with scratch(cache_dir() / "scratch") as place:
         digests = read_tar(data, place, MAX_BYTES, MAX_FILES, max_depth=8)
@@ -45,7 +47,7 @@ def laid(data: bytes, folder: Path, spec: EpisodeSpec) -> None:
             lock = (folder / LOCK).open("w")
         with lock:
             if not free(lock):
-                raise UsageError(f"Another process is running the episode in {folder}; wait for it or stop it.")
+                raise InUse(f"Another process is running the episode in {folder}; wait for it or stop it.")
             new = sorted(digests, key=_turn)
             with guarded(folder):
                 (folder / RESULT).unlink(missing_ok=True)
@@ -69,7 +71,7 @@ def free(lock: IO[str]) -> bool:
 
 def _check(place: Path, digests: dict[str, str], spec: EpisodeSpec) -> None:
     """Whether it can be that episode's folder."""
-    if LOCK in digests or "spec.json" not in digests or Episode(place).spec != spec:
+    if any(name in digests for name in STAY) or "spec.json" not in digests or Episode(place).spec != spec:
         raise SubmissionRefused("it is not the folder of the episode that was asked for")
     for name, digest in digests.items():
         parent, _, stem = name.rpartition("/")
@@ -84,10 +86,10 @@ def _turn(name: str) -> int:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """The files of an episode's folder, but for its lock and what is half-written."""
+    """The files of an episode's folder that are sent; what is half-written is not."""
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if name != LOCK and ".part" not in path.name and path.is_file() and not path.is_symlink():
+        if name not in STAY and ".part" not in path.name and path.is_file() and not path.is_symlink():
             yield name
 
 

@@ -1,8 +1,8 @@
 """A process that runs one episode after another for the process that started it, joined to it by one line.
 
 When the line ends, because its owner hung up or died, the episode is interrupted as by Ctrl-C, so that sandboxes,
-folders and claims are given back; it can go on later. What goes over the line are pickles: both ends are one user's, and
-one version.
+folders and claims are given back; it can go on later. What goes over the line are pickles: both ends are one user's and
+of one version.
 """
 
 import contextlib
@@ -117,7 +117,8 @@ def main() -> None:
     """The worker's end."""
     line, todo = Connection(int(sys.argv[2])), queue.SimpleQueue[bytes]()
     os.set_inheritable(line.fileno(), False)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the owner had
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the owner had: Ray's processes block it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_listen, args=(line, todo), daemon=True).start()
     try:
         while True:
