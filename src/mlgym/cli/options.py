@@ -25,7 +25,7 @@ AgentNames = Annotated[
         *("-a", "--agent"),
         metavar="NAME",
         panel=METHODS,
-        help="react, tuner, nop, oracle, replay or module:function; options: react?window=5; may be repeated.",
+        help="react, tuner, random, nop, oracle, replay or module:function; options: react?window=5; may be repeated.",
     ),
 ]
 ModelNames = Annotated[
