@@ -31,7 +31,7 @@ def test_an_agent_may_be_named_by_its_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"), [("nobody", "known: nop, oracle"), ("tuner?trails=3", "trails.*it has: trials")]
+    ("spec", "said"), [("nobody", "known: nop, oracle, random, react"), ("tuner?trails=3", "trails.*it has: trials")]
 )
 def test_unknown_agents_and_options_are_refused(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
@@ -139,10 +139,42 @@ def test_the_tuner_runs_the_baseline_command_in_each_trial(tmp_path: Path) -> No
     assert len((tmp_path / "log").read_text().split()) in (3, 4)  # the restored best is run too
 
 
-def test_without_numbers_the_tuner_submits(tmp_path: Path) -> None:
+def test_random_draws_around_the_baseline_whatever_the_scores_are(tmp_path: Path) -> None:
+    def thoughts(name: str, metric: str, seed: int = 3) -> list[str]:
+        (tmp_path / name).mkdir()
+        world = World(tmp_path / name, seed=seed)
+        world.brief = world.brief.model_copy(update={"metric": metric})
+        actions = world.drive(agents.load("random?trials=6")(world.brief, None))
+        assert world.submitted and [action.tool for action in actions[1:]] == ["bash", "validate"] * 6 + ["submit"]
+        return [action.thought for action in actions if action.tool == "bash"]
+
+    assert thoughts("a", "Score") == thoughts("b", "no such metric") != thoughts("c", "Score", seed=4)
+
+
+def test_random_submits_its_last_change(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    actions = world.drive(agents.load("random?trials=4")(world.brief, None))
+    (_, _, _, last) = [action.args["command"] for action in actions if action.thought.startswith("Trial")]
+    assert (tmp_path / "strategy.py").read_text() in last
+
+
+@pytest.mark.parametrize("steps", [2, 6, 9])
+def test_random_has_the_steps_of_the_tuner(tmp_path: Path, steps: int) -> None:
+    def made(name: str) -> int:
+        (tmp_path / name).mkdir()
+        world = World(tmp_path / name, steps=steps)
+        world.drive(agents.load(name)(world.brief, None))
+        assert world.submitted
+        return sum(seen.validation is not None for _, seen in world.seen)
+
+    assert made("random") == made("tuner")
+
+
+@pytest.mark.parametrize("name", ["tuner", "random"])
+def test_without_numbers_it_submits(tmp_path: Path, name: str) -> None:
     world = World(tmp_path)
     (tmp_path / "strategy.py").write_text("def row_strategy(history):\n    return 0\n")
-    assert [action.tool for action in world.drive(agents.load("tuner")(world.brief, None))] == ["bash", "submit"]
+    assert [action.tool for action in world.drive(agents.load(name)(world.brief, None))] == ["bash", "submit"]
 
 
 def test_the_tuner_validates_nothing_that_did_not_run(tmp_path: Path) -> None:

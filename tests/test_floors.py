@@ -15,11 +15,14 @@ SOURCE = Path(__file__).parent.parent / "src" / "mlgym"
 FLOORS: dict[float, set[str]] = {
     7: {"cli", "__main__"},
     6.5: {"live", "examine", "assault", "author"},
+    6.2: {"board"},
     6: {"report", "viewer", "serve", "doctor"},
     5.7: {"verify"},
     5.5: {"pack"},
-    5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl", "totals"},
-    4: {"episode"},
+    5.2: {"forecast"},
+    5: {"grid", "bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl", "totals"},
+    4.5: {"protocol", "driver"},
+    4: {"episode", "status"},
     3.8: {"outcome", "onward"},
     3.5: {"wrappers"},
     3: {"env"},
@@ -28,9 +31,11 @@ FLOORS: dict[float, set[str]] = {
     2: {"grading", "runs"},
     1: {"task", "sandbox", "models", "store", "sources", "environments", "allocator"},
     0.5: {"pip", "own_python", "cards"},
-    0.2: {"names", "cache"},
+    0.6: {"versions"},
+    0.4: {"presets"},
+    0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts"},
     0.1: {"disk"},
-    0: {"errors", "records", "metrics", "scrub", "columns"},
+    0: {"errors", "records", "metrics", "scrub", "columns", "mistakes"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
@@ -54,7 +59,7 @@ THIRD_PARTY = {  # where a package may be imported
     "anthropic": {"models"},
     "typer": {"cli"},
     "dotenv": {"cli"},
-    "rich": {"cli", "live", "examine", "assault", "report"},
+    "rich": {"cli", "live", "board", "examine", "assault", "report"},
 }
 
 

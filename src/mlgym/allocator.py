@@ -121,10 +121,11 @@ class Allocator:
             raise UsageError(f"--gpus is none, all, or numbers of cards such as 0,1, not '{self.gpus}'.")
 
     @contextmanager
-    def claim(self, want: Want, say: Say = lambda _: None) -> Iterator[Share]:
+    def claim(self, want: Want, say: Say = lambda _: None, check: Callable[[], None] = lambda: None) -> Iterator[Share]:
         """What is wanted, for the time of the `with`; waits in line for it, which `say` is told once.
 
-        Raises UsageError for what this machine can never give; of too many processors it gives all, and says so.
+        `check` is called while it waits, and ends that by what it raises. Raises UsageError for what this machine can
+        never give; of too many processors it gives all, and says so.
         """
         want = self._fitted(want, say)
         place = self.folder or runtime()
@@ -138,7 +139,7 @@ class Allocator:
             fcntl.flock(held, fcntl.LOCK_EX)
             path.write_text(json.dumps(about))
         try:
-            yield _wait(place, path, want, say)
+            yield _wait(place, path, want, say, check)
         finally:
             path.unlink(missing_ok=True)
             held.close()
@@ -187,7 +188,7 @@ class Allocator:
         return [card for card in cards() if named is None or card.index in named]
 
 
-def _wait(place: Path, path: Path, want: Want, say: Say) -> Share:
+def _wait(place: Path, path: Path, want: Want, say: Say, check: Callable[[], None]) -> Share:
     """What the claim gets, when its turn has come."""
     told = False
     while True:
@@ -204,10 +205,10 @@ def _wait(place: Path, path: Path, want: Want, say: Say) -> Share:
             by = f", which others have (process {', '.join(pids)})" if pids else ""
             say(f"Waiting for {want.processors:g} processor{'s' * (want.processors > 1)}{too}{by}.")
             told = True
-        _pause(place, set(claims))
+        _pause(place, set(claims), check)
 
 
-def _pause(place: Path, claims: set[Path]) -> None:
+def _pause(place: Path, claims: set[Path], check: Callable[[], None]) -> None:
     """Wait until one of the claims has been given back, or some seconds: a killed one's stays, a freed card has none.
 
     The folder's time is looked at, then names: with a hundred in line, reading every claim each time would keep a
@@ -217,6 +218,7 @@ def _pause(place: Path, claims: set[Path]) -> None:
     end = time.monotonic() + LOOK_S * (1 + len(claims) / 20)
     while time.monotonic() < end:
         time.sleep(POLL_S)
+        check()
         changed = place.stat().st_mtime_ns
         if changed != seen and claims - set(place.iterdir()):
             return

@@ -1,39 +1,376 @@
-"""A grid of episodes in one folder: what is done is read, what is missing is run."""
+"""A grid of episodes in one folder: what is done is read, what is missing is run, what the infrastructure lost is tried
+again. Which episode comes next is decided in `schedule`, where it runs by a launcher, and here the two meet.
+"""
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from mlgym import beside, models
 from mlgym.allocator import Allocator
-from mlgym.episode import Say, run_episode
-from mlgym.records import Attempt, EpisodeSpec, Result, Step
-from mlgym.store import episode_folder
+from mlgym.driver import Driver, plan, stop_word, word
+from mlgym.episode import run_episode, tidy
+from mlgym.errors import InUse, SandboxError, SourceError, Stopped, UsageError
+from mlgym.halt import GRACE_S, Halt
+from mlgym.records import Attempt, EpisodeSpec, Failure, Outcome, Result, Step
+from mlgym.schedule import Cell, Patience, Schedule
+from mlgym.status import Follow
+from mlgym.store import Episode, episode_folder
+from mlgym.task import load_task
 
-Launcher = Callable[[Callable[[EpisodeSpec], Result], Iterable[EpisodeSpec]], Iterator[tuple[EpisodeSpec, Result]]]
+__all__ = ["ASKED", "Failure", "Job", "Launcher", "Outcome", "Patience", "RunEpisode", "run_grid"]
+
+Job = Callable[[EpisodeSpec], Outcome]
+Launcher = Callable[[Job, Iterable[EpisodeSpec | None]], Iterator[tuple[EpisodeSpec, Outcome]]]
 OnStep = Callable[[EpisodeSpec, Step, Attempt | None], None]
+Say = Callable[[EpisodeSpec, str], None]
+ASKED = threading.Event()  # set in a process (by its signal handler): its episodes stop and can go on
+MORE = "the same command with more goes on."
+AGENTS = ("agent", "model")  # whose errors `redo` speaks of
+
+
+@dataclass(frozen=True)
+class RunEpisode:
+    """The job of a launcher: run (or go on with, or read) an episode under the folder `run`.
+
+    It can be pickled and sent to another process or machine, where what it tells is not heard. Each episode waits for
+    its part of the machine (`allocator`, else one that may use the cards `gpus`; with `governed` False it runs at
+    once). It stops where `ASKED` is set in its process, where the run or the episode was cancelled, and where its
+    `driver` says so; a step under way then has `grace_s`. No model that costs money is asked any more where the driver,
+    or in this process `broke`, says why. What only the user can mend is raised (UsageError, StorageError); any other
+    end is a Result or a Failure.
+    """
+
+    run: Path
+    gpus: str = ""
+    governed: bool = True
+    allocator: Allocator | None = None
+    driver: str = ""
+    grace_s: float = GRACE_S
+    on_step: OnStep | None = None
+    say: Say | None = None
+    broke: Callable[[], str] | None = None
+
+    def __call__(self, spec: EpisodeSpec) -> Outcome:
+        """Run one episode."""
+        folder = episode_folder(self.run, spec)
+        try:
+            return run_episode(
+                spec,
+                folder,
+                on_step=lambda step, attempt: self.on_step(spec, step, attempt) if self.on_step else None,
+                say=lambda note: self.say(spec, note) if self.say else None,
+                allocator=(self.allocator or Allocator(self.gpus)) if self.governed else None,
+                halt=Halt(functools.partial(self._word, folder), self.grace_s, self._broke if costly(spec) else str),
+            )
+        except InUse as error:
+            return Failure(boundary="busy", why=str(error))
+        except (SandboxError, SourceError, Stopped) as error:
+            return Failure(boundary=error.boundary, why=str(error), lasting=error.lasting)
+
+    def at(self, run: Path) -> "RunEpisode":
+        """The same for a folder that the driver does not see, such as one of another machine."""
+        return replace(self, run=run, driver="")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is told and asked stays in this process."""
+        return RunEpisode, (self.run, self.gpus, self.governed, self.allocator, self.driver, self.grace_s)
+
+    def _word(self, folder: Path) -> str:
+        if ASKED.is_set():
+            return "It was asked to stop."
+        return stop_word(self.run, self.driver, folder)
+
+    def _broke(self) -> str:
+        return self.broke() if self.broke else word(self.run, self.driver, "broke")
+
+
+@dataclass
+class Report:
+    """What a run came to beside its results, filled in while it goes: why it stopped before its end (empty: it did
+    not), cells that are missing with the reason, cells that were cancelled. `follow` is the run as it is seen now,
+    `running` what runs.
+    """
+
+    stopped: str = ""
+    lost: dict[str, str] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
+    follow: Follow | None = None
+    running: Callable[[], list[str]] = list
 
 
 def run_grid(
-    specs: list[EpisodeSpec],
+    specs: Sequence[EpisodeSpec],
     run: Path,
     *,
     launcher: Launcher,
-    on_step: OnStep = lambda *_: None,
-    say: Callable[[EpisodeSpec, str], None] = lambda *_: None,
+    on_step: OnStep | None = None,
+    say: Say | None = None,
     allocator: Allocator | None = None,
-) -> Iterator[tuple[EpisodeSpec, Result]]:
-    """Run (or go on with, or read) every episode of `specs` under the folder `run`; yields them as they end.
+    money: float | None = None,
+    redo: Sequence[str] = (),
+    patience: Patience | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    tick: Callable[[Report], None] = lambda _: None,
+    report: Report | None = None,
+) -> Iterator[tuple[EpisodeSpec, Outcome]]:
+    """Run (or go on with, or read) every episode of `specs` under the folder `run`; yields each once, as it ends.
 
-    With an `allocator` each waits for its part of the machine, so that no more run at once than fit.
+    With an `allocator` each waits for its part of the machine, so that no more run at once than fit. What the
+    infrastructure lost is tried again with `patience`, and yielded as it was lost the last time. `money` bounds the
+    dollars of the whole run, those of earlier commands included: nothing is started that is expected to exceed it, and
+    what runs stops when it is spent. `redo` runs episodes again that have ended: `error` for those that an error of the
+    agent or of the model ended, or an episode's folder; the old ones are kept under `RUN/aside`. `tell` gets sentences
+    on the run, `tick` is called every second from another thread, and `report` is filled in.
     """
-
-    def one(spec: EpisodeSpec) -> Result:
-        tell: Say = lambda note: say(spec, note)  # noqa: E731
-        return run_episode(
-            spec,
-            episode_folder(run, spec),
-            on_step=lambda step, attempt: on_step(spec, step, attempt),
-            say=tell,
-            allocator=allocator,
+    report = report if report is not None else Report()
+    if at := beside.cancelled(run):
+        report.stopped = f"The run in {run} was cancelled at {at}; 'mlgym cancel {run} --undo' lets it go on."
+        return
+    bench = _Bench({_name(run, spec): spec for spec in specs}, run, patience or Patience(), money, report, tell)
+    bench.redo(redo)
+    yield from bench.known()
+    if not bench.schedule.waiting:
+        return
+    with Driver(run, lambda: bench.tick(tick)) as driver:
+        bench.driver = driver
+        job = RunEpisode(
+            run, "", allocator is not None, allocator, driver.name, on_step=on_step, say=say, broke=bench.broke
         )
+        for spec, outcome in launcher(job, bench.source()):
+            bench.say = say or (lambda *_: None)
+            if bench.judge(spec, outcome):
+                yield spec, outcome
+    bench.conclude()
 
-    return launcher(one, specs)
+
+def _name(run: Path, spec: EpisodeSpec) -> str:
+    return episode_folder(run, spec).relative_to(run).as_posix()
+
+
+def _cell(name: str, spec: EpisodeSpec) -> Cell:
+    sources = {"sandbox": f"the sandbox {spec.sandbox}"}
+    if spec.model:
+        sources["model"] = f"{spec.model.split('/')[0]}{f' at {spec.base_url}' if spec.base_url else ''}"
+    return Cell(name, sources, costly(spec))
+
+
+def _label(spec: EpisodeSpec) -> str:
+    """What is compared, in words."""
+    settings = [f"{key}={value}" for key, value in sorted(spec.sampling.items())]
+    return " ".join(filter(None, ("" if spec.agent == "react" and spec.model else spec.agent, spec.model, *settings)))
+
+
+def costly(spec: EpisodeSpec) -> bool:
+    """Whether an episode may cost money: it has a model, and not one that is known to be the user's own."""
+    return bool(spec.model) and not models.free(spec.model, spec.base_url)
+
+
+class _Bench:
+    """One command's work on a run."""
+
+    def __init__(
+        self,
+        specs: dict[str, EpisodeSpec],
+        run: Path,
+        patience: Patience,
+        money: float | None,
+        report: Report,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.specs, self.run, self.report, self.tell = specs, run, report, tell
+        self.money = money
+        self.driver: Driver | None = None
+        self.say: Say = lambda *_: None
+        self.lock = threading.RLock()
+        self.costs: dict[tuple[str, ...], list[float]] = {}
+        tasks = {name: load_task(name) for name in {spec.task for spec in specs.values()}}
+        scales = {name: tasks[spec.task] for name, spec in specs.items()}
+        plan(run, {name: (task.metric, task.direction, _label(specs[name])) for name, task in scales.items()})
+        self.patience = patience
+        self.schedule = Schedule(())
+        self.follow = report.follow = Follow(run)
+        report.running = lambda: list(self.schedule.running)
+
+    def redo(self, wanted: Sequence[str]) -> None:
+        """Put aside the ended episodes that are to be run again. Raises UsageError for one that is not of the run."""
+        names = set[str]()
+        for each in wanted:
+            if each == "error":
+                names |= {name for name in self.specs if _erred(self.run / name)}
+                continue
+            name = Path(each).resolve().relative_to(self.run.resolve()).as_posix() if Path(each).is_dir() else each
+            if name not in self.specs:
+                raise UsageError(
+                    f"--redo takes 'error' or an episode such as TASK/METHOD/SEED of this run, not '{each}'."
+                )
+            names |= {name} if (self.run / name).exists() else set()
+        for name in names:
+            self.tell(f"{name} is run again; the old one lies in {beside.put_aside(self.run, name)}.")
+
+    def known(self) -> Iterator[tuple[EpisodeSpec, Outcome]]:
+        """The results that are there, and the schedule of the others."""
+        tidy()
+        missing: list[Cell] = []
+        for name, spec in self.specs.items():
+            folder = self.run / name
+            result = _result(folder, spec)
+            if result is not None:
+                yield spec, result
+            elif at := beside.cancelled(folder):
+                self.report.cancelled.append(name)
+                self.tell(f"{name} was cancelled at {at}; 'mlgym cancel {self.run} {name} --undo' lets it go on.")
+            else:
+                missing.append(_cell(name, spec))
+        self.schedule = Schedule(missing, self.patience, budget=self.money, expected=self._expected)
+        self.follow.look()
+        for name, seen in self.follow.cells.items():
+            self.schedule.spent[name] = seen.money
+            if seen.scored and name in self.specs:
+                self._cost(name, seen.money)
+
+    def source(self) -> Iterator[EpisodeSpec | None]:
+        """What to start, for the launcher: asked for when a worker is free."""
+        while True:
+            with self.lock:
+                if self._halted() or self.schedule.over:
+                    return
+                cell = self.schedule.next(time.monotonic())
+                self._heard()
+                if cell is not None:
+                    self._runs()
+            yield self.specs[cell.name] if cell else None
+
+    def judge(self, spec: EpisodeSpec, outcome: Outcome) -> bool:
+        """Take in how an episode ended; whether that is the last word on it."""
+        name, now = _name(self.run, spec), time.monotonic()
+        with self.lock:
+            self._seen([name])
+            if isinstance(outcome, Result) and outcome.scored:
+                self.schedule.ended(name)
+                self._cost(name, outcome.cost.money or 0.0)
+                last = True
+            elif outcome.boundary == "stopped":
+                last = self._stopped(name, outcome.why, now)
+            elif outcome.boundary == "busy":
+                last = self._busy(name, outcome.why, now)
+            else:
+                last = self._failed(spec, name, outcome, now)
+            self._heard()
+            self._runs()
+        return last
+
+    def tick(self, then: Callable[[Report], None]) -> None:
+        """Every second, from another thread: count what is spent, see whether to stop."""
+        with self.lock:
+            self._seen(list(self.schedule.running))
+            self._halted()
+            self.broke()
+        then(self.report)
+
+    def broke(self) -> str:
+        """Why no model that costs money may be asked now."""
+        if self.money is None:
+            return ""
+        with self.lock:
+            self._seen(list(self.schedule.running))
+            why = self._short() if sum(self.schedule.spent.values()) >= self.money else ""
+            if self.driver:
+                self.driver.broke(why)
+            return why
+
+    def _short(self) -> str:
+        return f"The {self.money:g} dollars of the run are spent, or do not reach for what is left; {MORE}"
+
+    def conclude(self) -> None:
+        """What is left over at the end."""
+        if self.schedule.waiting and not self.report.stopped:
+            self.report.stopped = self._short()
+        self.report.lost |= self.schedule.lost
+
+    def _halted(self) -> str:
+        """Why nothing more is started, which the driver then tells its episodes; empty while it goes on."""
+        driver = self.driver
+        assert driver is not None
+        why = driver.stopping
+        if not why and ASKED.is_set():
+            why = "It was asked to stop."
+        if not why and (at := beside.cancelled(self.run)):
+            why = f"The run was cancelled at {at}; 'mlgym cancel {self.run} --undo' lets it go on."
+        if why and not self.report.stopped:
+            driver.stop(why)
+            self.report.stopped = why
+            if self.schedule.running:
+                self.tell("Stopping: what runs now has some seconds to end.")
+        return why
+
+    def _stopped(self, name: str, why: str, now: float) -> bool:
+        if beside.cancelled(self.run / name):
+            self.schedule.drop(name)
+            self.report.cancelled.append(name)
+            self.tell(f"{name}: {why} 'mlgym cancel {self.run} {name} --undo' lets it go on.")
+        else:
+            self.schedule.put_back(name, now)
+        return False
+
+    def _busy(self, name: str, why: str, now: float) -> bool:
+        if len(self.specs) == 1:
+            raise InUse(why)
+        self.schedule.put_back(name, now, self.patience.first_s)
+        return False
+
+    def _failed(self, spec: EpisodeSpec, name: str, outcome: Outcome, now: float) -> bool:
+        lone = len(self.specs) == 1 and isinstance(outcome, Failure)  # somebody may be waiting to hear it
+        pause = self.schedule.failed(name, outcome.boundary, outcome.why, now, outcome.lasting or lone)
+        if pause is None:
+            return True
+        tried = f"try {self.schedule.tried[name] + 1} of {self.patience.tries} in {pause:.0f} s"
+        self.say(spec, f"{outcome.why} It is tried again ({tried}).")
+        return False
+
+    def _heard(self) -> None:
+        for note in self.schedule.notes:
+            self.tell(note)
+        self.schedule.notes.clear()
+
+    def _runs(self) -> None:
+        if self.driver:
+            self.driver.runs(sorted(self.schedule.running))
+
+    def _seen(self, names: list[str]) -> None:
+        self.follow.look(names)
+        for name in names:
+            self.schedule.spent[name] = self.follow.cells[name].money
+
+    def _cost(self, name: str, money: float) -> None:
+        spec = self.specs[name]
+        for key in ((spec.task, spec.agent, spec.model), (spec.agent, spec.model), (spec.model,)):
+            self.costs.setdefault(key, []).append(money)
+
+    def _expected(self, cell: Cell) -> float | None:
+        """The mean of what ended episodes of the same task and method cost, else of the same method or model."""
+        spec = self.specs[cell.name]
+        for key in ((spec.task, spec.agent, spec.model), (spec.agent, spec.model), (spec.model,)):
+            if found := self.costs.get(key):
+                return sum(found) / len(found)
+        return None
+
+
+def _erred(folder: Path) -> bool:
+    result = Episode(folder).result
+    return result is not None and result.scored and (result.boundary in AGENTS or result.ended == "error")
+
+
+def _result(folder: Path, spec: EpisodeSpec) -> Result | None:
+    """The episode's scored result, if it has one. Raises UsageError where another spec made it."""
+    if not (folder / "result.json").exists() or not (folder / "result.json").stat().st_size:
+        return None
+    result = Episode.read(folder).result
+    if result is None or not result.scored:
+        return None
+    Episode.read(folder).same(spec)
+    return result

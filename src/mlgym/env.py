@@ -264,6 +264,12 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             self._grader.close()
         self._grader, self.prepared = None, None
 
+    def kill(self) -> None:
+        """End the running sandbox from another thread: the step under way finds it lost."""
+        session = self._session
+        if session:
+            session.shell.kill()
+
     def baseline(self, split: Split) -> Scores:
         """The starter's measured scores on a split, from the task's anchors; empty where there are none."""
         return {self.task.metric: self.anchors.baseline[split]} if self.anchors else {}
@@ -428,7 +434,7 @@ def render_brief(brief: Brief) -> str:
     limits = [
         f"{brief.limits.steps} steps" if brief.limits.steps else "",
         f"{brief.limits.seconds:g} seconds of commands in all" if brief.limits.seconds else "",
-        f"{brief.limits.command_s:g} seconds a command",
+        brief.limits.of_a_command,
     ]
     return "\n".join(
         [

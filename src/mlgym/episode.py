@@ -13,12 +13,22 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlgym import agents, models, onward, outcome
+from mlgym import agents, beside, models, onward, outcome
 from mlgym.allocator import Allocator, Share, Want
 from mlgym.cache import cache_dir
 from mlgym.disk import full, is_full
 from mlgym.env import END, ResearchEnv
-from mlgym.errors import BudgetError, MlgymError, ModelError, SandboxError, StorageError, UsageError
+from mlgym.errors import (
+    BudgetError,
+    MlgymError,
+    ModelError,
+    SandboxError,
+    SourceError,
+    Stopped,
+    StorageError,
+    UsageError,
+)
+from mlgym.halt import Halt
 from mlgym.models.metered import Metered
 from mlgym.names import split
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Split, Step
@@ -46,42 +56,61 @@ def run_episode(
     on_step: OnStep = lambda *_: None,
     say: Say = lambda _: None,
     allocator: Allocator | None = None,
+    halt: Halt | None = None,
 ) -> Result:
     """Run the episode of `spec` in `folder`, or go on with it, or return its result if it is done.
 
     `on_step` is called after each step that is not a playback, `say` with one-line notes. An unscored result, which a
     fault of the provider or the grader left, is gone on with too. Raises UsageError for what the user must mend,
-    SandboxError where no sandbox starts, and StorageError where the disk is full; any other failure is a result that
-    names the boundary it crossed.
+    SandboxError where no sandbox starts and SourceError where data cannot be had, both kept as a failed try,
+    StorageError where the disk is full, and Stopped where `halt` was asked; any other failure is a result that names
+    the boundary it crossed.
 
     A lost sandbox is set up again by playing the recorded steps back, RESCUES times in all and once for a step: lost
     twice at the same step, it counts as the agent's own doing. An `allocator` gives processors and cards for the time
     of the episode, which waits for them; without one it runs wherever the machine lets it.
     """
     store = Episode.open(folder, spec)
-    lost: list[_Lost] = []
-    with contextlib.closing(store):
+    with contextlib.closing(store), halt or Halt() as halt:
         if store.result is not None:
-            for place in (cache_dir() / "scratch", Path(tempfile.gettempdir())):
-                sweep(place)  # what a process left that was killed after its last word
-            cgroups.own()
-            if allocator:
-                allocator.sweep()
+            tidy(allocator)
             return store.result
         if spec.source:
             onward.begin(store, spec)
-        notes: list[str] = []
-        with _claimed(spec, allocator, say, notes) as share:
-            while True:
-                try:
-                    with contextlib.closing(_Drive(spec, store, on_step, say, lost, share, notes)) as drive:
-                        return drive.run()
-                except _Lost as error:
-                    lost.append(error)
-                except OSError as error:
-                    if is_full(error):
-                        raise full(Path(error.filename).parent if error.filename else cache_dir()) from error
-                    raise
+        try:
+            return _driven(spec, store, on_step, say, allocator, halt)
+        except (SandboxError, SourceError) as error:
+            halt.check()
+            beside.add_try(folder, error.boundary, str(error))
+            raise
+
+
+def tidy(allocator: Allocator | None = None) -> None:
+    """Take away what a process left that was killed after its last word."""
+    for place in (cache_dir() / "scratch", Path(tempfile.gettempdir())):
+        sweep(place)
+    cgroups.own()
+    if allocator:
+        allocator.sweep()
+
+
+def _driven(
+    spec: EpisodeSpec, store: Episode, on_step: OnStep, say: Say, allocator: Allocator | None, halt: Halt
+) -> Result:
+    """The episode with its share of the machine, set up again as often as its sandbox is lost."""
+    lost: list[_Lost] = []
+    notes: list[str] = []
+    with _claimed(spec, allocator, say, notes, halt) as share:
+        while True:
+            try:
+                with contextlib.closing(_Drive(spec, store, on_step, say, lost, share, notes, halt)) as drive:
+                    return drive.run()
+            except _Lost as error:
+                lost.append(error)
+            except OSError as error:
+                if is_full(error):
+                    raise full(Path(error.filename).parent if error.filename else cache_dir()) from error
+                raise
 
 
 def want(spec: EpisodeSpec) -> Want:
@@ -91,13 +120,13 @@ def want(spec: EpisodeSpec) -> Want:
 
 
 @contextlib.contextmanager
-def _claimed(spec: EpisodeSpec, allocator: Allocator | None, say: Say, notes: list[str]) -> Iterator[Share]:
+def _claimed(spec: EpisodeSpec, allocator: Allocator | None, say: Say, notes: list[str], halt: Halt) -> Iterator[Share]:
     """The episode's share of the machine; where that is less than it asked for, a note says so."""
     if allocator is None:
         yield Share()
         return
     asked = want(spec)
-    with allocator.claim(asked, say) as share:
+    with allocator.claim(asked, say, halt.check) as share:
         say(f"It has {share}.")
         if share.processors < asked.processors:
             notes.append(f"{asked.processors:g} processors were asked for, and {share.processors:g} given.")
@@ -118,9 +147,9 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
     except SandboxError as error:
         shipped = split(spec.agent)[0] in agents.NICKNAMES and not spec.model
         if spec.sandbox != "auto":
-            raise
+            raise SandboxError(str(error), lasting=True) from error
         if not shipped:
-            raise SandboxError(f"{error} Or ask for no isolation by name, with --sandbox local.") from error
+            raise SandboxError(f"{error} Or ask for no isolation by name, with --sandbox local.", True) from error
         say(f"No isolation on this machine, but the agent is shipped code, so it runs without (local): {error}")
         return "local"
     if backend.isolation == "none":
@@ -140,8 +169,9 @@ class _Drive:
         lost: Sequence[_Lost],
         share: Share,
         notes: Sequence[str],
+        halt: Halt,
     ) -> None:
-        self.spec, self.store, self.on_step, self.lost = spec, store, on_step, lost
+        self.spec, self.store, self.on_step, self.lost, self.halt = spec, store, on_step, lost, halt
         self.share = share
         self.notes: list[str] = [*notes]
         self.notes += [f"Step {one.n}: {one.why} It was set up again by playback." for one in lost]
@@ -163,19 +193,21 @@ class _Drive:
             gpus=share.gpus,
             network=spec.network,
         )
-        self.research.on_network = self._asked
+        self.research.on_network, halt.holds = self._asked, self.research
         self.limited = Limited(self.research)
         self.env = Progress(self.limited)
         self.model: Metered | None = None
         if spec.model:
             model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
             self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
+            self.model.before = halt.check_call
         self.agent = _agent(spec, task)
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
         self.copied = onward.copied(spec)
         self.boundary = self.why = ""
+        self.lasting = False
 
     def say(self, note: str) -> None:
         """Tell the user, and keep it for the result."""
@@ -197,6 +229,7 @@ class _Drive:
         recorded = self.store.steps()
         if recorded:
             self._say(f"Playing back {len(recorded)} recorded steps.")
+        self.halt.check()
         self.env.reset(seed=self.spec.seed)
         flow = self.agent(self.research.brief, self.model)
         observation: Observation | None = None
@@ -205,7 +238,9 @@ class _Drive:
             old = recorded[len(self.steps)] if len(self.steps) < len(recorded) else None
             if self.model:
                 self.model.closed = self._stuck(old)
+            self.halt.check()
             action, model_s = self._next(flow, observation, old)
+            self.halt.check()
             observation, ended, info = self._step(action, model_s, old)
         with contextlib.suppress(Exception):
             flow.close()
@@ -230,7 +265,7 @@ class _Drive:
                 action = GAVE_UP
         except StopIteration:
             action = GAVE_UP
-        except (UsageError, StorageError):
+        except (UsageError, StorageError, Stopped):
             raise
         except BudgetError as error:
             action = self._failed(error.limit, error.boundary, error)
@@ -260,7 +295,7 @@ class _Drive:
         )
 
     def _failed(self, reason: str, boundary: str, error: BaseException) -> Action:
-        self.boundary = boundary
+        self.boundary, self.lasting = boundary, getattr(error, "lasting", False) is True
         self.why = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
         return Action(tool=END, args={"reason": reason, "boundary": boundary, "why": self.why})
 
@@ -271,6 +306,8 @@ class _Drive:
         _, reward, terminated, truncated, info = self.env.step(action)
         over = terminated or truncated
         n = len(self.steps) + 1
+        if inner.lost:
+            self.halt.check()
         if inner.lost and len(self.lost) < RESCUES and n not in [one.n for one in self.lost]:
             why = str(info.get("why") or "The sandbox was lost.")
             self._say(f"Step {n}: {why} It is set up again by playing back what was recorded.")
@@ -358,6 +395,7 @@ class _Drive:
             why=self.why,
             baseline={name: research.baseline(name) for name in SPLITS},
             scored=scored,
+            lasting=self.lasting and not scored,
             steps=len(agent_steps),
             cost=(self.model.cost if self.model else Cost()).changed(
                 command_s=sum(step.command_s for step in self.steps),

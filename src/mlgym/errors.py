@@ -2,9 +2,11 @@
 
     MlgymError
     ├── UsageError          what the user gave is wrong: a name, a file, a flag (exit code 2)
-    │   └── TaskError       a task folder is wrong: says the file and the key
+    │   ├── TaskError       a task folder is wrong: says the file and the key
+    │   └── InUse           another process is running the episode
     ├── SourceError         data or packages cannot be had (offline, checksum, registry)
     ├── StorageError        this machine's disk is full or cannot be written: nothing is torn, the same command goes on
+    ├── Stopped             an episode was asked to stop: nothing is torn, the same command goes on (exit code 75)
     ├── ModelError          boundary "model": the provider failed or answered nonsense
     │   └── ToolsRefused    the server takes no native tool calls (agents fall back to text)
     ├── BudgetError         boundary "budget": money, tokens or the model's context are used up
@@ -20,6 +22,7 @@ class MlgymError(Exception):
 
     boundary = ""
     exit_code = 1
+    lasting = False  # whether trying again without a change comes to the same
 
 
 class UsageError(MlgymError):
@@ -32,8 +35,21 @@ class TaskError(UsageError):
     """A task folder is wrong; the message names the file and the key."""
 
 
+class InUse(UsageError):
+    """Another process is running the episode."""
+
+
 class SourceError(MlgymError):
     """Data or packages could not be had."""
+
+    boundary = "data"
+
+
+class Stopped(MlgymError):
+    """An episode was asked to stop; what was recorded stands, and the same command goes on."""
+
+    boundary = "stopped"
+    exit_code = 75
 
 
 class StorageError(MlgymError):
@@ -41,9 +57,13 @@ class StorageError(MlgymError):
 
 
 class ModelError(MlgymError):
-    """The model's provider failed, or its answer cannot be used."""
+    """The model's provider failed, or its answer cannot be used; `lasting` where the next try comes to the same."""
 
     boundary = "model"
+
+    def __init__(self, message: str, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class ToolsRefused(ModelError):
@@ -61,9 +81,13 @@ class BudgetError(MlgymError):
 
 
 class SandboxError(MlgymError):
-    """A sandbox did not start, or died."""
+    """A sandbox did not start, or died; `lasting` where none can start here."""
 
     boundary = "sandbox"
+
+    def __init__(self, message: str, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class GradingError(MlgymError):

@@ -72,13 +72,22 @@ class Observation(Record):
 
 
 class Limits(Record):
-    """Bounds of one episode; None is no bound. `seconds` counts command seconds only, `command_s` is per command."""
+    """Bounds of one episode; None is no bound. `seconds` counts command seconds only, `command_s` is per command, but
+    for `training_s` where that is given: a command in which Python is started then has that long.
+    """
 
     steps: int | None = 50
     seconds: float | None = None
     command_s: float = 1800.0
+    training_s: float | None = None
     money: float | None = None
     tokens: int | None = None
+
+    @property
+    def of_a_command(self) -> str:
+        """How long a command may take, in words."""
+        longer = "" if self.training_s is None else f" ({self.training_s:g} for one that starts Python)"
+        return f"{self.command_s:g} seconds for one command{longer}"
 
 
 class Brief(Record):
@@ -183,7 +192,8 @@ class Result(Record):
     says what an environment of the user's had. `hits` counts the bounds that were run into, by name; `processors` were
     given (0: no share was set aside), and the cards `gpus`. `network` are the hosts that a proxy let through, empty for
     all hosts, None where there was no network. `source` says from where the episode went on, `imported` which
-    recorded run of another system it was read from.
+    recorded run of another system it was read from. `lasting`: what left it unscored will do so again until somebody
+    changes something.
     """
 
     ended: str
@@ -197,6 +207,7 @@ class Result(Record):
     baseline: dict[str, Scores] = Field(default_factory=dict)
     progress: float | None = None
     scored: bool = True
+    lasting: bool = False
     steps: int = 0
     cost: Cost = Cost()
     isolation: Isolation = "full"
@@ -212,6 +223,19 @@ class Result(Record):
     source: str = ""
     imported: str = ""
     notes: tuple[str, ...] = ()
+
+
+class Failure(Record):
+    """Why an episode has no result now: the boundary that failed (model, sandbox, grader), or `stopped` where it was
+    asked to stop and can go on, or `busy` where another process runs it. `lasting` as in a Result.
+    """
+
+    boundary: str
+    why: Text = ""
+    lasting: bool = False
+
+
+Outcome = Result | Failure
 
 
 class EpisodeSpec(Record):

@@ -17,8 +17,9 @@ from typing import IO, Any, TypeVar
 
 from pydantic import ValidationError
 
+from mlgym import beside
 from mlgym.disk import append_line, copy_whole, guarded, write_whole
-from mlgym.errors import StorageError, UsageError
+from mlgym.errors import InUse, StorageError, UsageError
 from mlgym.records import Attempt, EpisodeSpec, Message, Record, Reply, Result, Step
 
 EPISODE_BYTES = 2_000_000_000
@@ -71,8 +72,8 @@ class Episode:
     def open(cls, folder: Path, spec: EpisodeSpec) -> "Episode":
         """Make or go on with the folder of `spec`; an unscored result is put aside, and what failed taken back.
 
-        Raises UsageError when the folder holds steps of another spec, is in use, or cannot be written, StorageError
-        when the disk is full.
+        Raises UsageError when the folder holds steps of another spec or cannot be written, InUse when another process
+        has it, StorageError when the disk is full.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,7 @@ class Episode:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             episode.close()
-            raise UsageError(f"Another process is running the episode in {folder}; wait for it or stop it.") from error
+            raise InUse(f"Another process is running the episode in {folder}; wait for it or stop it.") from error
         try:
             episode._begin(spec)
         except BaseException:
@@ -101,12 +102,8 @@ class Episode:
         begun = any((folder / name).exists() for name in ("steps.jsonl", "calls.jsonl", "result.json"))
         if not path.exists() or not begun:
             write_whole(path, spec.model_dump_json(indent=1).encode())
-        elif self.spec != spec:
-            differs = [k for k in type(spec).model_fields if getattr(spec, k) != getattr(self.spec, k)]
-            raise UsageError(
-                f"{folder} holds an episode with another {', '.join(differs)}: choose another folder with -o, "
-                "or repeat the command that made it."
-            )
+        else:
+            self.same(spec)
         for name in ("steps.jsonl", "calls.jsonl", "network.jsonl"):
             _drop_torn(folder / name)
         with guarded(folder):
@@ -123,6 +120,16 @@ class Episode:
         if not (folder / "spec.json").exists():
             raise UsageError(f"There is no episode in {folder} (no spec.json).")
         return cls(folder)
+
+    def same(self, spec: EpisodeSpec) -> None:
+        """Raises UsageError where another spec has made the episode."""
+        found = self.spec
+        if found != spec:
+            differs = [k for k in type(spec).model_fields if getattr(spec, k) != getattr(found, k)]
+            raise UsageError(
+                f"{self.folder} holds an episode with another {', '.join(differs)}: choose another folder with -o, "
+                "or repeat the command that made it."
+            )
 
     def close(self) -> None:
         """Let go of the lock."""
@@ -253,15 +260,20 @@ class Episode:
             return None
 
     def _reopen(self) -> None:
-        """Take back the steps that a fault left unscored at the end, and their attempts, and put the result aside."""
-        steps = self.steps()
+        """Take back the steps that a fault left unscored at the end, and their attempts; the failed try is kept."""
+        steps, taken, path = self.steps(), list[bytes](), self.folder / "result.json"
         while steps and steps[-1].reward is None:
-            steps.pop()
+            taken.insert(0, steps.pop().model_dump_json().encode())
+        result = json.loads(path.read_bytes())
+        kept = any(row["result"] == result for row in beside.tries(self.folder))  # by one that was killed right here
+        if not kept:
+            at = path.stat().st_mtime
+            beside.add_try(self.folder, result["boundary"], result["why"], result=result, steps=taken, at=at)
         for attempt in self.attempts():
             if attempt.step > len(steps):
                 (self.folder / "attempts" / f"{attempt.n:04d}.json").unlink()
         write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
-        (self.folder / "result.json").rename(self.folder / "result.failed.json")
+        path.unlink()
 
     def _append(self, name: str, line: str) -> None:
         with self._writing():

@@ -8,11 +8,12 @@ import threading
 import traceback
 from pathlib import Path
 
-from mlgym.cli import episodes, look, reports, tasks, trust  # noqa: F401 - in the order of the help
+from mlgym.cli import episodes, grids, look, reports, tasks, trust  # noqa: F401 - in the order of the help
 from mlgym.cli.app import app
 from mlgym.cli.archive import import_, pack, verify  # noqa: F401
 from mlgym.disk import is_full
 from mlgym.errors import MlgymError
+from mlgym.interrupts import code
 
 __all__ = ["app", "main"]
 
@@ -27,7 +28,7 @@ def main() -> None:
         from dotenv import load_dotenv
 
         load_dotenv(Path(".env"))
-        code = app(prog_name="mlgym", standalone_mode=False)  # the code of a typer.Exit, 130 after an interrupt
+        ended = app(prog_name="mlgym", standalone_mode=False)  # the code of a typer.Exit, 130 after an interrupt
     except MlgymError as error:
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:  # before the verb had begun
@@ -37,21 +38,23 @@ def main() -> None:
             _fail(f"The disk is full ({error}): make room, and the same command goes on.", 1, debug)
         _unexpected(error, debug)
     else:
-        if code == 130:
+        if ended == 130:
             _fail(INTERRUPTED, stopped[0] if stopped else 130, debug)
-        _leave(code or 0)
+        _leave(ended or 0)
 
 
 def _stoppable() -> list[int]:
-    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, so that nothing is left behind; gets the exit code."""
+    """Let SIGTERM, SIGHUP and SIGUSR1 end the program as Ctrl-C does, so that nothing is left behind; gets the exit
+    code. A grid of episodes hears them otherwise while it runs (`interrupts`).
+    """
     codes: list[int] = []
 
     def stop(number: int, frame: object) -> None:
-        codes.append(128 + number)
+        codes.append(code(number))
         signal.signal(number, signal.SIG_IGN)  # one is enough: what follows is the tidying up
         raise KeyboardInterrupt
 
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) == signal.SIG_DFL:  # nohup's SIG_IGN stays
             signal.signal(number, stop)

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from mlgym.errors import UsageError
 from mlgym.models.endpoint import PROVIDERS, endpoint
 from mlgym.models.metered import Metered
-from mlgym.models.prices import default_limits
+from mlgym.models.prices import FREE, default_limits
 from mlgym.records import Message, Reply
 
-__all__ = ["Metered", "Model", "default_limits", "load"]
+__all__ = ["Metered", "Model", "default_limits", "free", "load"]
 
 _OURS = ("model", "messages", "tools", "system", "stream", "n")
 
@@ -24,6 +24,16 @@ class Model(Protocol):
     def __call__(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
         """The reply to `messages`; `tools` are OpenAI function schemas, empty for none."""
         ...
+
+
+def free(name: str, base_url: str = "") -> bool:
+    """Whether a model is known to cost nothing: it is served at an address of the user's own."""
+    if name.partition("/")[0] not in PROVIDERS:
+        return False
+    try:
+        return endpoint(name, base_url).price == FREE
+    except UsageError:
+        return False
 
 
 def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = None) -> Model:

@@ -19,6 +19,7 @@ _REFUSALS = re.compile(
 _TOO_LONG = re.compile(
     r"context.{0,3}(length|window|size)|prompt is too long|maximum.{0,20}tokens|too many tokens", re.IGNORECASE
 )
+_PASSING = (402, 408, 409, 425, 429)  # what waiting, or somebody's paying, may end
 _NO_MODEL = re.compile(r"model|not_found_error", re.IGNORECASE)
 
 
@@ -36,7 +37,7 @@ def explain(error: Exception, place: Endpoint, with_tools: bool) -> MlgymError:
     if _TOO_LONG.search(said) and status in (400, 413, 422, 500):
         sentence = f"The conversation is too long for {place.name}; a smaller react?window=N keeps less of it ({said})."
         return BudgetError(sentence, limit="context")
-    return ModelError(f"{_sentence(status, said, place)} ({said}).")
+    return ModelError(f"{_sentence(status, said, place)} ({said}).", lasting=status < 500 and status not in _PASSING)
 
 
 def detail(error: Exception) -> str:

@@ -27,6 +27,7 @@ class Metered:
     ) -> None:
         self.cost = Cost()
         self.closed = ""  # why only recorded replies may be given now, a sentence
+        self.before: Callable[[], None] = lambda: None  # called before a fresh call, which what it raises prevents
         self._model = model
         self._limits = limits
         self._replay = deque(replay)
@@ -50,6 +51,7 @@ class Metered:
         elif self.closed:
             raise UsageError(self.closed)
         else:
+            self.before()
             reply = self._ask(messages, tools)
             if self._on_call:
                 self._on_call(messages, tools, reply)

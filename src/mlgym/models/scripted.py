@@ -36,7 +36,7 @@ class Scripted:
         if callable(self._script):
             return as_reply(self._script(messages, tools), number)
         if number >= len(self._script):
-            raise ModelError(f"The script has {len(self._script)} replies, and one more was asked for.")
+            raise ModelError(f"The script has {len(self._script)} replies, and one more was asked for.", lasting=True)
         return as_reply(self._script[number], number)
 
 
