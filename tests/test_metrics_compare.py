@@ -184,6 +184,6 @@ def test_blocks_bound_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     luck = np.random.default_rng(1)
     x = {(m, t): luck.normal(0, 1, 12) for m in "mn" for t in "ab"}
     whole = compare(x, n=4000).pairs[0]
-    monkeypatch.setattr("mlgym.metrics.comparison.BLOCK", 500)
+    monkeypatch.setattr("mlgym.metrics.exchange.BLOCK", 500)
     parts = compare(x, n=4000).pairs[0]
     assert parts.p == pytest.approx(whole.p, abs=0.05) and parts.low == pytest.approx(whole.low, abs=0.1)

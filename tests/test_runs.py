@@ -76,9 +76,11 @@ def only(columns: dict[str, Any], name: str) -> Any:
 
 def test_the_columns_are_the_promised_ones_whatever_there_is(tmp_path: Path) -> None:
     store(tmp_path, spec(), None)
+    whole = open_run(tmp_path).tables()
+    assert list(whole) == list(COLUMNS)
     for of, kinds in COLUMNS.items():
         columns = open_run(tmp_path).columns(of)
-        assert list(columns) == list(kinds)
+        assert list(columns) == list(kinds) == list(whole[of])
         assert len({len(column) for column in columns.values()}) == 1
 
 

@@ -6,6 +6,7 @@ once more, which would take most of the time: what cannot be read is left out an
 """
 
 import functools
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -44,15 +45,24 @@ class Run:
         with `scored` False are missing cells: not ended, or lost to the infrastructure. `money` and `seconds` of an
         attempt or a step are what was spent by then. The last step may be the driver's own, `end`.
         """
-        if of not in COLUMNS:
-            raise UsageError(f"A run has no columns of '{of}'; ask for {', '.join(COLUMNS)}.")
-        table, rows = Table(COLUMNS[of]), {"episodes": _episode, "attempts": _attempts, "steps": _steps}[of]
+        return self.tables(of)[of]
+
+    def tables(self, *of: str) -> dict[str, Columns]:
+        """The columns of several kinds at once, of all three by default, for which each record is read only once."""
+        of = of or tuple(COLUMNS)
+        if unknown := [name for name in of if name not in COLUMNS]:
+            raise UsageError(f"A run has no columns of '{unknown[0]}'; ask for {', '.join(COLUMNS)}.")
+        tables = {name: Table(COLUMNS[name]) for name in of}
         for folder in self.folders:
             try:
-                table.add(rows(_Episode(folder, self)))
+                episode = _Episode(folder, self)
+                checked = [tables[name].checked(*ROWS[name](episode)) for name in of]
             except BROKEN as error:
                 self.problem(f"{folder} is left out, for its records cannot be read: {_said(error)}.")
-        return table.columns()
+                continue
+            for name, rows in zip(of, checked, strict=True):
+                tables[name].add(rows)
+        return {name: table.columns() for name, table in tables.items()}
 
     def anchors(self, name: str, reference: str, version: int) -> dict[str, Any]:
         """Metric, direction, scale, best known score and protocol hash of a task, what is not known left empty."""
@@ -135,6 +145,8 @@ class _Episode:
         self.anchors = run.anchors(name, self.spec["task"], self.spec.get("version", 1))
         self.metric: str = self.result.get("metric") or self.anchors["metric"]
         self.direction = self.anchors["direction"] if self.metric == self.anchors["metric"] else ""
+        baseline = self.result.get("baseline") or {}
+        self.baseline = {split: self.score(baseline.get(split)) for split in ("validation", "test")}
         self.key: Row = {"run": run.name, "task": name, "method": label(self.spec), "seed": self.spec.get("seed", 0)}
 
     def score(self, scores: Row | None) -> float | None:
@@ -143,8 +155,7 @@ class _Episode:
 
     def progress(self, score: float | None, split: str) -> float | None:
         """Progress of a score on `split`; None where there is no score or no scale."""
-        baseline, best = self.result.get("baseline") or {}, self.anchors["best"]
-        base, test = (self.score(baseline.get(name)) for name in (split, "test"))
+        base, test, best = self.baseline.get(split), self.baseline.get("test"), self.anchors["best"]
         if None in (score, base, test, best) or not self.direction:
             return None
         scale = self.anchors["scale"] or "identity"
@@ -153,6 +164,7 @@ class _Episode:
         except (ArithmeticError, ValueError):  # a scale without width, or a logarithm of what has none
             return None
 
+    @functools.cached_property
     def attempts(self) -> list[Row]:
         """The attempts in order: those of the result, or those graded so far."""
         if self.result:
@@ -160,12 +172,16 @@ class _Episode:
         folder = Path(self.folder) / "attempts"
         return [from_json(path.read_bytes()) for path in sorted(folder.glob("[0-9]*.json"))]
 
+    @functools.cached_property
     def steps(self) -> list[Row]:
         """The recorded steps in order; a torn last line is left out."""
-        return [from_json(line) for line in _read(f"{self.folder}/steps.jsonl", missing=b"").split(b"\n")[:-1]]
+        whole, _, _ = _read(f"{self.folder}/steps.jsonl", missing=b"").rpartition(b"\n")
+        return list(from_json(b"[%b]" % whole.replace(b"\n", b",")))
 
-    def spent(self, steps: list[Row]) -> list[float]:
+    @functools.cached_property
+    def spent(self) -> list[float]:
         """The dollars spent by the end of each step, from what was left of the limit or else from the calls."""
+        steps = self.steps
         limit = (self.spec.get("limits") or {}).get("money")
         left = [(step.get("observation") or {}).get("money_left") for step in steps]
         if not self.spec.get("model"):
@@ -202,78 +218,73 @@ def _marks(result: Row) -> str:
     return ", ".join(filter(None, marks))
 
 
-def _episode(of: _Episode) -> list[Row]:
+def _episode(of: _Episode) -> tuple[int, Row]:
     spec, result, cost = of.spec, of.result, of.result.get("cost") or {}
     scored = bool(result) and bool(result.get("scored", True))
     best, final, selected = (of.score(result.get(name)) if scored else None for name in ("best", "final", "selected"))
     best_progress = -1.0 if of.anchors["best"] is not None and best is None else of.progress(best, "test")
-    baseline = result.get("baseline") or {}
-    return [
-        of.key
-        | {name: spec.get(name) or "" for name in ("agent", "model")}
-        | {name: result.get(name) or "" for name in ("ended", "boundary", "why", "isolation", "backend")}
-        | {name: cost.get(name, math.nan) for name in ("money", "command_s", "model_s", "grader_s", "cpu_s")}
-        | {name: cost.get(name, 0) for name in ("tokens_in", "tokens_out", "calls")}
-        | {
-            "scored": scored,
-            "metric": of.metric,
-            "direction": of.direction,
-            "scale": of.anchors["scale"],
-            "baseline_validation": of.score(baseline.get("validation")),
-            "baseline_test": of.score(baseline.get("test")),
-            "best_known": of.anchors["best"] if of.direction else None,
-            "best_attempt": best,
-            "best_submission": final,
-            "selected": selected,
-            "progress": result.get("progress") if scored else None,
-            "best_progress": best_progress if scored else None,
-            "steps": result["steps"] if "steps" in result else _begun(of.folder),
-            "attempts": len(of.attempts()),
-            "feedback": result.get("feedback") or spec.get("feedback") or "validation",
-            "protocol": of.anchors["hash"],
-            "folder": of.folder,
-            "marks": _marks(result),
-        }
-    ]
+    return 1, {
+        **of.key,
+        **{name: spec.get(name) or "" for name in ("agent", "model")},
+        **{name: result.get(name) or "" for name in ("ended", "boundary", "why", "isolation", "backend")},
+        **{name: cost.get(name, math.nan) for name in ("money", "command_s", "model_s", "grader_s", "cpu_s")},
+        **{name: cost.get(name, 0) for name in ("tokens_in", "tokens_out", "calls")},
+        "scored": scored,
+        "metric": of.metric,
+        "direction": of.direction,
+        "scale": of.anchors["scale"],
+        "baseline_validation": of.baseline["validation"],
+        "baseline_test": of.baseline["test"],
+        "best_known": of.anchors["best"] if of.direction else None,
+        "best_attempt": best,
+        "best_submission": final,
+        "selected": selected,
+        "progress": result.get("progress") if scored else None,
+        "best_progress": best_progress if scored else None,
+        "steps": result["steps"] if "steps" in result else _begun(of.folder),
+        "attempts": len(of.attempts),
+        "feedback": result.get("feedback") or spec.get("feedback") or "validation",
+        "protocol": of.anchors["hash"],
+        "folder": of.folder,
+        "marks": _marks(result),
+    }
 
 
-def _attempts(of: _Episode) -> list[Row]:
-    attempts, steps = of.attempts(), of.steps() if of.attempts() else []
-    money, seconds = [0.0, *of.spent(steps)], [0.0, *np.cumsum([_seconds(step) for step in steps])]
-    rows = []
-    for one in attempts:
-        at, scores = one["step"], {split: of.score(one.get(split)) for split in ("validation", "test")}
-        rows.append(
-            of.key
-            | {name: one[name] for name in ("n", "step", "kind", "valid")}
-            | scores
-            | {
-                "progress": of.progress(scores["test"], "test"),
-                "validation_progress": of.progress(scores["validation"], "validation"),
-                "money": money[at] if at < len(money) else math.nan,
-                "seconds": float(seconds[at]) if at < len(seconds) else math.nan,
-                "fallback": one.get("fallback", False),
-            }
-        )
-    return rows
+def _attempts(of: _Episode) -> tuple[int, Row]:
+    attempts = of.attempts
+    steps = of.steps if attempts else []
+    seconds = [0.0, *itertools.accumulate(_seconds(step) for step in steps)]
+    spent = [0.0, *of.spent] if attempts else []
+    at = [one["step"] for one in attempts]
+    scores = {split: [of.score(one.get(split)) for one in attempts] for split in ("validation", "test")}
+    return len(attempts), {
+        **of.key,
+        **scores,
+        **{name: [one[name] for one in attempts] for name in ("n", "step", "kind", "valid")},
+        "progress": [of.progress(score, "test") for score in scores["test"]],
+        "validation_progress": [of.progress(score, "validation") for score in scores["validation"]],
+        "money": [spent[n] if n < len(spent) else None for n in at],
+        "seconds": [seconds[n] if n < len(seconds) else None for n in at],
+        "fallback": [one.get("fallback", False) for one in attempts],
+    }
 
 
-def _steps(of: _Episode) -> list[Row]:
-    steps, rows = of.steps(), []
-    for step, money in zip(steps, of.spent(steps), strict=True):
-        seen = step.get("observation") or {}
-        rows.append(
-            of.key
-            | {name: step.get(name) for name in ("n", "command_s", "model_s", "grader_s", "reward")}
-            | {
-                "tool": step["action"]["tool"],
-                "status": seen.get("status") or "ok",
-                "hit": seen.get("hit") or "",
-                "validation": of.score(seen.get("validation")),
-                "money": money,
-            }
-        )
-    return rows
+def _steps(of: _Episode) -> tuple[int, Row]:
+    steps = of.steps
+    seen = [step.get("observation") or {} for step in steps]
+    return len(steps), {
+        **of.key,
+        **{name: [step.get(name, 0.0) for step in steps] for name in ("command_s", "model_s", "grader_s", "reward")},
+        "n": [step["n"] for step in steps],
+        "tool": [step["action"]["tool"] for step in steps],
+        "status": [one.get("status") or "ok" for one in seen],
+        "hit": [one.get("hit") or "" for one in seen],
+        "validation": [of.score(one.get("validation")) for one in seen],
+        "money": of.spent,
+    }
+
+
+ROWS = {"episodes": _episode, "attempts": _attempts, "steps": _steps}
 
 
 def _seconds(step: Row) -> float:

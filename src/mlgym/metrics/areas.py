@@ -1,7 +1,6 @@
 """Performance profiles and the area under them (AUP), exactly as published for MLGym (arXiv 2502.14499, section 4).
 
-Performance profiles are of Dolan and Moré (2002, arXiv cs/0102001), their use on scores of learners with a logarithmic
-axis of AutoML-Zero's successors (Roberts et al. 2022, "AutoML Decathlon"). What is wrong with AUP: `docs/metrics.md`.
+Performance profiles are of Dolan and Moré (2002, arXiv cs/0102001). What is wrong with their area: `docs/metrics.md`.
 """
 
 import math

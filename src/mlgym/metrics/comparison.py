@@ -2,19 +2,18 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mlgym.errors import UsageError
+from mlgym.metrics.exchange import Cells, Exchanges
 from mlgym.metrics.intervals import BLOCK, percentiles, superiority
 from mlgym.metrics.scores import Floats, Runs, axes, floats
 
-CLOSE = 1e-9  # of the largest value: what rounding may add to a sum
-RESAMPLES = 2000
-Cells = dict[tuple[str, str], Floats]
+RESAMPLES, FEWEST = 2000, 10_000
 
 
 @dataclass(frozen=True)
@@ -98,14 +97,15 @@ def compare(
     pairs: Iterable[tuple[str, str]] | None = None,
     *,
     seed: int = 0,
-    n: int = 10_000,
+    n: int | None = None,
     alpha: float = 0.05,
     level: float = 0.95,
 ) -> Comparison:
     """Compare methods by the `values` of their runs, more being better: progress, which counts an invalid run as −1.
 
     All pairs are tested, or only `pairs`. Values that are no numbers (a missing run, a task without a scale) are left
-    out, and so is, for a pair, a task that only one of the two has.
+    out, and so is, for a pair, a task that only one of the two has. `n` exchanges are drawn where there are more:
+    10,000, or 40 for each pair, since p times the number of pairs must be able to fall below alpha.
     """
     cells = {cell: x[~np.isnan(x)] for cell, x in ((c, floats(v).ravel()) for c, v in values.items())}
     cells = {cell: np.sort(x) for cell, x in cells.items() if x.size}
@@ -114,7 +114,7 @@ def compare(
     unknown = next((method for pair in asked for method in pair if method not in methods), None)
     if unknown is not None:
         raise UsageError(f"There is no method {unknown}; there are: {', '.join(methods)}.")
-    tests, means = _Tests(cells, asked, np.random.default_rng(seed), n), _Means(cells, seed)
+    tests, means = Exchanges(cells, asked, seed, n or max(FEWEST, 40 * len(asked))), _Means(cells, seed)
     corrected = holm(tests.p)
     done = tuple(_pair(tests, means, i, float(corrected[i]), alpha, level) for i in range(len(asked)))
     differ = [(pair.a, pair.b) for pair in done if pair.better]
@@ -127,104 +127,6 @@ def _ordered(cells: Cells, methods: tuple[str, ...]) -> tuple[str, ...]:
     common = set.intersection(*have.values()) if have else set()
     mean = {m: np.mean([cells[m, t].mean() for t in common or have[m]] or [-np.inf]) for m in methods}
     return tuple(sorted(methods, key=lambda method: (-mean[method], method)))
-
-
-class _Tests:
-    """The tests of the pairs `asked`: labels are exchanged task by task, the same ones for pairs with as many runs."""
-
-    def __init__(self, cells: Cells, asked: list[tuple[str, str]], rng: np.random.Generator, n: int) -> None:
-        self.cells, self.asked, self.rng, self.n = cells, asked, rng, n
-        tasks = sorted({task for _, task in cells})
-        self.common = [[t for t in tasks if (a, t) in cells and (b, t) in cells] for a, b in asked]
-        self.gaps = [self._gaps(i) for i in range(len(asked))]
-        self.p_task: dict[tuple[int, str], float] = {}
-        self.p = np.full(len(asked), np.nan)
-        self._signs: dict[int, Floats] = {}
-        self._exchange([plan for task in tasks for plan in self._plans(task)])
-
-    def _gaps(self, i: int) -> Floats:
-        """The differences of the means of pair `i`, one for each task that both have."""
-        a, b = self.asked[i]
-        return np.array([self.cells[a, task].mean() - self.cells[b, task].mean() for task in self.common[i]])
-
-    def _plans(self, task: str) -> Iterator["_Plan"]:
-        """The pairs that have the task, by their numbers of runs."""
-        sizes: dict[tuple[int, int], list[int]] = {}
-        for i, (a, b) in enumerate(self.asked):
-            if task in self.common[i]:
-                sizes.setdefault((self.cells[a, task].size, self.cells[b, task].size), []).append(i)
-        for (left, right), members in sorted(sizes.items()):
-            runs = np.array([np.concatenate([self.cells[m, task] for m in self.asked[i]]) for i in members]).T
-            gaps = np.array([self.gaps[i][self.common[i].index(task)] for i in members])
-            every = _all_labels(left, right) if math.comb(left + right, left) <= self.n else None
-            yield _Plan(task, left, right, members, runs, gaps, every)
-
-    def _exchange(self, plans: list["_Plan"]) -> None:
-        """Draw all exchanges in blocks, and count those that are at least as far from 0 as what was observed."""
-        sums = np.array([gaps.sum() for gaps in self.gaps])
-        close = CLOSE * np.array([max([*np.abs(self.gaps[i]), self._largest(i)]) for i in range(len(self.asked))])
-        beyond, beyond_on = np.zeros(len(self.asked)), [np.zeros(len(plan.members)) for plan in plans]
-        block = max(1, BLOCK // max([1, len(self.asked), *(plan.left + plan.right for plan in plans)]))
-        for begin in range(0, self.n, block):
-            rows = min(block, self.n - begin)
-            total = np.zeros((rows, len(self.asked)))
-            for plan, count in zip(plans, beyond_on, strict=True):
-                drawn = plan.labels(self.rng, rows) @ plan.runs
-                total[:, plan.members] += drawn
-                count += (np.abs(drawn) >= np.abs(plan.gaps) - close[plan.members]).sum(axis=0)
-            beyond += (np.abs(total) >= np.abs(sums) - close).sum(axis=0)
-        some = np.array([bool(tasks) for tasks in self.common], dtype=bool)
-        self.p[some] = ((beyond + 1) / (self.n + 1))[some]
-        for plan, count in zip(plans, beyond_on, strict=True):
-            found = (count + 1) / (self.n + 1)
-            if plan.every is not None:
-                found = (np.abs(plan.every @ plan.runs) >= np.abs(plan.gaps) - close[plan.members]).mean(axis=0)
-            self.p_task |= {(i, plan.task): float(p) for i, p in zip(plan.members, found, strict=True)}
-
-    def _largest(self, i: int) -> float:
-        """The largest value of pair `i`, by which rounding is measured."""
-        return max((float(np.abs(self.cells[m, t]).max()) for m in self.asked[i] for t in self.common[i]), default=0.0)
-
-    def p_over_tasks(self, i: int) -> float:
-        """The exchange of the signs of the tasks' differences: all of them where they are few, else draws."""
-        gaps = self.gaps[i]
-        if not gaps.size:
-            return math.nan
-        exact = 2**gaps.size <= self.n
-        if gaps.size not in self._signs:
-            every = itertools.product((-1.0, 1.0), repeat=gaps.size)
-            drawn = None if exact else self.rng.choice((-1.0, 1.0), size=(self.n, gaps.size))
-            self._signs[gaps.size] = np.array(list(every)) if drawn is None else drawn
-        beyond = np.abs(self._signs[gaps.size] @ gaps) >= abs(gaps.sum()) - CLOSE * np.abs(gaps).max()
-        return float(beyond.mean()) if exact else float((beyond.sum() + 1) / (self.n + 1))
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The runs of some pairs on a task, a column a pair; `every` are all labels where these are few."""
-
-    task: str
-    left: int
-    right: int
-    members: list[int]
-    runs: Floats
-    gaps: Floats
-    every: Floats | None
-
-    def labels(self, rng: np.random.Generator, rows: int) -> Floats:
-        """Random labels as weights of a difference of means."""
-        if self.every is not None:
-            return self.every[rng.integers(len(self.every), size=rows)]
-        one = np.concatenate([np.full(self.left, 1 / self.left), np.full(self.right, -1 / self.right)])
-        return rng.permuted(np.tile(one, (rows, 1)), axis=1)
-
-
-def _all_labels(left: int, right: int) -> Floats:
-    """Every way to call `left` of the runs a and the rest b, as weights of a difference of means."""
-    chosen = list(itertools.combinations(range(left + right), left))
-    out = np.full((len(chosen), left + right), -1 / right)
-    out[np.arange(len(chosen))[:, None], chosen] = 1 / left
-    return out
 
 
 class _Means:
@@ -246,7 +148,7 @@ class _Means:
         return self._drawn[cell]
 
 
-def _pair(tests: _Tests, means: _Means, i: int, p_holm: float, alpha: float, level: float) -> Pair:
+def _pair(tests: Exchanges, means: _Means, i: int, p_holm: float, alpha: float, level: float) -> Pair:
     """All that there is to say of pair `i`."""
     (a, b), tasks, gaps, cells = tests.asked[i], tests.common[i], tests.gaps[i], tests.cells
     none = math.nan

@@ -53,17 +53,18 @@ def load(paths: Sequence[Path], without: Iterable[str] = ()) -> Loaded:
     """
     runs = [open_run(path) for path in dict.fromkeys(paths)]
     names = _distinct([run.name for run in runs])
+    parts = [run.tables() for run in runs]
     found: dict[str, Columns] = {}
-    out = set(without)
+    out = sorted(set(without))
     for kind in ("episodes", "attempts", "steps"):
-        parts = [run.columns(kind) for run in runs]
         for name, part in zip(names, parts, strict=True):
-            part["run"] = np.full(len(part["run"]), name, dtype=object)
-        joined = {key: np.concatenate([_plain(part[key]) for part in parts]) for key in parts[0]}
-        if kind == "episodes" and (unknown := sorted(out - set(joined["method"]))):
-            known = ", ".join(sorted(set(joined["method"])))
-            raise UsageError(f"There is no method '{unknown[0]}' in these runs to leave out; there are: {known}.")
-        found[kind] = _where(joined, ~np.isin(joined["method"].astype(str), sorted(out))) if out else joined
+            part[kind]["run"] = np.full(len(part[kind]["run"]), name, dtype=object)
+        found[kind] = {key: np.concatenate([_plain(part[kind][key]) for part in parts]) for key in parts[0][kind]}
+    if unknown := [name for name in out if name not in set(found["episodes"]["method"])]:
+        known = ", ".join(sorted(set(found["episodes"]["method"])))
+        raise UsageError(f"There is no method '{unknown[0]}' in these runs to leave out; there are: {known}.")
+    if out:
+        found = {kind: _where(one, ~np.isin(one["method"].astype(str), out)) for kind, one in found.items()}
     if not len(found["episodes"]["task"]):
         raise UsageError("No episode is left to report: fewer methods must be left out.")
     problems = [line for run in runs for line in run.problems]
