@@ -1,6 +1,7 @@
 """Scores, attempts@k, ranks, profiles and AUP: the published figures, and what must hold whatever the scores are."""
 
 import csv
+import importlib
 import itertools
 import json
 import math
@@ -315,5 +316,9 @@ def test_one_run_a_cell_has_no_luck() -> None:
 def test_every_name_is_there() -> None:
     assert [name for name in metrics.__all__ if not hasattr(metrics, name)] == []
     assert set(metrics.__all__) <= set(dir(metrics))
+    for path in Path(metrics.__file__).parent.glob("[a-z]*.py"):
+        importlib.import_module(f"mlgym.metrics.{path.stem}")
+    modules = [name for name in metrics.__all__ if not callable(getattr(metrics, name))]
+    assert modules == []  # a module of the same name would take a function's place once it is imported
     with pytest.raises(AttributeError, match="'nothing'"):
         _ = metrics.nothing
