@@ -34,7 +34,7 @@ FLOORS: dict[float, set[str]] = {
     0.6: {"versions"},
     0.4: {"presets"},
     0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts"},
-    0.1: {"disk"},
+    0.1: {"disk", "rows"},
     0: {"errors", "records", "metrics", "scrub", "columns", "mistakes"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
@@ -42,8 +42,9 @@ FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 NARROWER = {  # what a part may import beside itself, where that is less than all lower floors
     "agents": {"errors", "names", "records", "models"},
     "metrics": {"errors", "records"},
-    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "runs", "disk"},
-    "runs": {"errors", "columns", "metrics", "task"},
+    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "rows", "runs", "disk"},
+    "rows": {"columns", "metrics"},
+    "runs": {"errors", "columns", "rows", "task"},
     "viewer": {"errors", "records", "names", "metrics", "store", "task"},
     "exporters": {"errors", "records", "names", "metrics", "store", "task"},
 }

@@ -108,6 +108,19 @@ def test_an_episode_that_has_not_ended_is_missing(tmp_path: Path) -> None:
     assert [(m.name, gaps, why) for m, _, gaps, why in study.missing()] == [("tuner", 1, "1 not ended")]
 
 
+def test_seeds_that_were_asked_for_and_not_begun_are_missing(tmp_path: Path) -> None:
+    run = play(tmp_path / "run", seeds=2)
+    shutil.rmtree(next(run.glob("battle-of-sexes/tuner/1")))
+    [(study, _)] = studied(run)
+    assert list(study.missing()) == []  # nobody knows that there should be one
+    grid = {"seeds": [0, 1], "agents": [{"agent": "tuner", "model": "", "sampling": {}}]}
+    (run / "run.json").write_text(json.dumps({"grid": grid, "earlier": []}))
+    [(study, _)] = studied(run)
+    assert [(m.name, gaps, why) for m, _, gaps, why in study.missing()] == [("tuner", 1, "1 not begun or not readable")]
+    (run / "run.json").write_text('{"grid": {"agents": [3], "seeds": "x"}}')
+    assert list(studied(run)[0][0].missing()) == []
+
+
 def test_two_protocols_never_share_a_table(tmp_path: Path) -> None:
     runs = [play(tmp_path / name, hash_of=name) for name in ("one", "two")]
     apart = studied(*runs)

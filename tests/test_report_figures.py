@@ -91,7 +91,7 @@ def test_the_alt_text_has_the_numbers(tmp_path: Path) -> None:
     episode(tmp_path, TASK, "nop", 0, [at(TASK, 0.0)])
     made = pictures(study(tmp_path))
     for name, said in (
-        ("progress_picture", "openai/x 0.50 (0.50 to 0.50)"),
+        ("progress_picture", "openai/x 0.50; nop"),
         ("money_picture", "openai/x: 0.100 dollars, progress 0.50"),
         ("aup_picture", "openai/x"),
         ("profile_picture", "openai/x"),

@@ -15,7 +15,8 @@ import mlgym
 from mlgym.columns import COLUMNS, cells, of_task
 from mlgym.errors import UsageError
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Limits, Message, Observation, Reply, Result, Step
-from mlgym.runs import Run, label, open_run
+from mlgym.rows import label
+from mlgym.runs import Run, open_run
 from mlgym.store import Episode, episode_folder
 
 BASE = {"validation": {"score": 1.0}, "test": {"score": 1.0}}
@@ -264,6 +265,16 @@ def test_whatever_a_result_holds_the_columns_stay_of_equal_length(tmp_path_facto
         assert len({len(column) for column in columns.values()}) == 1
         assert of == "attempts" or len(columns["seed"]) + len(run.problems) == 1
     shutil.rmtree(place)
+
+
+def test_a_cell_lost_to_infrastructure_says_why(tmp_path: Path) -> None:
+    folder = store(tmp_path, spec(), None)
+    tries = ({"n": n, "boundary": "model", "why": f"it was down {n} times"} for n in (1, 2))
+    (folder / "failed.jsonl").write_text("".join(json.dumps(one) + "\n" for one in tries) + '{"torn')
+    columns = open_run(tmp_path).columns()
+    assert [only(columns, name) for name in ("boundary", "why", "scored")] == ["model", "it was down 2 times", False]
+    store(tmp_path, spec(), result(1.2))
+    assert only(open_run(tmp_path).columns(), "why") == ""
 
 
 def test_a_single_episode_is_a_run_too(tmp_path: Path) -> None:

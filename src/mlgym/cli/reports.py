@@ -27,11 +27,9 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write tables, figures, data and a page of what runs came to."""
-    from mlgym.report import folder
+    from mlgym.report.folder import report as write
 
-    written = folder.report(
-        runs, output, mixed=mixed, without=without or (), formats=_formats(figures), seed=seed, say=print
-    )
+    written = write(runs, output, mixed=mixed, without=without or (), formats=_formats(figures), seed=seed, say=print)
     for note in written.notes:
         print(note)
     print(f"{written.files} files are in {output}; the page is {written.page}.")
@@ -48,12 +46,13 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Say whether method A is better than B, on which tasks and how sure; without them, compare all pairs."""
-    from mlgym.report import versus
+    from mlgym.report.versus import as_json as in_json
+    from mlgym.report.versus import as_text, compared
 
     if a and not b:
         raise UsageError("Name two methods, or none to compare all pairs.")
-    found = versus.compared([run], a, b, mixed=mixed, seed=seed)
-    print(versus.as_json(found) if as_json else versus.as_text(found))
+    found = compared([run], a, b, mixed=mixed, seed=seed)
+    print(in_json(found) if as_json else as_text(found))
 
 
 def _formats(text: str) -> list[str]:

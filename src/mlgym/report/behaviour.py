@@ -190,7 +190,8 @@ def by_step_picture(study: Study) -> Picture | None:
             axis.set_ylabel("episodes", fontsize=7)
         for axis in axes[len(names) :]:
             axis.set_visible(False)
-        figure.supxlabel("step", fontsize=8, color=ink.MUTED)
+        for axis in axes[(down - 1) * across : len(names)]:
+            axis.set_xlabel("step")
         legend(figure, handles, used, narrow)
         return figure
 

@@ -153,7 +153,8 @@ def scores_over(study: Study, found: Estimates) -> Picture | None:
             axis.locator_params(nbins=4)
         for axis in axes[len(tasks) :]:
             axis.set_visible(False)
-        figure.supxlabel("step", fontsize=8, color=ink.MUTED)
+        for axis in axes[(down - 1) * across : len(tasks)]:
+            axis.set_xlabel("step")
         legend(figure, list(handles.values()), [study.named(name).short() for name in handles], narrow)
         return figure
 

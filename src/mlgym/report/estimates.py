@@ -101,7 +101,9 @@ def _over(tasks: dict[str, Array], statistic: Any, seed: int, n: int, level: flo
     values = [x[np.isfinite(x)] for x in tasks.values()]
     if not values:
         return NOTHING
-    return Estimate(float(statistic(np.concatenate(values))), *bootstrap(tasks, statistic, seed, n, level))
+    several = any(x.size > 1 for x in values)  # single runs say nothing of their spread
+    interval = bootstrap(tasks, statistic, seed, n, level) if several else (NAN, NAN)
+    return Estimate(float(statistic(np.concatenate(values))), *interval)
 
 
 def _each(study: Study, seed: int, n: int, level: float) -> dict[tuple[str, str], Estimate]:

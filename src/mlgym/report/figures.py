@@ -9,6 +9,7 @@ import numpy as np
 from mlgym.report import ink
 from mlgym.report.estimates import Estimate, Estimates
 from mlgym.report.study import Study
+from mlgym.report.tables import between
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,7 +164,7 @@ def progress_picture(study: Study, found: Estimates) -> Picture | None:
         "stratified by task. 0 is the baseline, 1 the best result known; an episode without a valid score has −1.",
         "Dots with intervals. "
         + "; ".join(
-            f"{m.name} {v.value:.2f} ({v.low:.2f} to {v.high:.2f})" for m, v in zip(methods, values, strict=True)
+            f"{m.name} {v.value:.2f} {between(v.low, v.high, 2)}".rstrip() for m, v in zip(methods, values, strict=True)
         )
         + ".",
         "methods",

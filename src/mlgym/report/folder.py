@@ -1,15 +1,15 @@
 """A report's folder: report.md, report.tex, index.html, tables/, figures/, data/."""
 
 import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mlgym.disk import write_whole
+from mlgym.disk import guarded, write_whole
 from mlgym.errors import UsageError
 from mlgym.report import ink
 from mlgym.report.behaviour import actions_picture, by_step_picture, ends_picture, failures_picture
@@ -25,6 +25,7 @@ from mlgym.report.study import Study
 from mlgym.report.tables import Table, as_csv, latex, markdown
 
 FORMATS = ("svg", "png", "pdf")
+ROWS = 20_000  # of data, made into text at once
 NO_FIGURES = "Figures are left out, since matplotlib is not installed: pip install 'mlgym-env[report]' brings it."
 NO_PARQUET = "The data is in CSV only, since pyarrow is not installed: pip install 'mlgym-env[report]' brings Parquet."
 
@@ -191,31 +192,29 @@ def _data(loaded: Loaded, folder: _Folder) -> list[str]:
     """All episodes, attempts and steps as CSV, and as Parquet where pyarrow is installed."""
     parquet = find_spec("pyarrow") is not None
     for name, columns in (("episodes", loaded.episodes), ("attempts", loaded.attempts), ("steps", loaded.steps)):
-        folder.write(f"data/{name}.csv", _csv(columns))
+        _csv(columns, folder.path(f"data/{name}.csv"))
         if parquet:
             import pyarrow
             import pyarrow.parquet
 
-            pyarrow.parquet.write_table(
-                pyarrow.table({k: list(v) if v.dtype == object else v for k, v in columns.items()}),
-                folder.path(f"data/{name}.parquet"),
-            )
+            table = pyarrow.table({key: pyarrow.array(values) for key, values in columns.items()})
+            pyarrow.parquet.write_table(table, folder.path(f"data/{name}.parquet"))
     return [] if parquet else [NO_PARQUET]
 
 
-def _csv(columns: Columns) -> str:
-    """The columns as CSV; nan is an empty field."""
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(columns)
-    texts = []
-    for values in columns.values():
-        if values.dtype.kind == "f":
-            texts.append(["" if value != value else repr(value) for value in values.tolist()])
-        else:
-            texts.append(values.tolist())
-    rows.writerows(zip(*texts, strict=True))
-    return out.getvalue()
+def _csv(columns: Columns, path: Path) -> None:
+    """The columns as CSV, some rows at a time; nan is an empty field."""
+    with guarded(path), path.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(columns)
+        for begin in range(0, len(next(iter(columns.values()))), ROWS):
+            rows.writerows(zip(*(_texts(values[begin : begin + ROWS]) for values in columns.values()), strict=True))
+
+
+def _texts(values: np.ndarray[Any, Any]) -> list[Any]:
+    if values.dtype.kind != "f":
+        return list(values.tolist())
+    return ["" if value != value else repr(value) for value in values.tolist()]
 
 
 __all__ = ["Pool", "Table", "Written", "report"]

@@ -29,7 +29,7 @@ DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
 MARKERS = "osD^vPX*"
 # Shares of a bar: from calm to alarming.
 PARTS = (
-    ("#3f7fb5", "#5f9fd6"), ("#8fbbdc", "#31587a"), ("#7a9a4d", "#9dbf6c"), ("#c3b25a", "#d8c877"),
+    ("#3f7fb5", "#4a8fcb"), ("#8fbbdc", "#a9cfee"), ("#7a9a4d", "#9dbf6c"), ("#c3b25a", "#d8c877"),
     ("#c98b3a", "#dfa65a"), ("#b4552d", "#e07f55"), ("#8a2f4f", "#d4688e"), ("#9aa3ad", "#717b86"),
     ("#d4d9df", "#3d4650"),
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """Which episodes may share a table: those whose tasks were run under one protocol, unless mixing them was asked for."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from mlgym.errors import UsageError
+from mlgym.rows import label
 from mlgym.runs import Run, open_run
 
 Columns = dict[str, np.ndarray[Any, Any]]
+Planned = dict[tuple[str, str], set[int]]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNKNOWN = "unknown"
 CONTROLS = ("oracle", "tuner", "random", "nop", "baseline")
@@ -20,8 +23,8 @@ CONTROLS = ("oracle", "tuner", "random", "nop", "baseline")
 class Pool:
     """Episodes that may share a table. `letter` names their protocol, `hashes` are what stands behind it, by task.
 
-    `facts` have what the runs recorded of each task's protocol. Where protocols are mixed there is one pool, whose
-    `protocol` has a letter for each method.
+    `facts` have what the runs recorded of each task's protocol, `planned` the seeds that their grids asked for. Where
+    protocols are mixed there is one pool, whose `protocol` has a letter for each method.
     """
 
     letter: str
@@ -32,6 +35,7 @@ class Pool:
     protocol: dict[str, str]
     mixed: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    planned: Planned = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Loaded:
     steps: Columns
     problems: tuple[str, ...]
     facts: dict[str, Any] = field(default_factory=dict)
+    planned: Planned = field(default_factory=dict)
 
 
 def load(paths: Sequence[Path], without: Iterable[str] = ()) -> Loaded:
@@ -53,21 +58,24 @@ def load(paths: Sequence[Path], without: Iterable[str] = ()) -> Loaded:
     """
     runs = [open_run(path) for path in dict.fromkeys(paths)]
     names = _distinct([run.name for run in runs])
+    parts = [run.tables() for run in runs]
     found: dict[str, Columns] = {}
-    out = set(without)
+    out = sorted(set(without))
     for kind in ("episodes", "attempts", "steps"):
-        parts = [run.columns(kind) for run in runs]
         for name, part in zip(names, parts, strict=True):
-            part["run"] = np.full(len(part["run"]), name, dtype=object)
-        joined = {key: np.concatenate([_plain(part[key]) for part in parts]) for key in parts[0]}
-        if kind == "episodes" and (unknown := sorted(out - set(joined["method"]))):
-            known = ", ".join(sorted(set(joined["method"])))
-            raise UsageError(f"There is no method '{unknown[0]}' in these runs to leave out; there are: {known}.")
-        found[kind] = _where(joined, ~np.isin(joined["method"].astype(str), sorted(out))) if out else joined
+            part[kind]["run"] = np.full(len(part[kind]["run"]), name, dtype=object)
+        found[kind] = {key: np.concatenate([_plain(part[kind][key]) for part in parts]) for key in parts[0][kind]}
+    if unknown := [name for name in out if name not in set(found["episodes"]["method"])]:
+        known = ", ".join(sorted(set(found["episodes"]["method"])))
+        raise UsageError(f"There is no method '{unknown[0]}' in these runs to leave out; there are: {known}.")
+    if out:
+        found = {kind: _where(one, ~np.isin(one["method"].astype(str), out)) for kind, one in found.items()}
     if not len(found["episodes"]["task"]):
         raise UsageError("No episode is left to report: fewer methods must be left out.")
     problems = [line for run in runs for line in run.problems]
-    return Loaded(names, found["episodes"], found["attempts"], found["steps"], tuple(problems), _facts(runs))
+    return Loaded(
+        names, found["episodes"], found["attempts"], found["steps"], tuple(problems), _facts(runs), planned(runs, names)
+    )
 
 
 def pools(loaded: Loaded, mixed: bool = False) -> list[Pool]:
@@ -87,9 +95,9 @@ def pools(loaded: Loaded, mixed: bool = False) -> list[Pool]:
         one = [loaded.episodes, loaded.attempts, loaded.steps]
         if len(order) > 1:
             one = [_where(columns, _places(columns, of) == number) for columns in one]
-        label = dict.fromkeys(map(str, one[0]["method"]), letters[number])
+        named = dict.fromkeys(map(str, one[0]["method"]), letters[number])
         facts = {task: loaded.facts[key] for task, key in hashes[number].items() if key in loaded.facts}
-        parts.append(Pool(letters[number], hashes[number], one[0], one[1], one[2], label, False, facts))
+        parts.append(Pool(letters[number], hashes[number], one[0], one[1], one[2], named, False, facts, loaded.planned))
     return parts
 
 
@@ -114,7 +122,7 @@ def _mixed(
     together = {f"{task} ({letters[n]})": key for n, one in enumerate(hashes) for task, key in one.items()}
     facts = {task: loaded.facts[key] for task, key in together.items() if key in loaded.facts}
     all_letters = "+".join(sorted(letters.values()))
-    return Pool(all_letters, together, marked[0], marked[1], marked[2], protocol, True, facts)
+    return Pool(all_letters, together, marked[0], marked[1], marked[2], protocol, True, facts, loaded.planned)
 
 
 def _facts(runs: Iterable[Run]) -> dict[str, Any]:
@@ -126,6 +134,20 @@ def _facts(runs: Iterable[Run]) -> dict[str, Any]:
         for facts in tasks.values() if isinstance(tasks, dict) else ():
             if isinstance(facts, dict) and isinstance(facts.get("hash"), str):
                 found[facts["hash"]] = facts
+    return found
+
+
+def planned(runs: Iterable[Run], names: Iterable[str]) -> Planned:
+    """The seeds that the grids of the runs asked for, by run and method; a run without `run.json` says nothing."""
+    found: Planned = {}
+    for run, name in zip(runs, names, strict=True):
+        try:
+            content = json.loads((run.path / "run.json").read_bytes())
+            for grid in (content["grid"], *(one["grid"] for one in content.get("earlier", ()))):
+                for agent in grid["agents"]:
+                    found.setdefault((name, label(agent)), set()).update(map(int, grid["seeds"]))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # what it says beside is lost; what was recorded is not
     return found
 
 

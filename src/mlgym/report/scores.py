@@ -119,8 +119,10 @@ def best(study: Study, key: str, column: str, title: str) -> Table:
 
 
 def _top(study: Study, task: TaskScale, column: str) -> float:
+    """The best score of a task, the oracle's left aside; nan where there is nothing to be better than."""
     values = [study.values(method.name, task.name, column) for method in study.methods if not is_oracle(method)]
-    return best_at_k(np.concatenate(values), task.direction) if values and task in study.directed else NAN
+    values = [one for one in values if np.isfinite(one).any()]
+    return best_at_k(np.concatenate(values), task.direction) if len(values) > 1 and task in study.directed else NAN
 
 
 def mean_scores(study: Study, found: Estimates) -> Table:

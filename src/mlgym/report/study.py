@@ -61,7 +61,7 @@ class Study:
         self.scored: Array = pool.episodes["scored"].astype(bool)
         self.tasks = _tasks(pool.episodes)
         self._rows = _groups(pool.episodes)
-        self.expected = _expected(pool.episodes)
+        self.expected = _expected(pool)
         self.methods = self._methods()
 
     def _methods(self) -> tuple[Method, ...]:
@@ -167,19 +167,17 @@ def _groups(columns: Columns) -> dict[tuple[str, str], Array]:
     return {key: np.array(rows) for key, rows in groups.items()}
 
 
-def _expected(columns: Columns) -> dict[tuple[str, str], int]:
-    """How many episodes each begun cell should have: in each run, a method has all its seeds on each of its tasks."""
-    seeds: dict[tuple[str, str], set[int]] = {}
-    tasks: dict[tuple[str, str], set[str]] = {}
-    for run, method, task, seed in zip(
-        columns["run"], columns["method"], columns["task"], columns["seed"].tolist(), strict=True
-    ):
-        seeds.setdefault((run, method), set()).add(seed)
-        tasks.setdefault((run, method), set()).add(task)
+def _expected(pool: Pool) -> dict[tuple[str, str], int]:
+    """How many episodes each begun cell should have: those that there are, and the seeds that its run's grid has."""
+    seeds: dict[tuple[str, str, str], set[int]] = {}
+    columns = pool.episodes
+    names = zip(columns["run"], columns["method"], columns["task"], columns["seed"].tolist(), strict=True)
+    for run, method, task, seed in names:
+        seeds.setdefault((run, method, task), set()).add(seed)
     out: dict[tuple[str, str], int] = {}
-    for (run, method), many in seeds.items():
-        for task in tasks[run, method]:
-            out[method, task] = out.get((method, task), 0) + len(many)
+    for (run, method, task), there in seeds.items():
+        asked = pool.planned.get((run, method.partition(" · ")[0] if pool.mixed else method), set())
+        out[method, task] = out.get((method, task), 0) + len(there | asked)
     return out
 
 
