@@ -1,5 +1,6 @@
 """Grids: what fails is tried again and kept, what is missing is run, and stopping in every way there is."""
 
+import contextlib
 import json
 import os
 import signal
@@ -48,8 +49,8 @@ def flaky(messages: Any, tools: Any) -> dict[str, Any]:
     return {"calls": [{"name": calls[0], "arguments": calls[1]}], "money": 1.0}
 
 
-def modelled(seed: int = 0, **fields: Any) -> EpisodeSpec:
-    return spec(seed, "react", model=f"scripted/{HERE}:flaky", **fields)
+def modelled(seed: int = 0, agent: str = "react", **fields: Any) -> EpisodeSpec:
+    return spec(seed, agent, model=f"scripted/{HERE}:flaky", **fields)
 
 
 @pytest.fixture
@@ -183,6 +184,21 @@ def test_a_running_episode_gets_at_most_what_is_left(tmp_path: Path, down: Path)
     assert report.stopped == SHORT.format(1.5)
     [result] = grid([modelled()], tmp_path, money=3.5)
     assert isinstance(result, Result) and result.cost.money == 3.0
+
+
+def stubborn(brief: Any, model: Any) -> Iterator[Action]:
+    """Goes on whatever its model raises."""
+    for _ in range(6):
+        with contextlib.suppress(Exception):
+            model([], [])
+        yield Action(tool="bash", args={"command": "echo 40 > guess.txt"})
+
+
+def test_an_agent_that_goes_on_without_its_model_is_stopped_all_the_same(tmp_path: Path, down: Path) -> None:
+    one = modelled(agent=f"{HERE}:stubborn")
+    assert grid([one], tmp_path, money=2.0) == []
+    store = Episode.read(episode_folder(tmp_path, one))
+    assert (len(store.replies()), len(store.steps()), store.result) == (2, 2, None)
 
 
 def slow(brief: Any, model: Any) -> Iterator[Action]:

@@ -18,6 +18,7 @@ FLOORS: dict[float, set[str]] = {
     6.2: {"board"},
     6: {"report", "viewer", "serve", "doctor"},
     5: {"bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
+    4.8: {"job"},
     4.5: {"driver"},
     4: {"episode", "status"},
     3.8: {"outcome", "onward"},
