@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mlgym import beside
-from mlgym.bench import Job, Launcher, Outcome, Patience, Report, RunEpisode, run_grid
+from mlgym.bench import Job, Launcher, Outcome, Patience, Report, RunEpisode, run_grid, usual
 from mlgym.episode import run_episode
 from mlgym.errors import ModelError, Stopped, UsageError
 from mlgym.halt import Halt
@@ -298,3 +298,12 @@ def test_signals_stop_a_grid_and_the_same_command_goes_on(tmp_path: Path, sign: 
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert [len(Episode.read(folder).replies()) for folder in calls] == [3, 3], "no call was paid twice"
+
+
+def test_the_first_pause_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert usual() == Patience()
+    monkeypatch.setenv("MLGYM_PAUSE", "0.5")
+    assert usual().first_s == 0.5
+    monkeypatch.setenv("MLGYM_PAUSE", "soon")
+    with pytest.raises(UsageError, match="MLGYM_PAUSE is a number"):
+        usual()

@@ -2,6 +2,8 @@
 again. Which episode comes next is decided in `schedule`, where it runs by a launcher, and here the two meet.
 """
 
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +25,7 @@ from mlgym.task import load_task
 __all__ = ["ASKED", "Failure", "Job", "Launcher", "Outcome", "Patience", "RunEpisode", "run_grid"]
 
 Launcher = Callable[[Job, Iterable[EpisodeSpec | None]], Iterator[tuple[EpisodeSpec, Outcome]]]
+PAUSE = "MLGYM_PAUSE"
 MORE = "the same command with more goes on."
 AGENTS = ("agent", "model")  # whose errors `redo` speaks of
 
@@ -69,7 +72,7 @@ def run_grid(
     if at := beside.cancelled(run):
         report.stopped = f"The run in {run} was cancelled at {at}; 'mlgym cancel {run} --undo' lets it go on."
         return
-    bench = _Bench({_name(run, spec): spec for spec in specs}, run, patience or Patience(), money, report, tell)
+    bench = _Bench({_name(run, spec): spec for spec in specs}, run, patience or usual(), money, report, tell)
     bench.say = say or bench.say
     bench.redo(redo)
     tidy(allocator)
@@ -85,6 +88,18 @@ def run_grid(
             if bench.judge(spec, outcome):
                 yield spec, outcome
     bench.conclude()
+
+
+def usual() -> Patience:
+    """The patience where none is given; MLGYM_PAUSE are the seconds before a second try. Raises UsageError."""
+    given = os.environ.get(PAUSE, "")
+    try:
+        seconds = float(given or Patience.first_s)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"{PAUSE} is a number of seconds, not '{given}'.")
+    return Patience(first_s=seconds)
 
 
 def _name(run: Path, spec: EpisodeSpec) -> str:
