@@ -21,6 +21,7 @@ FLOORS: dict[float, set[str]] = {
     5.5: {"pack"},
     5.2: {"forecast"},
     5: {"grid", "bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl", "totals"},
+    4.8: {"job"},
     4.5: {"protocol", "driver"},
     4: {"episode", "status"},
     3.8: {"outcome", "onward"},
