@@ -55,7 +55,16 @@ class Table:
 
         Raises ValueError, TypeError or OverflowError where a value is of a wrong kind.
         """
-        return {name: self._checked(name, kind, rows, values[name]) for name, kind in self._kinds.items()}
+        out: Row = {}
+        for name, kind in self._kinds.items():
+            given = values[name]
+            if type(given) is list:
+                out[name] = self._listed(name, kind, rows, given)
+            elif kind == REAL:
+                out[name] = array("d", (math.nan if given is None else given,)) * rows
+            else:
+                out[name] = self._listed(name, kind, 1, [given]) * rows
+        return out
 
     def add(self, checked: Row) -> None:
         """Append rows that were checked."""
@@ -72,19 +81,16 @@ class Table:
             out[name] = np.frombuffer(column, kinds[kind]) if flat else np.array(column, dtype=kinds[kind])
         return out
 
-    def _checked(self, name: str, kind: str, rows: int, given: Any) -> Any:
-        if type(given) is not list:
-            if kind == REAL:
-                return array("d", (math.nan if given is None else given,)) * rows
-            return self._checked(name, kind, 1, [given]) * rows
+    def _listed(self, name: str, kind: str, rows: int, given: list[Any]) -> Any:
         if len(given) != rows:
             raise ValueError(f"it has {len(given)} of {name} and {rows} rows")
         if kind == REAL:
             return array("d", [math.nan if value is None else value for value in given])
         if kind == WHOLE:
             return array("q", given)
+        wanted = str if kind == TEXT else bool
         for value in given:
-            if type(value) is not (str if kind == TEXT else bool):
+            if type(value) is not wanted:
                 raise ValueError(f"its {name} is {value!r:.80}")
         return [self._seen.setdefault(value, value) for value in given] if kind == TEXT else given
 

@@ -10,6 +10,7 @@ from mlgym.metrics.intervals import BLOCK
 from mlgym.metrics.scores import Floats
 
 CLOSE = 1e-9  # of the largest value: what rounding may add to a sum
+SMALL = 1 << 18  # products of numbers at once: below this a BLAS starts no threads, which cost more than they give
 Cells = dict[tuple[str, str], Floats]
 Marks = NDArray[np.bool_]
 
@@ -82,7 +83,7 @@ class Exchanges:
         runs = np.array(
             [np.concatenate(pair[::-1] if turn else pair) for pair, turn in zip(sides, turned, strict=True)]
         )
-        block = max(1, BLOCK // runs.shape[1])
+        block = max(16, SMALL // runs.size)
         sums = [runs @ labels[begin : begin + block].T.astype(float) for begin in range(0, len(labels), block)]
         found: Floats = np.concatenate(sums, axis=1) * (1 / size[0] + 1 / size[1])
         found -= runs.sum(axis=1, keepdims=True) / size[1]
