@@ -42,7 +42,7 @@ def reply(messages: Sequence[Any], tools: Sequence[dict[str, Any]]) -> dict[str,
 
 def methods() -> list[dict[str, str]]:
     """The baseline, a control without a language model, the tuner, and react with a scripted model."""
-    control = "random" if "random" in NICKNAMES else "tuner?trials=3"
+    control = "random?trials=4" if "random" in NICKNAMES else "tuner?trials=3"
     return [
         {"agent": "nop"},
         {"agent": control},

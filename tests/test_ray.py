@@ -15,9 +15,8 @@ from mlgym.errors import UsageError
 from mlgym.launchers import on_ray
 from mlgym.records import EpisodeSpec
 from mlgym.store import episode_folder
-from tests.faults import descendants
 from tests.jobs import spec
-from tests.nodes import Nodes
+from tests.nodes import ROOT, SETTINGS, Nodes, apart, workers
 from tests.test_launchers import alive, eventually
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'mlgym-env[ray]'")
@@ -39,7 +38,6 @@ try:
 except MlgymError as error:
     sys.exit(str(error))
 """
-HIDE = 'mount -t tmpfs none "$0" && exec "$@"'
 
 
 class Driver:
@@ -78,10 +76,9 @@ def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nodes(hidden: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     if os.geteuid() != 0:
         pytest.skip("needs the rights of user 0, to have a node that sees other folders")
-    before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", HIDE, str(hidden)]
     nodes = Nodes(1)
     try:
-        nodes.add(1, before=before)
+        nodes.add(1, before=apart(hidden))
         yield nodes
     finally:
         nodes.close()
@@ -115,12 +112,16 @@ def test_what_a_node_without_the_folder_did_is_sent_back(nodes: Nodes, hidden: P
 def test_workers_end_with_the_driver(nodes: Nodes, hidden: Path, sign: signal.Signals) -> None:
     run, specs = hidden / sign.name, [spec(seed, "sleep") for seed in range(2)]
     driver = Driver(nodes, run, specs)
-    assert eventually(lambda: len(workers(nodes)) == 2, 30)
-    pids = workers(nodes)
+
+    def pids() -> list[int]:
+        return [pid for node in nodes.nodes for pid in workers(node)]
+
+    assert eventually(lambda: len(pids()) == 2, 30)
+    begun = pids()
     assert eventually(lambda: any(run.rglob("steps.jsonl")), 30)
     driver.process.send_signal(sign)
     assert "Error" not in driver.end()
-    assert eventually(lambda: not any(map(alive, pids)), 20)
+    assert eventually(lambda: not any(map(alive, begun)), 20)
     if sign == signal.SIGINT:
         assert len(list(run.rglob("tidied"))) == 2  # also that of the node without the folder
 
@@ -135,7 +136,12 @@ def test_another_version_is_told(nodes: Nodes, hidden: Path, tmp_path: Path) -> 
     assert said == f"The machine {socket.gethostname()} has mlgym 0.1.0, this one 0.0.9: install the same on all.\n"
 
 
-def workers(nodes: Nodes) -> list[int]:
-    """The processes that run episodes."""
-    tree = [each for node in nodes.nodes for each in descendants(node.pid)]
-    return [pid for pid, _, _, line in tree if b"mlgym.launchers.worker" in line]
+@pytest.mark.slow
+def test_a_lost_node_s_episodes_run_again_and_nothing_is_left() -> None:
+    """In small what benchmarks/nodes.py measures: real episodes, and a node that loses its power."""
+    command = [sys.executable, "-W", "error", "benchmarks/nodes.py", "--seeds", "1", "--only", "power"]
+    env = {**os.environ, "PYTHONPATH": SETTINGS["PYTHONPATH"]}
+    tasks = ["--tasks", "battle-of-sexes", "blotto"]
+    ran = subprocess.run([*command, *tasks], cwd=ROOT, env=env, capture_output=True, text=True, timeout=110)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "The node " in ran.stdout and "It is run again (1 of 3)." in ran.stdout

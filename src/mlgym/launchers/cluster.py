@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import secrets
+import socket
 import time
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -30,6 +31,8 @@ from mlgym.task import load_task
 PACKAGE = "mlgym-env"
 HAND_ON = re.compile(r".*_(API_KEY|BASE_URL)|MLGYM_MODEL_TIMEOUT")  # variables that go along with an episode
 FETCH_S = 60.0  # between two looks at what an episode on a machine without the run's folder has done so far
+START_S, PAUSE_S = 120.0, 2.0  # for how long no worker need come to be, and between two tries
+NOTICE_S, REACH_S = 60.0, 2.0  # until a machine that does not answer is given work again; what it may take to answer
 MEGABYTE = 1_000_000
 
 
@@ -47,6 +50,18 @@ class _Flight:
     words: dict[str, bytes] = field(default_factory=dict)
     fetch: Any = None
     fetched: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Later:
+    """An episode that begins again at the moment `due`, or when the cluster has noticed that the `node` is gone."""
+
+    spec: EpisodeSpec
+    losses: int
+    due: float
+    node: str = ""
+    since: float = field(default_factory=time.monotonic)
 
 
 class Cluster:
@@ -58,6 +73,7 @@ class Cluster:
         self._run: Path | None = job.run.resolve() if hasattr(job, "run") else None
         self._job = replace(job, run=self._run) if self._run else job
         self._flights: list[_Flight] = []
+        self._later: list[_Later] = []
         self._over: list[tuple[EpisodeSpec, Failure]] = []
         self._kind = self._ray.remote(actor())
         self._variables = {key: value for key, value in os.environ.items() if HAND_ON.fullmatch(key)}
@@ -68,7 +84,7 @@ class Cluster:
             write_whole(self._mark, b"")
 
     def __len__(self) -> int:
-        return len(self._flights) + len(self._over)
+        return len(self._flights) + len(self._later) + len(self._over)
 
     def free(self) -> bool:
         """Whether there is room: of those without a place yet there may be one a machine while a processor is free."""
@@ -77,14 +93,15 @@ class Cluster:
         waiting = sum(not flight.host for flight in self._flights)
         return not waiting or (waiting < len(self._nodes()) and self._ray.available_resources().get("CPU", 0) >= 1)
 
-    def start(self, spec: EpisodeSpec, losses: int = 0) -> None:
-        """Ask the cluster for a place for an episode."""
+    def start(self, spec: EpisodeSpec, losses: int = 0, since: float | None = None) -> None:
+        """Ask the cluster for a place for an episode; `since` when that has been tried."""
         asked, why = self._fitted(spec)
         if why:
             self._over.append((spec, Failure(boundary="sandbox", why=why)))
             return
         actor = self._kind.options(**asked, max_restarts=0, max_concurrency=4, scheduling_strategy="SPREAD").remote()
-        self._flights.append(_Flight(spec, losses, actor, actor.hello.remote(str(self._mark or ""))))
+        hello = actor.hello.remote(str(self._mark or ""))
+        self._flights.append(_Flight(spec, losses, actor, hello, since=since or time.monotonic()))
 
     def ended(self, seconds: float) -> Launched:
         """Those that have ended, and those that the cluster has no place for."""
@@ -94,11 +111,14 @@ class Cluster:
             if why := self._fitted(flight.spec)[1]:  # the machine that could have done it is gone
                 self._leave(flight)
                 yield flight.spec, Failure(boundary="sandbox", why=why)
+        self._begin_again()
         self._look()
         flights = {flight.ref: flight for flight in self._flights}
         flights |= {flight.fetch: flight for flight in self._flights if flight.fetch is not None}
-        ready, _ = self._ray.wait(list(flights), num_returns=1, timeout=seconds) if flights else ([], [])
-        for ref in ready:
+        if not flights:
+            time.sleep(min(seconds, PAUSE_S / 10))
+            return
+        for ref in self._ray.wait(list(flights), num_returns=1, timeout=seconds)[0]:
             flight = flights[ref]
             if ref == flight.fetch:
                 self._take_fetched(flight)
@@ -152,6 +172,11 @@ class Cluster:
         try:
             node, host, theirs, sees = self._ray.get(flight.ref)
         except self._ray.exceptions.RayError as error:
+            if time.monotonic() - flight.since < START_S:  # a machine that is gone is given work until that is noticed
+                self._leave(flight)
+                due = time.monotonic() + PAUSE_S
+                self._later.append(_Later(flight.spec, flight.losses, due, since=flight.since))
+                return
             yield from self._lost(flight, f"No worker could be started for it ({type(error).__name__}).")
             return
         if theirs != version(PACKAGE):
@@ -174,7 +199,8 @@ class Cluster:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            yield from self._lost(flight, self._why(flight, error))
+            gone = not self._reached(flight.node)
+            yield from self._lost(flight, self._why(flight, error, gone), gone)
             return
         try:
             self._lay(flight, back.parcel)
@@ -193,21 +219,41 @@ class Cluster:
         self._leave(flight)
         yield flight.spec, opened(back.answer)
 
-    def _lost(self, flight: _Flight, why: str) -> Launched:
-        """Begin an episode again whose worker or machine is gone, or give it up."""
+    def _lost(self, flight: _Flight, why: str, gone: bool = False) -> Launched:
+        """Begin an episode again whose worker, or machine (`gone`), was lost, or give it up."""
         self._leave(flight)
         failure = again(flight.spec, flight.losses + 1, why, self._say)
         if failure is None:
-            self.start(flight.spec, flight.losses + 1)
+            due = time.monotonic() + (NOTICE_S if gone else 0)
+            self._later.append(_Later(flight.spec, flight.losses + 1, due, flight.node if gone else ""))
         else:
             yield flight.spec, failure
 
-    def _why(self, flight: _Flight, error: Exception) -> str:
+    def _begin_again(self) -> None:
+        """Start those whose time has come."""
+        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]} if self._later else set[str]()
+        for each in list(self._later):
+            if time.monotonic() >= each.due or (each.node and each.node not in alive):
+                self._later.remove(each)
+                self.start(each.spec, each.losses, each.since)
+
+    def _reached(self, name: str) -> bool:
+        """Whether a node answers; the cluster itself takes a while to notice that one does not."""
+        for node in self._ray.nodes():
+            if node["NodeID"] == name and node["Alive"]:
+                with contextlib.suppress(OSError):
+                    where = node["NodeManagerAddress"], node["NodeManagerPort"]
+                    socket.create_connection(where, timeout=REACH_S).close()
+                    return True
+        return False
+
+    def _why(self, flight: _Flight, error: Exception, gone: bool) -> str:
         """What is known of a loss, in a sentence."""
+        if gone:
+            return f"The node {flight.node[:8]} on {flight.host} was lost."
         if isinstance(error, self._ray.exceptions.OutOfMemoryError):
             return f"{flight.host} ran out of memory, and Ray ended its worker."
-        alive = any(node["NodeID"] == flight.node and node["Alive"] for node in self._ray.nodes())
-        return f"Its worker on {flight.host} was lost." if alive else f"The node {_short(flight)} was lost."
+        return f"Its worker on {flight.host} was lost."
 
     def _look(self) -> None:
         """Tell machines without the run's folder what lies in it, and ask once in a while what they have done."""
@@ -246,7 +292,3 @@ class Cluster:
         self._flights.remove(flight)
         with contextlib.suppress(Exception):
             self._ray.kill(flight.actor)
-
-
-def _short(flight: _Flight) -> str:
-    return f"{flight.node[:8]} on {flight.host}"
