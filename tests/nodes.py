@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,13 +129,14 @@ class Loss:
 
     def go(self, address: str, share: float = 0.25) -> float:
         """Run it; the node is lost when so much of it has ended. Gives the seconds that it took."""
-        launcher = on_ray(address=address, say=self._say)
+        launcher, struck = on_ray(address=address, say=self._say), None
         for spec, outcome in run_grid(self.specs, self.run, launcher=launcher, allocator=Allocator()):
             assert isinstance(outcome, Result), f"{named(spec)}: {outcome.why}"
             self.ended.append(named(spec))
             print(f"{time.monotonic() - self.began:.0f} s: {len(self.ended)}/{len(self.specs)}", file=sys.stderr)
-            if self.victim.poll() is None and len(self.ended) >= share * len(self.specs):
-                self._strike()
+            if not struck and len(self.ended) >= share * len(self.specs):
+                struck = threading.Thread(target=self._strike, daemon=True)
+                struck.start()
         return time.monotonic() - self.began
 
     def _strike(self) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 from mlgym.beside import CANCELLED
 from mlgym.disk import write_whole
 from mlgym.episode import want
-from mlgym.errors import InUse, UsageError
+from mlgym.errors import InUse, Stopped, UsageError
 from mlgym.launchers.actor import actor
 from mlgym.launchers.flow import Launched, Say, again
-from mlgym.launchers.joining import joined
+from mlgym.launchers.joining import joined, knock
 from mlgym.launchers.node import Back, Order
 from mlgym.launchers.parcel import laid, packed
 from mlgym.launchers.worker import TIDY_S, opened
@@ -33,6 +33,7 @@ HAND_ON = re.compile(r".*_(API_KEY|BASE_URL)|MLGYM_MODEL_TIMEOUT")  # variables 
 FETCH_S = 60.0  # between two looks at what an episode on a machine without the run's folder has done so far
 START_S, PAUSE_S = 120.0, 2.0  # for how long no worker need come to be, and between two tries
 NOTICE_S, REACH_S = 60.0, 2.0  # until a machine that does not answer is given work again; what it may take to answer
+HEAD_S, LOOK_S = 30.0, 5.0  # a head that is silent for so long is lost: Ray would end this process without a word
 MEGABYTE = 1_000_000
 
 
@@ -73,6 +74,8 @@ class Cluster:
         self._run: Path | None = job.run.resolve() if hasattr(job, "run") else None
         self._job = replace(job, run=self._run) if self._run else job
         self._flights: list[_Flight] = []
+        self._head = self._ray.get_runtime_context().gcs_address
+        self._headless, self._looked = False, time.monotonic()
         self._later: list[_Later] = []
         self._over: list[tuple[EpisodeSpec, Failure]] = []
         self._kind = self._ray.remote(actor())
@@ -105,6 +108,9 @@ class Cluster:
 
     def ended(self, seconds: float) -> Launched:
         """Those that have ended, and those that the cluster has no place for."""
+        if time.monotonic() - self._looked > LOOK_S:
+            self._nodes()
+            self._looked = time.monotonic()
         while self._over:
             yield self._over.pop()
         for flight in [flight for flight in self._flights if not flight.host]:
@@ -149,14 +155,24 @@ class Cluster:
                 ray.shutdown()
 
     def _nodes(self) -> list[dict[str, Any]]:
-        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        """The nodes that live. Without its head nothing can be asked of a cluster: raises Stopped where it is lost."""
+        end = time.monotonic() + HEAD_S
+        while not self._headless:
+            try:
+                knock(self._head)
+                return [node for node in self._ray.nodes() if node["Alive"]]
+            except OSError:
+                self._headless = time.monotonic() > end
+                time.sleep(PAUSE_S / 2)
+        raise Stopped(f"The head of the Ray cluster at {self._head} was lost: with a new one the same command goes on.")
 
     def _fitted(self, spec: EpisodeSpec) -> tuple[dict[str, Any], str]:
         """What is asked of the cluster, of processors and memory no more than its largest machine has; or why none has
         the cards.
         """
         wanted, memory = want(spec), load_task(spec.task).limits.memory_mb * MEGABYTE
-        nodes = [node for node in self._nodes() if node.get("CPU", 0) and node.get("GPU", 0) >= wanted.gpus]
+        every = [node["Resources"] for node in self._nodes()]
+        nodes = [node for node in every if node.get("CPU", 0) and node.get("GPU", 0) >= wanted.gpus]
         if not nodes:
             cards = f" with {wanted.gpus} graphics card{'s' * (wanted.gpus > 1)}" if wanted.gpus else ""
             return {}, f"The cluster has no machine{cards} now."
@@ -231,7 +247,7 @@ class Cluster:
 
     def _begin_again(self) -> None:
         """Start those whose time has come."""
-        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]} if self._later else set[str]()
+        alive = {node["NodeID"] for node in self._nodes()} if self._later else set[str]()
         for each in list(self._later):
             if time.monotonic() >= each.due or (each.node and each.node not in alive):
                 self._later.remove(each)
@@ -239,8 +255,8 @@ class Cluster:
 
     def _reached(self, name: str) -> bool:
         """Whether a node answers; the cluster itself takes a while to notice that one does not."""
-        for node in self._ray.nodes():
-            if node["NodeID"] == name and node["Alive"]:
+        for node in self._nodes():
+            if node["NodeID"] == name:
                 with contextlib.suppress(OSError):
                     where = node["NodeManagerAddress"], node["NodeManagerPort"]
                     socket.create_connection(where, timeout=REACH_S).close()
