@@ -1,4 +1,4 @@
-"""4 tasks x {baseline, control, tuner, react with a scripted model} x 3 seeds, two at once, once undisturbed and once
+"""4 tasks x {baseline, random, tuner, react with a scripted model} x 3 seeds, two at once, once undisturbed and once
 interrupted by SIGINT and SIGKILL, each five times at random moments: python -m benchmarks.interrupts [SEED] [FOLDER]
 
 Writes benchmarks/interrupts.md. Data and packages are shared with the usual cache, all else lies in FOLDER.

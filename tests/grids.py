@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlgym.agents import NICKNAMES
 from mlgym.cache import cache_dir
 from mlgym.records import EpisodeSpec, Step
 from mlgym.store import Episode, episodes
@@ -36,16 +35,16 @@ def reply(messages: Sequence[Any], tools: Sequence[dict[str, Any]]) -> dict[str,
     """The script of the model: the same steps on every task; the file that CALLS names grows by a byte a call."""
     with Path(os.environ[CALLS]).open("ab") as calls:
         calls.write(b".")
+    time.sleep(0.3)  # paid and not yet answered
     name, arguments = PLAN[sum(message.role == "assistant" for message in messages)]
     return {"text": f"Now {name}.", "calls": [{"name": name, "arguments": arguments}], "money": 0.01}
 
 
 def methods() -> list[dict[str, str]]:
-    """The baseline, a control without a language model, the tuner, and react with a scripted model."""
-    control = "random?trials=4" if "random" in NICKNAMES else "tuner?trials=3"
+    """The baseline, the control `random`, the tuner, and react with a scripted model."""
     return [
         {"agent": "nop"},
-        {"agent": control},
+        {"agent": "random?trials=3"},
         {"agent": "tuner?trials=4"},
         {"agent": "react", "model": "scripted/tests.grids:reply"},
     ]

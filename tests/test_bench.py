@@ -260,9 +260,10 @@ def test_a_job_can_be_sent_away(tmp_path: Path) -> None:
     assert isinstance(result, Result) and result.scored
 
 
-SIGNALS = [(signal.SIGUSR1, 75), *(pytest.param(sign, 128 + sign, marks=pytest.mark.slow) for sign in (1, 15))]
+SIGNALS = [(signal.SIGUSR1, 75), (signal.SIGHUP, 129), (signal.SIGTERM, 143)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sign", "code"), SIGNALS)
 def test_signals_stop_a_grid_and_the_same_command_goes_on(tmp_path: Path, sign: int, code: int) -> None:
     script = tmp_path / "script.json"

@@ -1,5 +1,6 @@
 """How far a run is, by its folder: while it runs, here or elsewhere, after a kill, at its end; and cancelling it."""
 
+import io
 import json
 import os
 import signal
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from mlgym import beside
 from mlgym.bench import run_grid
-from mlgym.board import duration, line
+from mlgym.board import Board, duration, line
 from mlgym.driver import BEAT_S, Driver, plan, stop_word, word
 from mlgym.launchers import in_process
 from mlgym.records import Action, Cost, EpisodeSpec, Limits, Observation, Reply, Result, Step
@@ -44,7 +46,7 @@ def seen(run: Path) -> Status:
 def run(tmp_path: Path) -> Path:
     """A run of six cells: one scored, one by its own fault, one lost, one with two steps, one cancelled, one new."""
     folders = [episode_folder(tmp_path, spec(seed)) for seed in range(6)]
-    plan(tmp_path, {folder.relative_to(tmp_path).as_posix(): ("closeness", "maximize") for folder in folders})
+    plan(tmp_path, {folder.relative_to(tmp_path).as_posix(): ("closeness", "maximize", "nop") for folder in folders})
     cost = Cost(money=0.5, command_s=10.0)
     good = Result(ended="submitted", metric="closeness", best={"closeness": 0.5}, cost=cost)
     ends = [good, good.changed(boundary="agent", ended="error", best={"closeness": 0.25}), None, None, None]
@@ -186,6 +188,21 @@ def test_a_run_of_an_older_version_is_told_of_too(run: Path) -> None:
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_the_board(run: Path) -> None:
+    follow = Follow(run)
+    follow.look()
+    board = Board(lambda: follow.status(["guess/nop/3"]))
+    for n in range(5):
+        board.notes.append(f"note {n}\x1b[2J")
+    out = Console(width=80, height=12, record=True, file=io.StringIO())
+    out.print(board)
+    said = out.export_text().splitlines()
+    assert said[0].rstrip() == "1 running, 1 done, 1 failed, 1 missing, 1 cancelled, 1 waiting of 6; 1.25"
+    assert said[3].split() == ["guess", "2/6", "0.5000", "nop", "0.4000"]
+    assert [row.rstrip() for row in said[4:]] == [f"note {n}\N{REPLACEMENT CHARACTER}[2J" for n in (2, 3, 4)]
+    assert line(follow.status(["guess/nop/3"])).endswith("1.25 dollars, about 26 s left")
 
 
 def mlgym(*args: object) -> "subprocess.CompletedProcess[str]":

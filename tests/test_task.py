@@ -56,8 +56,8 @@ sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
     [
         ("version = 1\n", "", "the key 'version' is missing."),
         ("version = 1\n", "version = 'one'\n", "version: should be a valid integer, but is 'one'."),
-        ("version = 1\n", "version = 1\ncolour = 'red'\n", "unknown key 'colour'."),
-        ("[submission]\n", "[submission]\npath = 'x'\n", "unknown key 'submission.path'."),
+        ("version = 1\n", "version = 1\ncolour = 'red'\n", "unknown key 'colour' (known: version, title, kind, "),
+        ("[submission]\n", "[submission]\npath = 'x'\n", "unknown key 'submission.path' (did you mean 'paths'?)."),
         ('["answers.csv"]', "[1]", "submission.paths[0]: should be a valid string, but is 1."),
         ('"maximize"', '"up"', "direction: should be 'maximize' or 'minimize', but is 'up'."),
         (
@@ -111,7 +111,7 @@ def test_a_variant_is_its_table_laid_over_the_task(tmp_path):
     with pytest.raises(UsageError, match=r"has no variant 'maxi'; it has mini\.$"):
         load_task(tmp_path / "some-task-maxi")
     folder.joinpath("task.toml").write_text(toml.replace("rows = 10\n", "rows = 10\n[variant.mini.limits]\nstep = 1\n"))
-    with pytest.raises(TaskError, match=r"unknown key 'limits.step'\.$"):
+    with pytest.raises(TaskError, match=r"unknown key 'limits.step' \(did you mean 'steps'\?\)\.$"):
         load_task(tmp_path / "some-task-mini")
 
 

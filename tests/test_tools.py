@@ -13,6 +13,7 @@ from mlgym.errors import GradingError, SandboxError, UsageError
 from mlgym.records import Action, Attempt, Limits, Observation
 from mlgym.sandbox import SandboxSpec, open_shell
 from mlgym.tools import Session, call, lint_binds, parse, toolset
+from mlgym.tools.shell import longest
 
 TOOLS = toolset("modern")
 VALID = Attempt(n=0, step=1, kind="validate", valid=True, validation={"r2": 0.9}, test={"r2": 0.1})
@@ -217,3 +218,29 @@ def test_text_goes_to_bash(session: Session, do: Do) -> None:
     assert do("bash", command="true").status == "ok"
     assert call(session, parse("for x in a b\ndo\n  echo $x\ndone\n", TOOLS), TOOLS).text == "a\nb\n"
     assert call(session, parse("validate", TOOLS), TOOLS).validation == {"r2": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("command", "trains"),
+    [
+        ("python train.py", True),
+        ("cd src && /opt/env/bin/python3.12 -u train.py > log 2>&1", True),
+        ("CUDA_VISIBLE_DEVICES=0 torchrun --nproc_per_node 2 train.py", True),
+        ("echo a; (python3 <<'E'\nprint(1)\nE\n)", True),
+        ("cat python.py", False),
+        ("./pythonic && ls /usr/lib/python3/dist-packages", False),
+        ("bash train.sh", False),
+        ("", False),
+    ],
+)
+def test_a_command_that_starts_python_has_the_longer_limit(command: str, trains: bool) -> None:
+    assert longest(command, Limits(command_s=25, training_s=1800)) == (1800 if trains else 25)
+    assert longest(command, Limits(command_s=25)) == 25
+
+
+def test_an_ordinary_command_is_stopped_where_a_training_command_goes_on(session: Session) -> None:
+    session.limits = Limits(command_s=0.3, training_s=20)
+    tools = toolset("modern")
+    assert call(session, Action(tool="bash", args={"command": "sleep 9"}), tools).status == "timeout"
+    training = "python3 -c 'import time; time.sleep(0.6); print(7)'"
+    assert call(session, Action(tool="bash", args={"command": training}), tools).text == "7\n"

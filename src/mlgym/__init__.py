@@ -19,9 +19,13 @@ _WHERE = {
     "ResearchEnv": "mlgym.env",
     "Result": "mlgym.records",
     "Step": "mlgym.records",
+    "agree": "mlgym.protocol",
     "check_sandbox": "mlgym.sandbox.examiner",
     "check_task": "mlgym.check",
+    "expand": "mlgym.grid",
     "load_task": "mlgym.task",
+    "open_run": "mlgym.runs",
+    "read_grid": "mlgym.grid",
     "run_episode": "mlgym.episode",
     "run_grid": "mlgym.bench",
 }

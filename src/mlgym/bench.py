@@ -159,6 +159,12 @@ def _cell(name: str, spec: EpisodeSpec) -> Cell:
     return Cell(name, sources, costly(spec))
 
 
+def _label(spec: EpisodeSpec) -> str:
+    """What is compared, in words."""
+    settings = [f"{key}={value}" for key, value in sorted(spec.sampling.items())]
+    return " ".join(filter(None, ("" if spec.agent == "react" and spec.model else spec.agent, spec.model, *settings)))
+
+
 def costly(spec: EpisodeSpec) -> bool:
     """Whether an episode may cost money: it has a model, and not one that is known to be the user's own."""
     return bool(spec.model) and not models.free(spec.model, spec.base_url)
@@ -182,9 +188,9 @@ class _Bench:
         self.say: Say = lambda *_: None
         self.lock = threading.RLock()
         self.costs: dict[tuple[str, ...], list[float]] = {}
-        tasks = {spec.task: load_task(spec.task) for spec in specs.values()}
+        tasks = {name: load_task(name) for name in {spec.task for spec in specs.values()}}
         scales = {name: tasks[spec.task] for name, spec in specs.items()}
-        plan(run, {name: (task.metric, task.direction) for name, task in scales.items()})
+        plan(run, {name: (task.metric, task.direction, _label(specs[name])) for name, task in scales.items()})
         self.patience = patience
         self.schedule = Schedule(())
         self.follow = report.follow = Follow(run)
@@ -295,9 +301,11 @@ class _Bench:
             why = "It was asked to stop."
         if not why and (at := beside.cancelled(self.run)):
             why = f"The run was cancelled at {at}; 'mlgym cancel {self.run} --undo' lets it go on."
-        if why:
+        if why and not self.report.stopped:
             driver.stop(why)
             self.report.stopped = why
+            if self.schedule.running:
+                self.tell("Stopping: what runs now has some seconds to end.")
         return why
 
     def _stopped(self, name: str, why: str, now: float) -> bool:

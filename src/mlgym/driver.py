@@ -113,16 +113,16 @@ class Driver:
                 os.utime(self.path)
 
 
-def plan(run: Path, cells: dict[str, tuple[str, str]]) -> None:
-    """Add to the run's list of cells those that it lacks; each with its metric and direction."""
+def plan(run: Path, cells: dict[str, tuple[str, str, str]]) -> None:
+    """Add to the run's list of cells those that it lacks; each with its metric, direction and the method in words."""
     path, known = run / CELLS, set[str]()
     text = path.read_text() if path.exists() else ""
     for line in text.splitlines():
         with suppress(ValueError, LookupError, TypeError):
             known.add(str(json.loads(line)["cell"]))
     rows = [
-        json.dumps({"cell": name, "metric": metric, "direction": direction})
-        for name, (metric, direction) in cells.items()
+        json.dumps({"cell": name, "metric": metric, "direction": direction, "method": method})
+        for name, (metric, direction, method) in cells.items()
         if name not in known
     ]
     if rows:

@@ -434,7 +434,7 @@ def render_brief(brief: Brief) -> str:
     limits = [
         f"{brief.limits.steps} steps" if brief.limits.steps else "",
         f"{brief.limits.seconds:g} seconds of commands in all" if brief.limits.seconds else "",
-        f"{brief.limits.command_s:g} seconds a command",
+        brief.limits.of_a_command,
     ]
     return "\n".join(
         [

@@ -38,16 +38,23 @@ def environment(packages: Sequence[str], *, say: Say = SAY) -> Path:
 
     Raises SourceError when packages cannot be had, or when the pins leave out something that they need.
     """
-    pins = sorted(set(packages))
-    base = getattr(sys, "_base_executable", sys.executable)
-    about = json.dumps([pins, sys.version, base, platform.machine()])
-    folder = cache_dir() / "environments" / hashlib.sha256(about.encode()).hexdigest()[:16]
+    pins, base, folder = sorted(set(packages)), _base(), place(packages)
     what = f"Python environment with {len(pins)} package{'s' * (len(pins) != 1)}"
     made(folder, lambda part: _fill(part, pins, base, what, say), what=f"the {what}", say=say)
     if not (folder / MANIFEST).exists():  # an environment of an older version, perhaps another user's
         with suppress(OSError):
             _write_manifest(folder, pins)
     return folder
+
+
+def place(packages: Sequence[str]) -> Path:
+    """Where the environment with these packages lies, once it is made."""
+    about = json.dumps([sorted(set(packages)), sys.version, _base(), platform.machine()])
+    return cache_dir() / "environments" / hashlib.sha256(about.encode()).hexdigest()[:16]
+
+
+def _base() -> str:
+    return str(getattr(sys, "_base_executable", sys.executable))
 
 
 def _fill(folder: Path, pins: list[str], base: str, what: str, say: Say) -> None:

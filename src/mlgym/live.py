@@ -35,7 +35,7 @@ class _Display:
     def __init__(self, specs: Sequence[EpisodeSpec], detail: str) -> None:
         self.out = Console(highlight=False)
         self.notes = Console(highlight=False, stderr=detail == "none")  # what is read by programs has a line an episode
-        self.tasks = {spec.task: load_task(spec.task) for spec in specs}
+        self.tasks = {name: load_task(name) for name in dict.fromkeys(spec.task for spec in specs)}
         self.several, self.methods = len(specs) > 1, len({(spec.agent, spec.model) for spec in specs})
         self.detail = "ends" if self.several and detail == "steps" else detail
         self.best: dict[tuple[str, str, str, int], float] = {}
@@ -63,7 +63,8 @@ class _Display:
     def tell(self, note: str) -> None:
         """A note about the run."""
         if self.board:
-            self.board.notes.append(note)
+            if " It has " not in f" {note.partition(': ')[2]}":  # a share of the machine: in the table nobody misses it
+                self.board.notes.append(note)
         else:
             self.notes.print(show.safe(note), style="yellow", markup=False, soft_wrap=True)
 
@@ -101,6 +102,7 @@ def run(
     money: float | None = None,
     redo: Sequence[str] = (),
     patience: Patience | None = None,
+    here: bool = True,
 ) -> int:
     """Run a grid in the folder `target`, at most `concurrent` episodes at once and no more than the machine has
     processors and cards for; returns the exit code: 0 when every episode has its result, 1 when some are missing or
@@ -109,10 +111,11 @@ def run(
 
     `detail` is steps (of a single episode each with its action and observation; of several a table that is kept up to
     date on a terminal, else a line an episode), attempts (a line each) or none (a line an episode). `launcher` takes
-    the place of threads in this process. `redo` and `patience` are those of `bench.run_grid`.
+    the place of threads in this process; one that uses other machines is not `here`, so that this one's processors and
+    cards are no bound. `redo` and `patience` are those of `bench.run_grid`.
     """
     display = _Display(specs, detail)
-    specs, missing = _possible(specs, target, allocator, display)
+    specs, missing = _possible(specs, target, allocator, display) if here else (specs, 0)
     specs, unprepared = _prepared(specs, display)
     missing += unprepared
     at_once = concurrent > 1 and display.several

@@ -72,13 +72,22 @@ class Observation(Record):
 
 
 class Limits(Record):
-    """Bounds of one episode; None is no bound. `seconds` counts command seconds only, `command_s` is per command."""
+    """Bounds of one episode; None is no bound. `seconds` counts command seconds only, `command_s` is per command, but
+    for `training_s` where that is given: a command in which Python is started then has that long.
+    """
 
     steps: int | None = 50
     seconds: float | None = None
     command_s: float = 1800.0
+    training_s: float | None = None
     money: float | None = None
     tokens: int | None = None
+
+    @property
+    def of_a_command(self) -> str:
+        """How long a command may take, in words."""
+        longer = "" if self.training_s is None else f" ({self.training_s:g} for one that starts Python)"
+        return f"{self.command_s:g} seconds for one command{longer}"
 
 
 class Brief(Record):

@@ -78,8 +78,8 @@ class Lines:
 class Seen:
     """One episode as far as its folder tells; `look` reads what is new."""
 
-    def __init__(self, run: Path, name: str, metric: str = "", direction: str = "") -> None:
-        self.name, self.folder = name, run / name
+    def __init__(self, run: Path, name: str, metric: str = "", direction: str = "", method: str = "") -> None:
+        self.name, self.folder, self.method = name, run / name, method or name.split("/")[1]
         self.metric, self.direction = metric, direction
         self.ended: dict[str, Any] = {}
         self.steps, self.money, self.seconds = 0, 0.0, 0.0
@@ -243,8 +243,8 @@ class Follow:
         for line in self._planned.look()[1]:
             with suppress(ValueError, LookupError, TypeError):
                 told = json.loads(line)
-                name = str(told["cell"])
-                self.cells.setdefault(name, Seen(self.run, name, str(told["metric"]), str(told["direction"])))
+                name, *about = (str(told[key]) for key in ("cell", "metric", "direction", "method"))
+                self.cells.setdefault(name, Seen(self.run, name, *about))
         for path in self.run.glob("*/*/*/spec.json"):
             name = "/".join(path.parts[-4:-1])
             if name not in self.cells:
@@ -290,7 +290,7 @@ def _count(row: TaskRow, seen: Seen, state: str) -> None:
     row.ended += state in ("done", "failed")
     value = seen.test
     if value is not None and (row.best is None or better(value, row.best, row.direction)):
-        row.best, row.method = value, seen.name.split("/")[1]
+        row.best, row.method = value, seen.method
     seeing = seen.validation if state == "running" else None
     if seeing is not None and (row.validation is None or better(seeing, row.validation, row.direction)):
         row.validation = seeing

@@ -15,10 +15,12 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from mlgym.errors import TaskError, UsageError
 from mlgym.metrics import progress
+from mlgym.mistakes import mistake
 from mlgym.records import Limits, Record, Scores, Source, Split, merged
 
 SHIPPED = Path(__file__).parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
+GIVEN = ("name", "folder", "variant")  # by the folder, not by task.toml
 PACKAGES, SUITES = SHIPPED / "packages.toml", SHIPPED / "suites.toml"
 
 
@@ -262,7 +264,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _checked(folder: Path, variant: str, data: dict[str, Any]) -> Task:
     file = folder / "task.toml"
-    for key in ("name", "folder", "variant"):
+    for key in GIVEN:
         if key in data:
             raise TaskError(f"{file}: unknown key '{key}'; the folder gives the name.")
     name = f"{folder.name}-{variant}" if variant else folder.name
@@ -271,7 +273,7 @@ def _checked(folder: Path, variant: str, data: dict[str, Any]) -> Task:
     try:
         task = Task.model_validate_json(json.dumps(data, default=str, allow_nan=False))
     except ValidationError as error:
-        raise TaskError(f"{file}: {_sentence(error)}.") from error
+        raise TaskError(f"{file}: {mistake(error, Task, GIVEN)}.") from error
     except ValueError as error:
         raise TaskError(f"{file}: nan and inf are no values here.") from error
     if not task.code.is_file():
@@ -292,15 +294,3 @@ def _with_packages(file: Path, data: dict[str, Any]) -> dict[str, Any]:
         if name not in sets:
             raise TaskError(f"{file}: {key}: there is no set '{name}' of packages; known: {', '.join(sets)}.")
     return {**data, **{key: sets[name] for key, name in named.items()}}
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, with its key."""
-    first = error.errors()[0]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).removeprefix(".")
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'"
-    if first["type"] == "missing":
-        return f"the key '{key}' is missing"
-    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{key}: {wanted[:1].lower()}{wanted[1:]}, but is {repr(first['input'])[:60]}"

@@ -4,9 +4,13 @@ An agent that returns without having submitted has given up. It knows of the wor
 tell, and has no handle on the environment, the task or the sandbox.
 """
 
+import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Generator
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from mlgym import names
@@ -25,6 +29,47 @@ NICKNAMES = {
     "nop": "mlgym.agents.replay:nop",
     "oracle": "mlgym.agents.replay:oracle",
 }
+
+
+def asks(spec: str) -> bool:
+    """Whether the agent of a spec asks a model, if it is given one; of the shipped agents only `react` does."""
+    name = names.split(spec)[0]
+    return name == "react" or name not in NICKNAMES
+
+
+def about(spec: str) -> dict[str, Any]:
+    """What an agent is: its name, all options with their values, and hashes of its code and of its prompts.
+
+    The code is that of its module and of the modules of the same package that this one takes things from; of those a
+    module `prompts` is hashed by itself. Raises UsageError for an unknown agent.
+    """
+    name, options = names.split(spec)
+    agent = names.resolve(name, NICKNAMES, "agent")
+    taken = inspect.signature(agent).parameters.values()
+    usual = {each.name: each.default for each in taken if each.kind is each.KEYWORD_ONLY and each.default != each.empty}
+    files = _files(inspect.getmodule(agent))
+    prompts = [path for path in files if path.name == "prompts.py"]
+    code = [path for path in files if path not in prompts]
+    return {"agent": name, "options": {**usual, **options}, "code": _hash(code), "prompts": _hash(prompts)}
+
+
+def _hash(files: list[Path]) -> str:
+    """The first 16 hex digits of the sha256 of the files together; empty for none."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16] if files else ""
+
+
+def _files(module: ModuleType | None) -> list[Path]:
+    """The source files of a module and of those beside it that it takes things from."""
+    if module is None:
+        return []
+    package = module.__name__.rpartition(".")[0]
+    kin = {module.__name__: module}
+    for value in vars(module).values():
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+        if package and isinstance(name, str) and name.startswith(f"{package}.") and name in sys.modules:
+            kin[name] = sys.modules[name]
+    files = (kin[name].__file__ for name in sorted(kin))
+    return [path for file in files if file and (path := Path(file)).is_file()]
 
 
 def load(spec: str, **more: Any) -> Agent:

@@ -90,7 +90,7 @@ def _limits(limits: Limits) -> str:
     parts = [
         f"{limits.steps} steps, each tool call or command being one" if limits.steps is not None else "",
         f"{limits.seconds:g} seconds of commands in all" if limits.seconds is not None else "",
-        f"{limits.command_s:g} seconds for one command",
+        limits.of_a_command,
         f"{limits.money:.2f} dollars for your replies" if limits.money is not None else "",
     ]
     return "; ".join(filter(None, parts))

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mlgym.cache import MARKER, SAY, Say, cache_dir, made, tidy
-from mlgym.environments import environment
+from mlgym.environments import environment, place
 from mlgym.errors import SourceError, TaskError, UsageError
 from mlgym.own_python import SYSTEM, OwnPython, own_python
 from mlgym.pip import UMASK
@@ -67,8 +67,7 @@ class Prepared:
     @cached_property
     def grader_version(self) -> str:
         """A hash of what grades: the hidden module, the shared graders that it uses, and their settings."""
-        settings = json.dumps(self.task.settings, sort_keys=True, default=str).encode()
-        return hashlib.sha256(_code(self.task) + settings).hexdigest()[:16]
+        return grader_version(self.task)
 
     @cached_property
     def data_version(self) -> str:
@@ -107,9 +106,33 @@ def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool 
             folder = _folder(task, stand_in=True)
             say(f"{task.name} is made from generated data, and its results are marked so: {error}")
         made(folder, lambda part: _fill(part, task, sources, grader_env, say), what=f"the data of {task.name}", say=say)
+    return _found(task, folder, env, grader_env, mine)
+
+
+def ready(task: Task, python: str = "") -> Prepared | None:
+    """What `prepare` would find in the cache, without making anything; None where something must be made first.
+
+    Raises UsageError for an interpreter of the user's that does not fit.
+    """
+    mine = own_python(Path(python), task.packages, task.workspace) if python else None
+    env, grader_env = mine.prefix if mine else place(task.packages), place(task.grader_packages)
+    folders = [_folder(task, stand_in=False), *([_folder(task, stand_in=True)] if task.stand_in else [])]
+    folder = next((each for each in folders if (each / MARKER).exists()), None)
+    if folder is None or not all((each / MARKER).exists() for each in (grader_env, *([] if mine else [env]))):
+        return None
+    return _found(task, folder, env, grader_env, mine)
+
+
+def _found(task: Task, folder: Path, env: Path, grader_env: Path, mine: OwnPython | None) -> Prepared:
     label = (folder / LABEL).read_text()
     about, shown = (mine.about, _shown(mine)) if mine else ("", ())
     return Prepared(task, folder / "public", folder / "private", env, grader_env, label, about, shown)
+
+
+def grader_version(task: Task) -> str:
+    """A hash of what makes the data and grades: the hidden module, the graders that it uses, and their settings."""
+    settings = json.dumps(task.settings, sort_keys=True, default=str).encode()
+    return hashlib.sha256(_code(task) + settings).hexdigest()[:16]
 
 
 def build_images(prepared: Prepared, backend: type[Sandbox]) -> None:

@@ -1,5 +1,67 @@
-"""Arithmetic on scores; no IO, nothing of the machinery that made them."""
+"""Arithmetic on scores; no IO, nothing of the machinery that made them.
+
+Scores come as `table[(method, task)] -> one score` or as `runs[(method, task)] -> the scores of its k runs`. A cell
+that is absent was not run; NaN (or an infinity) is a run without a valid score. `docs/metrics.md` has all formulas.
+The names load what they need when they are first used: whoever wants progress only does not wait for numpy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from mlgym.metrics.progress import clip, potential, progress
 
-__all__ = ["clip", "potential", "progress"]
+if TYPE_CHECKING:
+    from mlgym.metrics.comparison import Comparison, OnTask, Pair, compare, groups, holm
+    from mlgym.metrics.intervals import Estimate, bootstrap, iqm, mean, probability_of_improvement
+    from mlgym.metrics.pool import Sensitivity, aup_intervals, sensitivity
+    from mlgym.metrics.profiles import AupTable, Profiles, aup_table, profiles
+    from mlgym.metrics.scores import Ranks, best_at_k, best_table, fewest, mean_at_k, mean_table, ranks
+
+_WHERE = {
+    "comparison": ("Comparison", "OnTask", "Pair", "compare", "groups", "holm"),
+    "intervals": ("Estimate", "bootstrap", "iqm", "mean", "probability_of_improvement"),
+    "pool": ("Sensitivity", "aup_intervals", "sensitivity"),
+    "profiles": ("AupTable", "Profiles", "aup_table", "profiles"),
+    "scores": ("Ranks", "best_at_k", "best_table", "fewest", "mean_at_k", "mean_table", "ranks"),
+}
+__all__ = [
+    "AupTable",
+    "Comparison",
+    "Estimate",
+    "OnTask",
+    "Pair",
+    "Profiles",
+    "Ranks",
+    "Sensitivity",
+    "aup_intervals",
+    "aup_table",
+    "best_at_k",
+    "best_table",
+    "bootstrap",
+    "clip",
+    "compare",
+    "fewest",
+    "groups",
+    "holm",
+    "iqm",
+    "mean",
+    "mean_at_k",
+    "mean_table",
+    "potential",
+    "probability_of_improvement",
+    "profiles",
+    "progress",
+    "ranks",
+    "sensitivity",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _WHERE.items():
+        if name in names:
+            return getattr(importlib.import_module(f"mlgym.metrics.{module}"), name)
+    raise AttributeError(f"module 'mlgym.metrics' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,7 +1,14 @@
 """The shell as a tool."""
 
+import re
+
+from mlgym.records import Limits
 from mlgym.sandbox.shell import Ran
 from mlgym.tools.session import Session, ToolError
+
+# A word that is the name of Python or of what starts it on several cards, with or without a folder.
+STARTERS = r"i?python[\d.]*|torchrun|accelerate|deepspeed"
+STARTS_PYTHON = re.compile(rf"(?<![^\s;&|()`])(?:[^\s;&|()`]*/)?(?:{STARTERS})(?![^\s;&|()`])")
 
 
 def bash(session: Session, command: str, timeout: float | None = None) -> str:
@@ -13,9 +20,17 @@ def bash(session: Session, command: str, timeout: float | None = None) -> str:
     """
     if timeout is not None and timeout <= 0:
         raise ToolError("`bash` needs a timeout above 0 seconds.", "format")
-    limit = session.limits.command_s
+    limit = longest(command, session.limits)
     ran = session.shell.run(command, limit if timeout is None else min(timeout, limit))
     return _told(ran)
+
+
+def longest(command: str, limits: Limits) -> float:
+    """The seconds that a command may take: `training_s` where it starts Python and that limit is set.
+
+    The command's text decides, so a script of the shell that starts Python inside counts as an ordinary command.
+    """
+    return limits.training_s if limits.training_s and STARTS_PYTHON.search(command) else limits.command_s
 
 
 def _told(ran: Ran) -> str:

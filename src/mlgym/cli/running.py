@@ -1,0 +1,148 @@
+"""From the flags of `mlgym run` to a run: the grid, what is missing, its lock and versions, then the episodes."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mlgym import live
+from mlgym.allocator import Allocator
+from mlgym.errors import SourceError, UsageError
+from mlgym.forecast import lacking, told
+from mlgym.grading.prepare import prepare
+from mlgym.grid import Grid, folder_name, from_flags, hosts, methods, plan, read_grid
+from mlgym.launchers import Launcher, launcher
+from mlgym.launchers.flow import Say
+from mlgym.models import default_limits
+from mlgym.onward import onward as gone_on
+from mlgym.protocol import isolated, keep, lock, read_lock, refuse
+from mlgym.records import EpisodeSpec, Limits
+from mlgym.store import method, slug
+from mlgym.task import load_task
+from mlgym.versions import keep_run, versions
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The agents and models of a command line, and what goes with the models."""
+
+    agents: tuple[str, ...]
+    models: tuple[str, ...]
+    sampling: dict[str, Any]
+    base_url: str
+
+
+@dataclass(frozen=True)
+class How:
+    """Where a run is stored, what it prints and runs again, and by which other runs a dry run reckons."""
+
+    output: Path | None
+    quiet: bool = False
+    redo: tuple[str, ...] = ()
+    dry: bool = False
+    recorded: tuple[Path, ...] = ()
+
+
+def grid(config: Path | None, ways: Ways, flags: dict[str, Any], how: How) -> int:
+    """Run the grid of a file and flags; how many of its cells broke or are missing."""
+    asked = read_grid(config) if config else None
+    if named := [one.model_dump() for one in methods(ways.agents, ways.models, ways.sampling, ways.base_url)]:
+        flags["agents"] = named
+    elif not asked or not asked.agents:
+        flags["agents"] = [{"agent": "tuner", "sampling": ways.sampling, "base_url": ways.base_url}]
+    elif ways.sampling or ways.base_url:
+        raise UsageError(f"-M and --base-url belong to a model named with -m; those of {config} stand in the file.")
+    made = plan(asked.with_flags(flags) if asked else from_flags(flags))
+    name = config.stem if config else folder_name(made.grid, made.specs)
+    run = how.output or RUNS / name
+    return _run(made.grid, made.specs, made.limits, run, made.notes, how)
+
+
+def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
+    """Run the episode that goes on from EPISODE@STEP."""
+    kept = {"tasks", "seeds", "tools", "feedback", "protocol"} & set(flags)
+    if kept or len(ways.agents) > 1 or len(ways.models) > 1:
+        raise UsageError("--from keeps task, seed, tools and feedback of the episode it goes on from: name none.")
+    spec = gone_on(source)
+    own: dict[str, Any] = {
+        key: flags[key] for key in ("sandbox", "python", "processors", "max_validations") if key in flags
+    }
+    own |= {key: named[0] for key, named in (("agent", ways.agents), ("model", ways.models)) if named}
+    own |= {key: value for key, value in (("base_url", ways.base_url), ("sampling", ways.sampling)) if value}
+    own |= {"network": hosts(flags["network"], load_task(spec.task))} if "network" in flags else {}
+    spec = spec.changed(**own, limits=spec.limits.changed(**flags.get("limits", {})))
+    notes = []
+    if ways.models:
+        bounds, note = default_limits(spec.model, spec.base_url, spec.limits)
+        spec, notes = spec.changed(limits=bounds), [note] if note else []
+    one = {key: getattr(spec, key) for key in ("agent", "model", "sampling", "base_url")}
+    rest = {key: value for key, value in flags.items() if key in ("gpus", "money", "sandbox")}
+    rest |= {"tasks": [spec.task], "seeds": [spec.seed], "agents": [one]}
+    run = how.output or RUNS / slug(f"{Path(spec.task).name}-{method(spec)}")
+    return _run(from_flags(rest), [spec], {}, run, notes, how)
+
+
+def _run(
+    asked: Grid, specs: Sequence[EpisodeSpec], limits: Mapping[str, Limits], run: Path, notes: Sequence[str], how: How
+) -> int:
+    for note in notes:
+        print(note, file=sys.stderr if how.quiet else sys.stdout)
+    allocator = Allocator(asked.gpus)
+    isolated(asked.protocol, asked.sandbox)
+    here = asked.launcher != "ray"
+    now = partial(lock, specs, limits=limits, gpus=asked.gpus, here=here)
+    if how.dry:
+        recorded, at_once = [RUNS, *how.recorded], asked.concurrent or (1 if here else None)
+        lines = told(
+            specs,
+            run,
+            now(),
+            recorded=recorded,
+            concurrent=at_once,
+            money=asked.money,
+            allocator=allocator if here else None,
+        )
+        print("\n".join(lines))
+        return 0
+    if missing := lacking(specs):
+        raise UsageError(" ".join(missing))
+    if old := read_lock(run):  # before anything is fetched
+        refuse(run, old, now())
+    _prepare(specs)
+    for note in keep(run, now(), preset=asked.protocol):
+        print(note, file=sys.stderr)
+    keep_run(run, asked.model_dump(mode="json"), versions({Path(spec.task).name: spec.version for spec in specs}))
+    return live.run(
+        list(specs),
+        run,
+        asked.concurrent or 1,
+        "none" if how.quiet else "steps",
+        allocator=allocator,
+        launcher=_launcher(asked),
+        money=asked.money,
+        redo=how.redo,
+        here=here,
+    )
+
+
+def _launcher(asked: Grid) -> Launcher | None:
+    """What the grid names; None for this process, which `live.run` sees to."""
+    if asked.launcher == "threads" and not asked.ray_address:
+        return None
+    say: Say = lambda spec, note: print(f"{spec.task} {method(spec)} {spec.seed}: {note}", file=sys.stderr)  # noqa: E731
+    return launcher(asked.launcher, asked.concurrent, address=asked.ray_address, say=say)
+
+
+def _prepare(specs: Sequence[EpisodeSpec]) -> None:
+    """Make what the tasks need, since what they are made from stands in the lock."""
+    tasks = {spec.task: spec for spec in specs}
+    for name, spec in tasks.items():
+        try:
+            prepare(load_task(name), say=lambda line: print(line, file=sys.stderr), python=spec.python)
+        except SourceError:
+            if len(tasks) == 1:
+                raise  # of several, those that can be had are run, and the others named then
