@@ -2,11 +2,13 @@
 
     .venv/bin/python benchmarks/attacks.py [--backends bubblewrap,user,landlock,docker] [--suite tiny]
 
-It may be killed: run again, it goes on where it was, as long as the code of the grading is the same. What is done is
-kept in attacks.jsonl of the cache. A backend that does not start here is left out and said.
+Where no Docker daemon answers, root's own is started for the time (tests/engines.py). It may be killed: run again, it
+goes on where it was, as long as the code of the grading is the same. What is done is kept beside it in
+attacks.jsonl, for another machine to go on. A backend that does not start here is left out and said.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -27,6 +29,9 @@ from mlgym.grading.starter import run_starter
 from mlgym.sandbox import choose, scratch
 from mlgym.sandbox.probe import probe
 from mlgym.task import Task, load_tasks
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from engines import running, why_not
 
 PAGE = Path(__file__).with_suffix(".md")
 # One task of each kind, on which the attacks are seen to succeed without their defences.
@@ -89,29 +94,27 @@ def git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=SOURCE, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def fill(record: Record, tasks: Iterable[Task], backends: list[str]) -> list[str]:
-    """Try all that was not tried yet, the first backend first; what could not be tried, in words."""
+def fill(record: Record, tasks: Iterable[Task], backend: str) -> list[str]:
+    """Try all that was not tried yet on a backend; what could not be tried, in words."""
     failed: list[str] = []
-    for backend in backends:
-        for task in tasks:
-            modes = ["", "all"] if backend == backends[0] and task.name in PROOFS else [""]
-            left = {
-                mode: {f.name for f in fitting(task.kind) if f.guard or not mode}
-                - record.names(task, backend, bool(mode))
-                for mode in modes
-            }
-            if not any(left.values()):
-                continue
-            try:
-                with scratch(cache_dir() / "scratch") as place:
-                    honest = run_starter(prepare(task, say=print), choose(backend), place / "baseline").files
-                    for mode in modes:
-                        done = record.names(task, backend, bool(mode))
-                        for one in attacks(task, backend, mode, honest=honest, done=done):
-                            record.add(one)
-            except MlgymError as error:
-                failed.append(f"{backend}, {task.name}: {error}")
-                print(failed[-1], flush=True)
+    for task in tasks:
+        modes = ["", "all"] if backend == "bubblewrap" and task.name in PROOFS else [""]
+        left = {
+            mode: {f.name for f in fitting(task.kind) if f.guard or not mode} - record.names(task, backend, bool(mode))
+            for mode in modes
+        }
+        if not any(left.values()):
+            continue
+        try:
+            with scratch(cache_dir() / "scratch") as place:
+                honest = run_starter(prepare(task, say=print), choose(backend), place / "baseline").files
+                for mode in modes:
+                    done = record.names(task, backend, bool(mode))
+                    for one in attacks(task, backend, mode, honest=honest, done=done):
+                        record.add(one)
+        except MlgymError as error:
+            failed.append(f"{backend}, {task.name}: {error}")
+            print(failed[-1], flush=True)
     return failed
 
 
@@ -170,11 +173,14 @@ def main() -> int:
     parser.add_argument("--suite", default="tiny")
     parser.add_argument("--page", action="store_true", help="only write what was tried so far")
     asked = parser.parse_args()
-    record, tasks = Record(cache_dir() / "attacks.jsonl"), load_tasks([asked.suite])
-    tried = [probe(name) for name in asked.backends.split(",")]
-    failed = [f"{one.name}: {one.why}" for one in tried if not one.works]
-    if not asked.page:
-        failed += fill(record, tasks, [one.name for one in tried if one.works])
+    record, tasks = Record(PAGE.with_suffix(".jsonl")), load_tasks([asked.suite])
+    failed: list[str] = []
+    with contextlib.ExitStack() as engines:
+        for name in [] if asked.page else asked.backends.split(","):
+            if name in ("docker", "podman") and not probe(name).works and not why_not(name):
+                engines.enter_context(running(name))
+            tried = probe(name)
+            failed += fill(record, tasks, name) if tried.works else [f"{name}: {tried.why}"]
     PAGE.write_text(page(record, tasks, failed))
     print(PAGE.read_text())
     return int(any(one.succeeded is not bool(one.without) for one in record.done))

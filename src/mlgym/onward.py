@@ -26,6 +26,8 @@ def onward(text: str, **changes: Any) -> EpisodeSpec:
         raise UsageError(f"The episode in {recorded.folder} has {len(steps)} steps, so there is no step {n}.")
     if n and _ended(steps[n - 1]):
         raise UsageError(f"Step {n} ended the episode in {recorded.folder}: choose one before it.")
+    if spec.imported:
+        raise UsageError(f"The episode in {recorded.folder} was imported, so its workspace cannot be made again here.")
     task = load_task(spec.task)
     if task.version != spec.version:
         raise UsageError(

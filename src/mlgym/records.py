@@ -191,8 +191,9 @@ class Result(Record):
     or an infrastructure fault left the episode unscored. `data` names data that stands in for the task's own, `python`
     says what an environment of the user's had. `hits` counts the bounds that were run into, by name; `processors` were
     given (0: no share was set aside), and the cards `gpus`. `network` are the hosts that a proxy let through, empty for
-    all hosts, None where there was no network. `source` says from where the episode went on. `lasting`: what left it
-    unscored will do so again until somebody changes something.
+    all hosts, None where there was no network. `source` says from where the episode went on, `imported` which
+    recorded run of another system it was read from. `lasting`: what left it unscored will do so again until somebody
+    changes something.
     """
 
     ended: str
@@ -220,6 +221,7 @@ class Result(Record):
     gpus: tuple[int, ...] = ()
     network: tuple[str, ...] | None = None
     source: str = ""
+    imported: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -241,7 +243,8 @@ class EpisodeSpec(Record):
     interpreter of the user's, empty for the task's own environment. `processors` takes the place of the task's figure;
     `network` are the hosts that a proxy lets through, None no network at all, empty all hosts. More validations than
     `max_validations` are not refused but flagged by `mlgym audit`. `source` is EPISODE@STEP where the first
-    steps are those of another episode.
+    steps are those of another episode. `imported` names the recorded run of another system that it was read from; its
+    `version` is 0, since none of our versions of the task graded it.
     """
 
     task: str
@@ -260,6 +263,7 @@ class EpisodeSpec(Record):
     network: tuple[str, ...] | None = None
     max_validations: int | None = None
     source: str = ""
+    imported: str = ""
 
 
 class ToolCall(Record):

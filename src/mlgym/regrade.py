@@ -22,6 +22,7 @@ from mlgym.task import Task, load_task
 SPLITS: tuple[Split, ...] = ("validation", "test")
 NOISES = 4.0  # standard deviations of the difference of two gradings: more is no noise
 ROUNDING = 1e-6  # of a score that is made of the submission's own floating-point numbers
+IMPORTED = "imported from another system, which kept no files of its attempts"
 LET_GO = "its files were let go for space"
 TIME_OUT = ("took longer", "took too long")  # in a verdict: another machine, or a busy one, may say otherwise
 # What else may have graded: the field of the record, and the same in words.
@@ -72,6 +73,7 @@ def regrade(run: Path, backend: str = "auto", say: Say = SAY) -> Iterator[Regrad
         with contextlib.ExitStack() as opened:
             grader, task, why = None, None, ""
             try:
+                _ours(version)
                 _not_of(run, reference, python)
                 task = load_task(reference)
                 if task.version == version:
@@ -113,6 +115,12 @@ def _task(store: Episode) -> tuple[str, int, str]:
     return spec.task, spec.version, spec.python
 
 
+def _ours(version: int) -> None:
+    """Raise UsageError for an episode that was graded by none of our versions of a task."""
+    if version == 0:
+        raise UsageError(IMPORTED)
+
+
 def _not_of(run: Path, *places: str) -> None:
     """A run is data: a task or an interpreter that lies in it is not run. Raises UsageError."""
     for place in places:
@@ -129,6 +137,8 @@ class _Again:
 
     def rows(self, episode: str, attempt: Attempt, metric: str) -> Iterator[Regraded]:
         """A row for each split with scores; of an attempt without any, for the one that it was refused on."""
+        if self._why == IMPORTED and attempt.n == 0:  # once for the episode
+            yield Regraded(episode, 0, "test", None, None, "not comparable", IMPORTED)
         by = attempt.provenance
         splits = [split for split in SPLITS if getattr(attempt, split) is not None]
         for split in (splits or [by.feedback if by else "validation"]) if attempt.files else []:

@@ -25,6 +25,7 @@ CHECKS: dict[str, Callable[[Seen], Iterator[str]]] = {
     "graded differently": conditions.graders,
     "isolation": conditions.isolation,
     "feedback": conditions.feedback,
+    "found by the import": conditions.imported,
     "fallback": conditions.fallback,
     "validations": conditions.validations,
 }

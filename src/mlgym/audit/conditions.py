@@ -35,6 +35,13 @@ def feedback(seen: Seen) -> Iterator[str]:
         yield "`validate` showed scores on the test split, so the final score may be chosen by it"
 
 
+def imported(seen: Seen) -> Iterator[str]:
+    """What the import of the episode found forged, or tried."""
+    for note in seen.result.notes if seen.result and seen.spec.imported else ():
+        if note.startswith(("Forged: ", "Tried: ")):
+            yield note.rstrip(".")
+
+
 def fallback(seen: Seen) -> Iterator[str]:
     """An invalid end that an earlier attempt stands in for."""
     if seen.final and seen.final.fallback:

@@ -19,7 +19,7 @@ def files(seen: Seen) -> Iterator[str]:
                 yield f"attempt {attempt.n}: the stored {name} is not what was graded (its hash is another)"
             elif intact is None and attempt in seen.chosen and name in attempt.files:
                 yield f"attempt {attempt.n}: the stored {name} is gone, though the best and the last are always kept"
-        if attempt.valid and not attempt.files:
+        if attempt.valid and not attempt.files and not seen.spec.imported:
             yield f"attempt {attempt.n}: it is valid and has no files"
 
 

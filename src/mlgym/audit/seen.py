@@ -59,7 +59,9 @@ def read(folder: Path) -> Seen:
         task = load_task(spec.task)
     except MlgymError as error:
         elsewhere = f"its task is not here ({str(error).rstrip('.')})"
-    if task and task.version != spec.version:
+    if spec.imported:
+        elsewhere, task = "it was imported, and graded elsewhere without its files being kept", None
+    elif task and task.version != spec.version:
         elsewhere = f"it was made with version {spec.version} of {task.name}, here is version {task.version}"
         task = None
     return Seen(store, spec, store.result, store.steps(), store.attempts(), task, elsewhere)

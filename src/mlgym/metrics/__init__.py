@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from mlgym.metrics.progress import clip, potential, progress
 
 if TYPE_CHECKING:
+    from mlgym.metrics.areas import AupTable, Profiles, aup_table, profiles
     from mlgym.metrics.comparison import Comparison, OnTask, Pair, compare, groups, holm
     from mlgym.metrics.intervals import Estimate, bootstrap, iqm, mean, probability_of_improvement
     from mlgym.metrics.pool import Sensitivity, aup_intervals, sensitivity
-    from mlgym.metrics.profiles import AupTable, Profiles, aup_table, profiles
     from mlgym.metrics.scores import Ranks, best_at_k, best_table, fewest, mean_at_k, mean_table, ranks
 
 _WHERE = {
     "comparison": ("Comparison", "OnTask", "Pair", "compare", "groups", "holm"),
     "intervals": ("Estimate", "bootstrap", "iqm", "mean", "probability_of_improvement"),
     "pool": ("Sensitivity", "aup_intervals", "sensitivity"),
-    "profiles": ("AupTable", "Profiles", "aup_table", "profiles"),
+    "areas": ("AupTable", "Profiles", "aup_table", "profiles"),
     "scores": ("Ranks", "best_at_k", "best_table", "fewest", "mean_at_k", "mean_table", "ranks"),
 }
 __all__ = [

@@ -84,6 +84,12 @@ def wins(a: Floats, b: Floats) -> Floats:
     return np.asarray((a[:, None] > b[None, :]) + 0.5 * (a[:, None] == b[None, :]), dtype=np.float64)
 
 
+def superiority(a: Floats, b: Floats) -> float:
+    """P(A > B) + P(A = B)/2 for runs of `a` and sorted runs of `b`: the mean of `wins`, without the matrix."""
+    below = np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")
+    return float(below.mean() / (2 * b.size))
+
+
 def counts(rng: np.random.Generator, size: int, rows: int) -> Floats:
     """How often each of `size` runs is drawn in `rows` resamples, as parts of 1."""
     drawn = rng.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
@@ -103,7 +109,7 @@ def probability_of_improvement(a: ByTask, b: ByTask, seed: int = 0, n: int = 200
         if len(pair) < 2:
             continue
         table = wins(pair[0], pair[1])
-        values.append(table.mean())
+        values.append(superiority(*pair))
         block = max(1, BLOCK // (pair[0].size + pair[1].size))
         for begin in range(0, n, block):
             rows = min(block, n - begin)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlgym.errors import UsageError
+from mlgym.metrics.areas import POINTS, Baseline, aup_table, pool, ratios
 from mlgym.metrics.intervals import BLOCK, Estimate, percentiles
-from mlgym.metrics.profiles import PENALTY, POINTS, Baseline, aup_table, pool, ratios
 from mlgym.metrics.scores import Directions, Floats, Runs, Table, best_table, floats
 
 
@@ -73,50 +73,43 @@ def aup_intervals(
     n: int = 2000,
     level: float = 0.95,
 ) -> dict[str, tuple[Estimate, Estimate]]:
-    """AUP of best attempts and best submissions of each method with intervals over the luck of the runs.
+    """AUP of best attempts and of best submissions, a pair for each method, with intervals over the luck of the runs.
 
     `attempts` and `submissions` have one score for each run, its best attempt's and its final submission's, in the same
-    order. Each of `n` resamples draws the runs of every cell with replacement, takes the best, and computes AUP with an
-    axis of its own. The best of a resample is at most the best of all, so these intervals lie low: see docs/metrics.md.
+    order. Each of `n` resamples draws the runs of every cell with replacement, takes the best of each cell and computes
+    AUP anew, on the axis of the whole table: with an axis of its own for each, the intervals would tell of the axis.
+    The best of a resample is at most the best of all, so these intervals reach below the value more than above it.
     """
     whole = aup_table(best_table(attempts, directions), best_table(submissions, directions), directions, baseline)
-    cells = list(dict.fromkeys([*attempts, *submissions]))
-    of = pool({cell: math.nan for cell in cells}, directions, baseline)
-    fixed = pool({cell: math.nan for cell in cells}, directions, baseline)
-    draws = [np.broadcast_to(fixed.values, (n, *fixed.values.shape)).copy() for _ in range(2)]
+    of = pool({cell: math.nan for cell in [*attempts, *submissions]}, directions, baseline)
+    draws = [np.tile(of.values, (n, 1, 1)) for _ in range(2)]
     rng = np.random.default_rng(seed)
-    for method, task in sorted(cells):
+    for method, task in sorted({*attempts, *submissions}):
         m, t = of.methods.index(method), of.tasks.index(task)
-        sides = [floats(one.get((method, task), [])).ravel() for one in (attempts, submissions)]
-        if len({side.size for side in sides if side.size}) > 1:
-            raise UsageError(f"{method} on {task} has {sides[0].size} best attempts and {sides[1].size} submissions.")
-        for drawn, best in zip(draws, _best_drawn(rng, sides, bool(of.minimise[t]), n), strict=True):
+        runs = [floats(one.get((method, task), [])).ravel() for one in (attempts, submissions)]
+        if runs[0].size and runs[1].size and runs[0].size != runs[1].size:
+            raise UsageError(f"{method} on {task} has {runs[0].size} best attempts and {runs[1].size} submissions.")
+        for drawn, best in zip(draws, _best_drawn(rng, runs, bool(of.minimise[t]), n), strict=True):
             drawn[:, m, t] = best
-    if isinstance(baseline, str):
-        bases = [drawn[:, of.methods.index(baseline), :] for drawn in draws]
-    else:
-        bases = [np.broadcast_to(of.base, (n, len(of.tasks))) for _ in draws]
-    found = [ratios(drawn, base[:, None, :], of.minimise) for drawn, base in zip(draws, bases, strict=True)]
-    largest = np.maximum(*(worst.max(axis=1) for _, worst in found))
-    tau_max = np.ceil(10 * np.log10(np.ceil(PENALTY * largest))) / 10
-    bounds = [percentiles(_area(ratio, tau_max), level) for ratio, _ in found]
-    values = (whole.best_attempt, whole.best_submission)
-    return {
-        method: tuple(  # type: ignore[misc]
-            Estimate(float(value[whole.methods.index(method)]), float(low[i]), float(high[i]))
-            for value, (low, high) in zip(values, bounds, strict=True)
-        )
-        for i, method in enumerate(of.methods)
-    }
+    sides = []
+    for drawn, value in zip(draws, (whole.best_attempt, whole.best_submission), strict=True):
+        base = drawn[:, of.methods.index(baseline)] if isinstance(baseline, str) else of.base[None, :]
+        low, high = percentiles(_area(ratios(drawn, base[:, None, :], of.minimise)[0], whole.tau_max), level)
+        at = [whole.methods.index(method) for method in of.methods]
+        sides.append([Estimate(*map(float, one)) for one in zip(value[at], low, high, strict=True)])
+    return dict(zip(of.methods, zip(*sides, strict=True), strict=True))
 
 
 def _best_drawn(rng: np.random.Generator, sides: list[Floats], minimise: bool, n: int) -> list[Floats]:
     """The best of `n` resamples of the runs, for both sides of the same runs."""
     size = max(side.size for side in sides)
+    out = [np.full(n, np.nan) for _ in sides]
+    if not size:
+        return out
     sign = -1.0 if minimise else 1.0
     worth = [np.where(np.isnan(side), -np.inf, sign * side) if side.size else np.full(size, -np.inf) for side in sides]
-    out = [np.full(n, np.nan) for _ in sides]
-    block = max(1, BLOCK // max(1, size))
+    worth = list(np.array(worth)[:, np.lexsort(worth)])
+    block = max(1, BLOCK // size)
     for begin in range(0, n, block):
         rows = rng.integers(size, size=(min(block, n - begin), size))
         for best, side in zip(out, worth, strict=True):
@@ -125,8 +118,7 @@ def _best_drawn(rng: np.random.Generator, sides: list[Floats], minimise: bool, n
     return out
 
 
-def _area(ratio: Floats, tau_max: Floats) -> Floats:
+def _area(ratio: Floats, tau_max: float) -> Floats:
     """AUP of ratios[draw, method, task]: a task adds the width from its first point of the axis on."""
-    step = (tau_max / (POINTS - 1))[:, None, None]
-    first = np.ceil(np.log10(ratio) / step)
-    return np.asarray((np.maximum(POINTS - 1 - first, 0) * step).mean(axis=2))
+    first = np.searchsorted(np.linspace(0, tau_max, POINTS), np.log10(ratio))
+    return np.asarray(np.maximum(POINTS - 1 - first, 0).mean(axis=2) * tau_max / (POINTS - 1), dtype=np.float64)

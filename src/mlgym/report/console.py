@@ -80,6 +80,7 @@ def results(rows: Iterable[tuple[EpisodeSpec, Result]]) -> Table:
         chosen = chosen_attempt(result)
         marks = [
             result.data,
+            "imported" if result.imported else "",
             "own python" if result.python else "",
             "oracle" if result.oracle else "",
             "network" if result.network is not None else "",
@@ -109,8 +110,9 @@ def score(scores: Scores | None, metric: str) -> float | None:
 
 
 def chosen_attempt(result: Result) -> Attempt | None:
-    """The attempt with the best validation, whose test scores are `selected`."""
+    """The attempt with the best validation, whose test scores are `selected`; of an imported episode the best one."""
+    wanted = result.best if result.imported else result.selected
     for attempt in result.attempts:
-        if attempt.valid and attempt.test is not None and attempt.test == result.selected:
+        if attempt.valid and attempt.test is not None and attempt.test == wanted:
             return attempt
     return None

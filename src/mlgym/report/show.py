@@ -61,6 +61,8 @@ def _best(folder: Path) -> tuple[Episode, Attempt]:
     result = store.result
     if result is None:
         raise UsageError(f"The episode in {folder} has not ended; the command that began it goes on with it.")
+    if result.imported:
+        raise UsageError(f"The episode in {folder} was imported: the original kept no files of its attempts.")
     attempt = chosen_attempt(result)
     if attempt is None:
         raise UsageError(f"The episode in {folder} has no valid attempt.")

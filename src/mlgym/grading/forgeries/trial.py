@@ -2,6 +2,8 @@
 
 import csv
 import hashlib
+import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +71,12 @@ class Trial:
     graded: dict[Split, Verdict]
 
     def play(self, forgery: Forgery, place: Path) -> Outcome:
-        """Try one forgery; the best score of all that came out of its workspace counts."""
+        """Try one forgery; the best score of all that came out of its workspace counts.
+
+        One that beats the honest score must do so again, beside the honest files: a clock of a busy machine may lie.
+        """
         task = self.prepared.task
-        scores, refused, same = [], "", ""
+        graded, refused, same = list[tuple[float, Path]](), "", ""
         with workspace(self.prepared, self.backend, place) as shell:
             let_loose(forgery, self.prepared, shell, self.honest)
             for number in range(forgery.tries):
@@ -87,13 +92,22 @@ class Trial:
                 else:
                     verdict = self.grader.grade(frozen, forgery.split)
                 refused = verdict.why or refused
-                scores += [verdict.scores[task.metric]] if verdict.scores else []
-        if not scores:
-            return Outcome(forgery.name, False, f"no valid score, because {refused[:1].lower()}{refused[1:]}")
-        honest = (self.graded[forgery.split].scores or {})[task.metric]
-        got = max(scores) if task.direction == "maximize" else min(scores)
-        scored = bool(forgery.guard) and raised(task, forgery.split, got, honest)
+                graded += [(verdict.scores[task.metric], frozen)] if verdict.scores else []
+            if not graded:
+                return Outcome(forgery.name, False, f"no valid score, because {refused[:1].lower()}{refused[1:]}")
+            honest = (self.graded[forgery.split].scores or {})[task.metric]
+            got, best = (max if task.direction == "maximize" else min)(graded)
+            if scored := bool(forgery.guard) and raised(task, forgery.split, got, honest):
+                pairs = [(self.score(best, forgery.split), self.score(self.honest, forgery.split)) for _ in range(3)]
+                got, honest = (statistics.median(side) for side in zip(*pairs, strict=True))
+                scored = raised(task, forgery.split, got, honest)
         return Outcome(forgery.name, scored, f"{task.metric} {got:.5g}, honest {honest:.5g}{same}")
+
+    def score(self, files: Path, split: Split) -> float:
+        """The score of files; the worst there is where they have none this time."""
+        task = self.prepared.task
+        worst = -math.inf if task.direction == "maximize" else math.inf
+        return (self.grader.grade(files, split).scores or {}).get(task.metric, worst)
 
 
 def content(folder: Path) -> dict[str, bytes]:

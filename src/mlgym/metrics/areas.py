@@ -1,7 +1,6 @@
 """Performance profiles and the area under them (AUP), exactly as published for MLGym (arXiv 2502.14499, section 4).
 
-Performance profiles are of Dolan and Moré (2002, arXiv cs/0102001), their use on scores of learners with a logarithmic
-axis of AutoML-Zero's successors (Roberts et al. 2022, "AutoML Decathlon"). What is wrong with AUP: `docs/metrics.md`.
+Performance profiles are of Dolan and Moré (2002, arXiv cs/0102001). What is wrong with their area: `docs/metrics.md`.
 """
 
 import math
@@ -62,7 +61,8 @@ class Pool:
 def pool(table: Table, directions: Directions, baseline: Baseline) -> Pool:
     """The arrays of `table`. `baseline` has the baseline's score of each task, or names the method that is it.
 
-    A baseline given as scores joins the pool as the method `baseline`, unless there is one of that name.
+    A baseline given as scores joins the pool as the method `baseline`, unless there is one of that name or no score of
+    it is known. A task without a baseline has no threshold of it.
     """
     methods, tasks = axes(table)
     if not tasks:
@@ -74,7 +74,7 @@ def pool(table: Table, directions: Directions, baseline: Baseline) -> Pool:
         base = {task: scores.get((baseline, task), math.nan) for task in tasks}
     else:
         base = {task: (baseline or {}).get(task, math.nan) for task in tasks}
-        if baseline is not None and BASELINE not in methods:
+        if baseline is not None and BASELINE not in methods and np.isfinite(floats([*base.values()])).any():
             methods = (*methods, BASELINE)
             scores |= {(BASELINE, task): base[task] for task in tasks}
     values = floats([[scores.get((method, task), math.nan) for task in tasks] for method in methods])
@@ -109,7 +109,7 @@ def tau_max_of(worst: Floats) -> float:
 def _profiles(of: Pool, ratio: Floats, tau_max: float) -> Profiles:
     tau = np.linspace(0, tau_max, POINTS)
     curves = np.array([(np.log10(row)[:, None] <= tau).mean(axis=0) for row in ratio])
-    aup = curves[:, :-1] @ np.diff(tau)
+    aup = (curves[:, :-1] * np.diff(tau)).sum(axis=1)  # row by row: a product of matrices rounds by the pool's size
     return Profiles(of.methods, of.tasks, tau, curves, aup, tau_max, ratio)
 
 
