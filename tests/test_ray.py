@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mlgym.beside import cancel
 from mlgym.errors import UsageError
 from mlgym.launchers import on_ray
 from mlgym.records import EpisodeSpec
@@ -26,9 +27,10 @@ import json, sys, time
 from pathlib import Path
 from mlgym.bench import RunEpisode
 from mlgym.errors import MlgymError
-from mlgym.launchers import on_ray
+from mlgym.launchers import cluster, on_ray
 from mlgym.records import EpisodeSpec
 from tests.jobs import Writes
+cluster.FETCH_S = 0.5
 kind = {"RunEpisode": RunEpisode, "Writes": Writes}[sys.argv[1]]
 specs = [EpisodeSpec.model_validate_json(text) for text in json.loads(sys.argv[3])]
 say = lambda spec, note: print("SAID", spec.agent, spec.seed, note, flush=True)
@@ -92,11 +94,11 @@ def test_nobody_listens_there(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_a_node_without_the_folder_did_is_sent_back(nodes: Nodes, hidden: Path) -> None:
     run = hidden / "sent"
-    driver = Driver(nodes, run, [spec(seed, agent) for seed in range(3) for agent in ("nop", "die1")])
+    driver = Driver(nodes, run, [spec(seed, agent) for seed in range(2) for agent in ("nop", "die1")])
     assert driver.end() == ""
     done = driver.told("DONE")
-    assert [row[:2] for row in done] == [(agent, seed) for agent in ("die1", "nop") for seed in range(3)]
-    assert [row[:2] for row in driver.told("SAID")] == [("die1", seed) for seed in range(3)]
+    assert [row[:2] for row in done] == [(agent, seed) for agent in ("die1", "nop") for seed in range(2)]
+    assert [row[:2] for row in driver.told("SAID")] == [("die1", seed) for seed in range(2)]
     places = set()
     for agent, seed, text in done:
         folder = episode_folder(run, spec(seed, agent))
@@ -118,12 +120,23 @@ def test_workers_end_with_the_driver(nodes: Nodes, hidden: Path, sign: signal.Si
 
     assert eventually(lambda: len(pids()) == 2, 30)
     begun = pids()
-    assert eventually(lambda: any(run.rglob("steps.jsonl")), 30)
+    assert eventually(lambda: len(list(run.rglob("steps.jsonl"))) == 2, 30)  # one of them was fetched
     driver.process.send_signal(sign)
     assert "Error" not in driver.end()
     assert eventually(lambda: not any(map(alive, begun)), 20)
     if sign == signal.SIGINT:
         assert len(list(run.rglob("tidied"))) == 2  # also that of the node without the folder
+
+
+@pytest.mark.slow
+def test_what_is_said_in_the_run_s_folder_is_heard_everywhere(nodes: Nodes, hidden: Path) -> None:
+    run = hidden / "cancelled"
+    driver = Driver(nodes, run, [spec(seed, "obey") for seed in range(2)])
+    assert eventually(lambda: len(list(run.rglob("steps.jsonl"))) == 2, 30)
+    cancel(run)
+    assert driver.end() == ""
+    places = {json.loads(text)["why"] == str(run) for _, _, text in driver.told("DONE")}
+    assert places == {True, False}
 
 
 @pytest.mark.slow

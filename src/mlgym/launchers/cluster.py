@@ -5,7 +5,6 @@ import os
 import pickle
 import re
 import secrets
-import socket
 import time
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -15,10 +14,11 @@ from typing import Any
 from mlgym.beside import CANCELLED
 from mlgym.disk import write_whole
 from mlgym.episode import want
-from mlgym.errors import InUse, Stopped, UsageError
+from mlgym.errors import InUse, UsageError
 from mlgym.launchers.actor import actor
 from mlgym.launchers.flow import Launched, Say, again
-from mlgym.launchers.joining import joined, knock
+from mlgym.launchers.joining import joined
+from mlgym.launchers.machines import Machines
 from mlgym.launchers.node import Back, Order
 from mlgym.launchers.parcel import laid, packed
 from mlgym.launchers.worker import TIDY_S, opened
@@ -26,15 +26,14 @@ from mlgym.records import EpisodeSpec, Failure
 from mlgym.sandbox.tar import SubmissionRefused
 from mlgym.status import DRIVERS
 from mlgym.store import episode_folder
-from mlgym.task import load_task
 
 PACKAGE = "mlgym-env"
 HAND_ON = re.compile(r".*_(API_KEY|BASE_URL)|MLGYM_MODEL_TIMEOUT")  # variables that go along with an episode
 FETCH_S = 60.0  # between two looks at what an episode on a machine without the run's folder has done so far
 START_S, PAUSE_S = 120.0, 2.0  # for how long no worker need come to be, and between two tries
-NOTICE_S, REACH_S = 60.0, 2.0  # until a machine that does not answer is given work again; what it may take to answer
-HEAD_S, LOOK_S = 30.0, 5.0  # a head that is silent for so long is lost: Ray would end this process without a word
-MEGABYTE = 1_000_000
+PATIENCE_S = 600.0  # for how long a machine that can take an episode is waited for
+NOTICE_S = 60.0  # until a machine that does not answer is given work again
+LOOK_S = 5.0  # between two looks at the machines
 
 
 @dataclass(eq=False)
@@ -74,8 +73,7 @@ class Cluster:
         self._run: Path | None = job.run.resolve() if hasattr(job, "run") else None
         self._job = replace(job, run=self._run) if self._run else job
         self._flights: list[_Flight] = []
-        self._head = self._ray.get_runtime_context().gcs_address
-        self._headless, self._looked = False, time.monotonic()
+        self._machines, self._looked = Machines(self._ray), time.monotonic()
         self._later: list[_Later] = []
         self._over: list[tuple[EpisodeSpec, Failure]] = []
         self._kind = self._ray.remote(actor())
@@ -91,16 +89,18 @@ class Cluster:
 
     def free(self) -> bool:
         """Whether there is room: of those without a place yet there may be one a machine while a processor is free."""
-        if self._n is not None and len(self) >= self._n:
+        if self._n is not None and len(self._flights) + sum(each.losses > 0 for each in self._later) >= self._n:
             return False
         waiting = sum(not flight.host for flight in self._flights)
-        return not waiting or (waiting < len(self._nodes()) and self._ray.available_resources().get("CPU", 0) >= 1)
+        return not waiting or (
+            waiting < len(self._machines.alive()) and self._ray.available_resources().get("CPU", 0) >= 1
+        )
 
     def start(self, spec: EpisodeSpec, losses: int = 0, since: float | None = None) -> None:
         """Ask the cluster for a place for an episode; `since` when that has been tried."""
-        asked, why = self._fitted(spec)
+        asked, why = self._machines.fitted(spec)
         if why:
-            self._over.append((spec, Failure(boundary="sandbox", why=why)))
+            self._wait(_Later(spec, losses, time.monotonic() + LOOK_S, since=since or time.monotonic()), why)
             return
         actor = self._kind.options(**asked, max_restarts=0, max_concurrency=4, scheduling_strategy="SPREAD").remote()
         hello = actor.hello.remote(str(self._mark or ""))
@@ -109,14 +109,14 @@ class Cluster:
     def ended(self, seconds: float) -> Launched:
         """Those that have ended, and those that the cluster has no place for."""
         if time.monotonic() - self._looked > LOOK_S:
-            self._nodes()
+            self._machines.alive()
             self._looked = time.monotonic()
         while self._over:
             yield self._over.pop()
         for flight in [flight for flight in self._flights if not flight.host]:
-            if why := self._fitted(flight.spec)[1]:  # the machine that could have done it is gone
+            if self._machines.fitted(flight.spec)[1]:  # the machine that could have done it is gone
                 self._leave(flight)
-                yield flight.spec, Failure(boundary="sandbox", why=why)
+                self.start(flight.spec, flight.losses)
         self._begin_again()
         self._look()
         flights = {flight.ref: flight for flight in self._flights}
@@ -154,34 +154,20 @@ class Cluster:
             if self._joined:
                 ray.shutdown()
 
-    def _nodes(self) -> list[dict[str, Any]]:
-        """The nodes that live. Without its head nothing can be asked of a cluster: raises Stopped where it is lost."""
-        end = time.monotonic() + HEAD_S
-        while not self._headless:
-            try:
-                knock(self._head)
-                return [node for node in self._ray.nodes() if node["Alive"]]
-            except OSError:
-                self._headless = time.monotonic() > end
-                time.sleep(PAUSE_S / 2)
-        raise Stopped(f"The head of the Ray cluster at {self._head} was lost: with a new one the same command goes on.")
+    def _wait(self, later: _Later, why: str) -> None:
+        """Wait for a machine that can take an episode, which may be joining or coming back, but not for ever.
 
-    def _fitted(self, spec: EpisodeSpec) -> tuple[dict[str, Any], str]:
-        """What is asked of the cluster, of processors and memory no more than its largest machine has; or why none has
-        the cards.
+        Raises UsageError where there never was one.
         """
-        wanted, memory = want(spec), load_task(spec.task).limits.memory_mb * MEGABYTE
-        every = [node["Resources"] for node in self._nodes()]
-        nodes = [node for node in every if node.get("CPU", 0) and node.get("GPU", 0) >= wanted.gpus]
-        if not nodes:
-            cards = f" with {wanted.gpus} graphics card{'s' * (wanted.gpus > 1)}" if wanted.gpus else ""
-            return {}, f"The cluster has no machine{cards} now."
-        asked = {
-            "num_cpus": min(wanted.processors, max(node["CPU"] for node in nodes)),
-            "num_gpus": wanted.gpus,
-            "memory": int(min(memory, max(node.get("memory", 0) for node in nodes))),
-        }
-        return asked, ""
+        waited = time.monotonic() - later.since
+        if waited < PATIENCE_S:
+            self._later.append(later)
+            if waited < LOOK_S:
+                self._say(later.spec, f"{why} It waits for one.")
+        elif want(later.spec).gpus > self._machines.most_cards:
+            raise UsageError(f"{why} {later.spec.task} needs it: leave it out, or have such a machine join.")
+        else:
+            self._over.append((later.spec, Failure(boundary="sandbox", why=why)))
 
     def _begin(self, flight: _Flight) -> Launched:
         """Send an episode to the place that its actor got."""
@@ -215,7 +201,7 @@ class Cluster:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            gone = not self._reached(flight.node)
+            gone = not self._machines.reached(flight.node)
             yield from self._lost(flight, self._why(flight, error, gone), gone)
             return
         try:
@@ -247,21 +233,11 @@ class Cluster:
 
     def _begin_again(self) -> None:
         """Start those whose time has come."""
-        alive = {node["NodeID"] for node in self._nodes()} if self._later else set[str]()
+        alive = {node["NodeID"] for node in self._machines.alive()} if self._later else set[str]()
         for each in list(self._later):
             if time.monotonic() >= each.due or (each.node and each.node not in alive):
                 self._later.remove(each)
                 self.start(each.spec, each.losses, each.since)
-
-    def _reached(self, name: str) -> bool:
-        """Whether a node answers; the cluster itself takes a while to notice that one does not."""
-        for node in self._nodes():
-            if node["NodeID"] == name:
-                with contextlib.suppress(OSError):
-                    where = node["NodeManagerAddress"], node["NodeManagerPort"]
-                    socket.create_connection(where, timeout=REACH_S).close()
-                    return True
-        return False
 
     def _why(self, flight: _Flight, error: Exception, gone: bool) -> str:
         """What is known of a loss, in a sentence."""
