@@ -25,6 +25,7 @@ class Writes:
     """
 
     run: Path
+    gpus: str = ""
 
     def at(self, run: Path) -> "Writes":
         return replace(self, run=run)
@@ -50,6 +51,6 @@ class Writes:
                 return Failure(boundary="stopped", why=str(self.run))
             time.sleep(0.05)
         (folder / "attempts").mkdir(exist_ok=True)
-        result = Result(ended="submitted", why=str(os.getpid()), steps=tries, source=str(self.run))
+        result = Result(ended="submitted", why=str(os.getpid()), steps=tries, source=str(self.run), python=self.gpus)
         (folder / "result.json").write_text(result.model_dump_json())
         return result

@@ -30,7 +30,7 @@ SETTINGS = {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
 }
-SIZES = ["--memory=16000000000", "--object-store-memory=80000000", "--num-gpus=0"]
+SIZES = ["--memory=16000000000", "--object-store-memory=80000000"]
 PORTS = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]  # two nodes, one machine
 STARTED = "Ray runtime started"
 START_S = 90
@@ -49,12 +49,12 @@ class Nodes:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
         port = self.address.partition(":")[2]
-        where = ["--head", f"--port={port}", f"--temp-dir={self.place}", "--include-dashboard=false"]
+        where = ["--head", "--num-gpus=1", f"--port={port}", f"--temp-dir={self.place}", "--include-dashboard=false"]
         self.head = self._start(cpus, where, env, [])
 
     def add(self, cpus: float, env: Mapping[str, str] = {}, before: Sequence[str] = ()) -> Node:
         """One more node, with `before` before its command; returns when it has joined."""
-        return self._start(cpus, [f"--address={self.address}"], env, before)
+        return self._start(cpus, ["--num-gpus=0", f"--address={self.address}"], env, before)
 
     def settings(self) -> dict[str, str]:
         """The environment of a program that uses the cluster."""

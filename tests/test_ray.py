@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +31,7 @@ from mlgym.errors import MlgymError
 from mlgym.launchers import cluster, on_ray
 from mlgym.records import EpisodeSpec
 from tests.jobs import Writes
-cluster.FETCH_S = 0.5
+cluster.FETCH_S, cluster.PATIENCE_S = 0.5, 6.0
 kind = {"RunEpisode": RunEpisode, "Writes": Writes}[sys.argv[1]]
 specs = [EpisodeSpec.model_validate_json(text) for text in json.loads(sys.argv[3])]
 say = lambda spec, note: print("SAID", spec.agent, spec.seed, note, flush=True)
@@ -126,6 +127,28 @@ def test_workers_end_with_the_driver(nodes: Nodes, hidden: Path, sign: signal.Si
     assert eventually(lambda: not any(map(alive, begun)), 20)
     if sign == signal.SIGINT:
         assert len(list(run.rglob("tidied"))) == 2  # also that of the node without the folder
+
+
+def asking(folder: Path, cards: int) -> EpisodeSpec:
+    """An episode of a task that asks for so many cards."""
+    shutil.copytree(ROOT / "tests" / "number", folder)
+    about = folder / "task.toml"
+    about.write_text(about.read_text().replace("[limits]\n", f"[limits]\ngpus = {cards}\n"))
+    return spec(0, task=str(folder))
+
+
+@pytest.mark.slow
+def test_cards_are_given_and_what_no_machine_has_is_said(nodes: Nodes, hidden: Path, tmp_path: Path) -> None:
+    """The cards are Ray's word alone: it counts what it was told, and the job gets their numbers."""
+    driver = Driver(nodes, hidden / "cards", [asking(tmp_path / "one", 1), asking(tmp_path / "two", 2)])
+    assert driver.end() == (
+        f"The cluster has no machine with 2 graphics cards now. {tmp_path / 'two'} needs it: leave it out, or have such "
+        "a machine join.\n"
+    )
+    assert [json.loads(text)["python"] for _, _, text in driver.told("DONE")] == ["0"]
+    assert [text for _, _, text in driver.told("SAID")] == [
+        "The cluster has no machine with 2 graphics cards now. It waits for one."
+    ]
 
 
 @pytest.mark.slow
