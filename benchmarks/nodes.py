@@ -21,10 +21,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from mlgym.launchers import cluster  # noqa: E402
 from tests.faults import descendants  # noqa: E402
 from tests.grids import TASKS, Grid, differences, methods, specs  # noqa: E402
 from tests.nodes import SETTINGS, Loss, Node, Nodes, apart, kill, raylet_alone, surroundings  # noqa: E402
 
+TIDY = "from mlgym import allocator, episode; episode.tidy(allocator.Allocator())"
+FETCH_S = 2.0  # between two looks at what an episode has done so far where the folder is not seen; else a minute
 PAGE = ROOT / "benchmarks" / "nodes.md"
 
 
@@ -45,9 +48,16 @@ def lost(nodes: Nodes, grid: Grid, undisturbed: Path, name: str) -> tuple[str, b
     differs = differences(undisturbed, run, cells)
     again = [note for _, note in loss.log if "run again" in note]
     twice = len(loss.ended) - len(set(loss.ended))
+    if hide:  # what a process could not take away that was killed there is swept by the next one
+        subprocess.run([sys.executable, "-c", TIDY], env={**os.environ, **surroundings(other, grid.root)}, check=True)
     orphans = beside(nodes.head, grid.orphans() + (other.orphans() if hide else []))
     rows = [
-        ("the run's folder", "another one on the second node: sent there and back" if hide else "seen by both nodes"),
+        (
+            "the run's folder",
+            f"another one on the second node: sent there and back, every {FETCH_S:g} s"
+            if hide
+            else "seen by both nodes",
+        ),
         ("episodes", f"{len(loss.ended)} of {cells} in {seconds:.0f} s, {twice} twice"),
         ("run again", str(len(again))),
         ("differences from the undisturbed run", "; ".join(differs) or "none"),
@@ -76,6 +86,7 @@ def main() -> int:
     given = parser.parse_args()
     grid = Grid(Path(tempfile.mkdtemp(prefix="mlgym-nodes-", dir="/tmp")), given.tasks, given.seeds)
     undisturbed, seconds = grid.undisturbed()
+    cluster.FETCH_S = FETCH_S
     os.environ |= SETTINGS | surroundings(grid, grid.root / "calls")
     nodes = Nodes(1, surroundings(grid, grid.root / "calls"))
     try:

@@ -123,6 +123,7 @@ class Loss:
     run: Path
     victim: Node
     lose: Callable[[Node], None]
+    midst_s: float = 4.0
     began: float = field(default_factory=time.monotonic)
     log: list[tuple[float, str]] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
@@ -140,10 +141,12 @@ class Loss:
         return time.monotonic() - self.began
 
     def _strike(self) -> None:
-        """Have the node lost as soon as it has some work that has begun."""
-        while not (pids := workers(self.victim)):
+        """Have the node lost as soon as one of its episodes has run for a while."""
+        seen: dict[int, float] = {}
+        while not any(time.monotonic() - since > self.midst_s for since in seen.values()):
+            pids = workers(self.victim)
+            seen = {pid: seen.get(pid, time.monotonic()) for pid in pids}
             time.sleep(0.05)
-        time.sleep(1)
         self._note(f"the node is lost, with {len(pids)} episode{'s' * (len(pids) > 1)}")
         self.lose(self.victim)
 

@@ -141,14 +141,10 @@ def asking(folder: Path, cards: int) -> EpisodeSpec:
 def test_cards_are_given_and_what_no_machine_has_is_said(nodes: Nodes, hidden: Path, tmp_path: Path) -> None:
     """The cards are Ray's word alone: it counts what it was told, and the job gets their numbers."""
     driver = Driver(nodes, hidden / "cards", [asking(tmp_path / "one", 1), asking(tmp_path / "two", 2)])
-    assert driver.end() == (
-        f"The cluster has no machine with 2 graphics cards now. {tmp_path / 'two'} needs it: leave it out, or have such "
-        "a machine join.\n"
-    )
+    lacks = "The cluster has no machine with 2 graphics cards now."
+    assert driver.end() == f"{lacks} {tmp_path / 'two'} needs it: leave it out, or have such a machine join.\n"
     assert [json.loads(text)["python"] for _, _, text in driver.told("DONE")] == ["0"]
-    assert [text for _, _, text in driver.told("SAID")] == [
-        "The cluster has no machine with 2 graphics cards now. It waits for one."
-    ]
+    assert [text for _, _, text in driver.told("SAID")] == [f"{lacks} It waits for one."]
 
 
 @pytest.mark.slow
