@@ -189,9 +189,8 @@ def _end(
         return
     if len(done) == 1 and results and show.chosen_attempt(results[0][1]):
         difference(episode_folder(target, specs[0]))
-    out.print(
-        f"\nStored in {target}. Next: mlgym show {target}, mlgym show {target} --diff", markup=False, soft_wrap=True
-    )
+    further = f"mlgym report {target} -o report" if display.methods > 1 else f"mlgym show {target} --diff"
+    out.print(f"\nStored in {target}. Next: mlgym show {target}, {further}", markup=False, soft_wrap=True)
 
 
 def _possible(
