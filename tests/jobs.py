@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mlgym.beside import cancelled
 from mlgym.errors import UsageError
-from mlgym.records import EpisodeSpec, Outcome, Result
+from mlgym.records import EpisodeSpec, Failure, Outcome, Result
 from mlgym.store import episode_folder
 
 
@@ -19,10 +20,12 @@ def spec(seed: int, agent: str = "nop", task: str = "blotto") -> EpisodeSpec:
 class Writes:
     """Says in the result where it ran; the name of the agent says what else it does.
 
-    `sleep` writes its process and waits; `die` kills its own process, `dieN` the first N times; `wrong` raises.
+    `sleep` writes its process and waits, `obey` until the run is cancelled; `die` kills its own process, `dieN` the
+    first N times; `wrong` raises.
     """
 
     run: Path
+    gpus: str = ""
 
     def at(self, run: Path) -> "Writes":
         return replace(self, run=run)
@@ -43,7 +46,11 @@ class Writes:
                 time.sleep(60)
             finally:
                 (folder / "tidied").touch()
+        while spec.agent == "obey":
+            if cancelled(self.run):
+                return Failure(boundary="stopped", why=str(self.run))
+            time.sleep(0.05)
         (folder / "attempts").mkdir(exist_ok=True)
-        result = Result(ended="submitted", why=str(os.getpid()), steps=tries, source=str(self.run))
+        result = Result(ended="submitted", why=str(os.getpid()), steps=tries, source=str(self.run), python=self.gpus)
         (folder / "result.json").write_text(result.model_dump_json())
         return result

@@ -18,6 +18,7 @@ from mlgym.errors import InUse, UsageError
 from mlgym.launchers.actor import actor
 from mlgym.launchers.flow import Launched, Say, again
 from mlgym.launchers.joining import joined
+from mlgym.launchers.machines import Machines
 from mlgym.launchers.node import Back, Order
 from mlgym.launchers.parcel import laid, packed
 from mlgym.launchers.worker import TIDY_S, opened
@@ -25,12 +26,14 @@ from mlgym.records import EpisodeSpec, Failure
 from mlgym.sandbox.tar import SubmissionRefused
 from mlgym.status import DRIVERS
 from mlgym.store import episode_folder
-from mlgym.task import load_task
 
 PACKAGE = "mlgym-env"
 HAND_ON = re.compile(r".*_(API_KEY|BASE_URL)|MLGYM_MODEL_TIMEOUT")  # variables that go along with an episode
 FETCH_S = 60.0  # between two looks at what an episode on a machine without the run's folder has done so far
-MEGABYTE = 1_000_000
+START_S, PAUSE_S = 120.0, 2.0  # for how long no worker need come to be, and between two tries
+PATIENCE_S = 600.0  # for how long a machine that can take an episode is waited for
+NOTICE_S = 60.0  # until a machine that does not answer is given work again
+LOOK_S = 5.0  # between two looks at the machines
 
 
 @dataclass(eq=False)
@@ -47,6 +50,18 @@ class _Flight:
     words: dict[str, bytes] = field(default_factory=dict)
     fetch: Any = None
     fetched: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Later:
+    """An episode that begins again at the moment `due`, or when the cluster has noticed that the `node` is gone."""
+
+    spec: EpisodeSpec
+    losses: int
+    due: float
+    node: str = ""
+    since: float = field(default_factory=time.monotonic)
 
 
 class Cluster:
@@ -58,6 +73,8 @@ class Cluster:
         self._run: Path | None = job.run.resolve() if hasattr(job, "run") else None
         self._job = replace(job, run=self._run) if self._run else job
         self._flights: list[_Flight] = []
+        self._machines, self._looked = Machines(self._ray), time.monotonic()
+        self._later: list[_Later] = []
         self._over: list[tuple[EpisodeSpec, Failure]] = []
         self._kind = self._ray.remote(actor())
         self._variables = {key: value for key, value in os.environ.items() if HAND_ON.fullmatch(key)}
@@ -68,37 +85,46 @@ class Cluster:
             write_whole(self._mark, b"")
 
     def __len__(self) -> int:
-        return len(self._flights) + len(self._over)
+        return len(self._flights) + len(self._later) + len(self._over)
 
     def free(self) -> bool:
         """Whether there is room: of those without a place yet there may be one a machine while a processor is free."""
-        if self._n is not None and len(self) >= self._n:
+        if self._n is not None and len(self._flights) + sum(each.losses > 0 for each in self._later) >= self._n:
             return False
         waiting = sum(not flight.host for flight in self._flights)
-        return not waiting or (waiting < len(self._nodes()) and self._ray.available_resources().get("CPU", 0) >= 1)
+        return not waiting or (
+            waiting < len(self._machines.alive()) and self._ray.available_resources().get("CPU", 0) >= 1
+        )
 
-    def start(self, spec: EpisodeSpec, losses: int = 0) -> None:
-        """Ask the cluster for a place for an episode."""
-        asked, why = self._fitted(spec)
+    def start(self, spec: EpisodeSpec, losses: int = 0, since: float | None = None) -> None:
+        """Ask the cluster for a place for an episode; `since` when that has been tried."""
+        asked, why = self._machines.fitted(spec)
         if why:
-            self._over.append((spec, Failure(boundary="sandbox", why=why)))
+            self._wait(_Later(spec, losses, time.monotonic() + LOOK_S, since=since or time.monotonic()), why)
             return
         actor = self._kind.options(**asked, max_restarts=0, max_concurrency=4, scheduling_strategy="SPREAD").remote()
-        self._flights.append(_Flight(spec, losses, actor, actor.hello.remote(str(self._mark or ""))))
+        hello = actor.hello.remote(str(self._mark or ""))
+        self._flights.append(_Flight(spec, losses, actor, hello, since=since or time.monotonic()))
 
     def ended(self, seconds: float) -> Launched:
         """Those that have ended, and those that the cluster has no place for."""
+        if time.monotonic() - self._looked > LOOK_S:
+            self._machines.alive()
+            self._looked = time.monotonic()
         while self._over:
             yield self._over.pop()
         for flight in [flight for flight in self._flights if not flight.host]:
-            if why := self._fitted(flight.spec)[1]:  # the machine that could have done it is gone
+            if self._machines.fitted(flight.spec)[1]:  # the machine that could have done it is gone
                 self._leave(flight)
-                yield flight.spec, Failure(boundary="sandbox", why=why)
+                self.start(flight.spec, flight.losses)
+        self._begin_again()
         self._look()
         flights = {flight.ref: flight for flight in self._flights}
         flights |= {flight.fetch: flight for flight in self._flights if flight.fetch is not None}
-        ready, _ = self._ray.wait(list(flights), num_returns=1, timeout=seconds) if flights else ([], [])
-        for ref in ready:
+        if not flights:
+            time.sleep(min(seconds, PAUSE_S / 10))
+            return
+        for ref in self._ray.wait(list(flights), num_returns=1, timeout=seconds)[0]:
             flight = flights[ref]
             if ref == flight.fetch:
                 self._take_fetched(flight)
@@ -128,30 +154,31 @@ class Cluster:
             if self._joined:
                 ray.shutdown()
 
-    def _nodes(self) -> list[dict[str, Any]]:
-        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+    def _wait(self, later: _Later, why: str) -> None:
+        """Wait for a machine that can take an episode, which may be joining or coming back, but not for ever.
 
-    def _fitted(self, spec: EpisodeSpec) -> tuple[dict[str, Any], str]:
-        """What is asked of the cluster, of processors and memory no more than its largest machine has; or why none has
-        the cards.
+        Raises UsageError where there never was one.
         """
-        wanted, memory = want(spec), load_task(spec.task).limits.memory_mb * MEGABYTE
-        nodes = [node for node in self._nodes() if node.get("CPU", 0) and node.get("GPU", 0) >= wanted.gpus]
-        if not nodes:
-            cards = f" with {wanted.gpus} graphics card{'s' * (wanted.gpus > 1)}" if wanted.gpus else ""
-            return {}, f"The cluster has no machine{cards} now."
-        asked = {
-            "num_cpus": min(wanted.processors, max(node["CPU"] for node in nodes)),
-            "num_gpus": wanted.gpus,
-            "memory": int(min(memory, max(node.get("memory", 0) for node in nodes))),
-        }
-        return asked, ""
+        waited = time.monotonic() - later.since
+        if waited < PATIENCE_S:
+            self._later.append(later)
+            if waited < LOOK_S:
+                self._say(later.spec, f"{why} It waits for one.")
+        elif want(later.spec).gpus > self._machines.most_cards:
+            raise UsageError(f"{why} {later.spec.task} needs it: leave it out, or have such a machine join.")
+        else:
+            self._over.append((later.spec, Failure(boundary="sandbox", why=why)))
 
     def _begin(self, flight: _Flight) -> Launched:
         """Send an episode to the place that its actor got."""
         try:
             node, host, theirs, sees = self._ray.get(flight.ref)
         except self._ray.exceptions.RayError as error:
+            if time.monotonic() - flight.since < START_S:  # a machine that is gone is given work until that is noticed
+                self._leave(flight)
+                due = time.monotonic() + PAUSE_S
+                self._later.append(_Later(flight.spec, flight.losses, due, since=flight.since))
+                return
             yield from self._lost(flight, f"No worker could be started for it ({type(error).__name__}).")
             return
         if theirs != version(PACKAGE):
@@ -174,7 +201,8 @@ class Cluster:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            yield from self._lost(flight, self._why(flight, error))
+            gone = not self._machines.reached(flight.node)
+            yield from self._lost(flight, self._why(flight, error, gone), gone)
             return
         try:
             self._lay(flight, back.parcel)
@@ -193,21 +221,31 @@ class Cluster:
         self._leave(flight)
         yield flight.spec, opened(back.answer)
 
-    def _lost(self, flight: _Flight, why: str) -> Launched:
-        """Begin an episode again whose worker or machine is gone, or give it up."""
+    def _lost(self, flight: _Flight, why: str, gone: bool = False) -> Launched:
+        """Begin an episode again whose worker, or machine (`gone`), was lost, or give it up."""
         self._leave(flight)
         failure = again(flight.spec, flight.losses + 1, why, self._say)
         if failure is None:
-            self.start(flight.spec, flight.losses + 1)
+            due = time.monotonic() + (NOTICE_S if gone else 0)
+            self._later.append(_Later(flight.spec, flight.losses + 1, due, flight.node if gone else ""))
         else:
             yield flight.spec, failure
 
-    def _why(self, flight: _Flight, error: Exception) -> str:
+    def _begin_again(self) -> None:
+        """Start those whose time has come."""
+        alive = {node["NodeID"] for node in self._machines.alive()} if self._later else set[str]()
+        for each in list(self._later):
+            if time.monotonic() >= each.due or (each.node and each.node not in alive):
+                self._later.remove(each)
+                self.start(each.spec, each.losses, each.since)
+
+    def _why(self, flight: _Flight, error: Exception, gone: bool) -> str:
         """What is known of a loss, in a sentence."""
+        if gone:
+            return f"The node {flight.node[:8]} on {flight.host} was lost."
         if isinstance(error, self._ray.exceptions.OutOfMemoryError):
             return f"{flight.host} ran out of memory, and Ray ended its worker."
-        alive = any(node["NodeID"] == flight.node and node["Alive"] for node in self._ray.nodes())
-        return f"Its worker on {flight.host} was lost." if alive else f"The node {_short(flight)} was lost."
+        return f"Its worker on {flight.host} was lost."
 
     def _look(self) -> None:
         """Tell machines without the run's folder what lies in it, and ask once in a while what they have done."""
@@ -246,7 +284,3 @@ class Cluster:
         self._flights.remove(flight)
         with contextlib.suppress(Exception):
             self._ray.kill(flight.actor)
-
-
-def _short(flight: _Flight) -> str:
-    return f"{flight.node[:8]} on {flight.host}"

@@ -38,7 +38,7 @@ def joined(address: str) -> tuple[Any, bool]:
         return ray, False
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
-        _knock(address)
+        knock(address)
         with _handlers_kept(), _unheard():
             ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -56,7 +56,7 @@ def _settings(address: str) -> dict[str, str]:
     return {**quiet, **token} if address == "local" and "RAY_AUTH_MODE" not in os.environ else quiet
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Raise OSError where nobody listens at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
