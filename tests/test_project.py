@@ -72,13 +72,18 @@ def test_the_command_is_named_mlgym(built: tuple[Path, Path]) -> None:
     assert "License-Expression: MIT\n" in metadata
 
 
+def canonical(name: str) -> str:
+    """A distribution's name as registries write it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def closure(names: list[str]) -> set[str]:
     """The names of all distributions that these requirements bring, as they are installed here."""
     found: set[str] = set()
     waiting = [Requirement(name) for name in names]
     while waiting:
         need = waiting.pop()
-        name = re.sub(r"[-_.]+", "-", need.name).lower()
+        name = canonical(need.name)
         if name in found or (need.marker and not need.marker.evaluate({"extra": ""})):
             continue
         found.add(name)
@@ -93,8 +98,8 @@ def test_few_packages_are_needed() -> None:
 
 def test_what_is_imported_is_what_is_declared() -> None:
     extras = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "dev" for line in lines]
-    declared = {Requirement(line).name for line in [*PROJECT["dependencies"], *extras]}
-    provided = packages_distributions()
+    declared = {canonical(Requirement(line).name) for line in [*PROJECT["dependencies"], *extras]}
+    provided = {name: {canonical(one) for one in found} for name, found in packages_distributions().items()}
     used = set()
     for path in SOURCE.rglob("*.py"):
         if {"tasks", "families", "templates", "kinds"} & set(path.parts):
@@ -104,5 +109,5 @@ def test_what_is_imported_is_what_is_declared() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             used |= {(name.split(".")[0], path.name) for name in names}
     ours = {"", "mlgym", "kinds", "__future__", *sys.stdlib_module_names}
-    strangers = {(name, file) for name, file in used if name not in ours and not declared & set(provided.get(name, []))}
+    strangers = {(name, file) for name, file in used if name not in ours and not declared & provided.get(name, set())}
     assert not strangers
