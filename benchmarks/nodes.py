@@ -34,14 +34,14 @@ PAGE = ROOT / "benchmarks" / "nodes.md"
 LOSSES: dict[str, tuple[Callable[[Node], None], bool]] = {"power": (kill, False), "apart": (raylet_alone, True)}
 
 
-def lost(nodes: Nodes, grid: Grid, undisturbed: Path, name: str) -> tuple[str, bool]:
+def lost(nodes: Nodes, grid: Grid, undisturbed: Path, name: str, midst_s: float) -> tuple[str, bool]:
     """The grid with a loss; a part of the page, and whether nothing is amiss."""
     lose, hide = LOSSES[name]
     run, cells = grid.runs / name, len(grid.tasks) * len(methods()) * grid.seeds
     run.mkdir()
     other = Grid(grid.root / f"other-{name}") if hide else grid
     victim = nodes.add(1, surroundings(other, grid.root / "calls"), apart(run) if hide else ())
-    loss = Loss(specs(grid.tasks, grid.seeds), run, victim, lose)
+    loss = Loss(specs(grid.tasks, grid.seeds), run, victim, lose, midst_s)
     seconds = loss.go(nodes.address)
     kill(victim)
     (grid.root / "calls").rename(grid.root / f"{name}.calls")
@@ -83,6 +83,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--tasks", nargs="+", default=TASKS)
     parser.add_argument("--only", nargs="+", choices=LOSSES, default=tuple(LOSSES))
+    parser.add_argument("--midst", type=float, default=4, help="seconds that an episode of the lost node has run")
     given = parser.parse_args()
     grid = Grid(Path(tempfile.mkdtemp(prefix="mlgym-nodes-", dir="/tmp")), given.tasks, given.seeds)
     undisturbed, seconds = grid.undisturbed()
@@ -90,7 +91,7 @@ def main() -> int:
     os.environ |= SETTINGS | surroundings(grid, grid.root / "calls")
     nodes = Nodes(1, surroundings(grid, grid.root / "calls"))
     try:
-        parts = [lost(nodes, grid, undisturbed, name) for name in given.only]
+        parts = [lost(nodes, grid, undisturbed, name, given.midst) for name in given.only]
     finally:
         nodes.close()
     import ray

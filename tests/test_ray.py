@@ -173,7 +173,7 @@ def test_a_lost_node_s_episodes_run_again_and_nothing_is_left() -> None:
     """In small what benchmarks/nodes.py measures: real episodes, and a node that loses its power."""
     command = [sys.executable, "-W", "error", "benchmarks/nodes.py", "--seeds", "1", "--only", "power"]
     env = {**os.environ, "PYTHONPATH": SETTINGS["PYTHONPATH"]}
-    tasks = ["--tasks", "battle-of-sexes", "blotto"]
+    tasks = ["--tasks", "battle-of-sexes", "--midst", "0.5"]
     ran = subprocess.run([*command, *tasks], cwd=ROOT, env=env, capture_output=True, text=True, timeout=110)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "The node " in ran.stdout and "It is run again (1 of 3)." in ran.stdout
