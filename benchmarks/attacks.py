@@ -50,7 +50,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "mlgym"
 def digests() -> dict[tuple[str, bool], str]:
     """Of what each attack depends on: itself, grading and tasks; without its defence what grades then."""
     here = SOURCE / "grading"
-    paths = [*here.glob("*.py"), *here.glob("kinds/*.py"), *(SOURCE / "tasks").rglob("*.*")]
+    paths = [
+        *(path for path in here.glob("*.py") if path.name != "prepare.py"),
+        *here.glob("kinds/*.py"),
+        *(SOURCE / "tasks").rglob("*.*"),
+    ]
     ours = b"".join(path.read_bytes() for path in sorted(paths) if path.is_file() and path.suffix != ".pyc")
     trial, *naive = ((here / "forgeries" / f"{name}.py").read_bytes() for name in ("trial", "without", "naive"))
     texts = {False: trial + ours, True: trial + ours + b"".join(naive)}
@@ -179,6 +183,7 @@ def main() -> int:
         for name in [] if asked.page else asked.backends.split(","):
             if name in ("docker", "podman") and not probe(name).works and not why_not(name):
                 engines.enter_context(running(name))
+                probe.cache_clear()
             tried = probe(name)
             failed += fill(record, tasks, name) if tried.works else [f"{name}: {tried.why}"]
     PAGE.write_text(page(record, tasks, failed))
