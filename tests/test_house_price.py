@@ -84,7 +84,7 @@ def test_the_baseline_scores_as_recorded_and_as_published(prepared, tmp_path):
     anchors = prepared.task.anchors
     assert anchors
     for split, score in anchors.baseline.items():
-        assert found[split]["r2"] == pytest.approx(score, abs=1e-6)
+        assert found[split]["r2"] == pytest.approx(score, abs=4 * anchors.noise[split])
     assert found["test"]["r2"] == pytest.approx(0.880, abs=0.01)
 
 
