@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mlgym.records import Cost
 from mlgym.report import ink
 from mlgym.report.folder import report
 from tests.recorded import at, episode, lock
@@ -135,3 +136,14 @@ def test_many_names_fit(tmp_path: Path) -> None:
         episode(run, "blotto", "react", 0, [at("blotto", number / 14)], model=f"openai/{'long-' * 9}{number}")
     page = report([run], tmp_path / "out", formats=()).page.read_text()
     assert "<wbr>" in page and page.count("<details>") >= 1
+
+
+def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    lock(run, ["blotto"], "one")
+    for number, name in enumerate(("openai/$^$", "openai/a$x$")):
+        for seed in range(2):
+            costs = {"cost": Cost(money=10.0**number, command_s=1.0)}
+            episode(run, "blotto", "react", seed, [at("blotto", 0.1)], model=name, **costs)
+    page = report([run], tmp_path / "out", formats=("svg",)).page.read_text()
+    assert ">openai/$^$</text>" in page and "mathdefault" not in page

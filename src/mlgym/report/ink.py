@@ -50,7 +50,7 @@ STYLE = {
     "axes.linewidth": 0.8, "axes.axisbelow": True, "figure.facecolor": PAPER, "axes.facecolor": PAPER,
     "savefig.facecolor": PAPER, "legend.frameon": False, "lines.linewidth": 1.5, "lines.solid_capstyle": "round",
     "svg.fonttype": "none", "pdf.fonttype": 42, "savefig.dpi": 200, "axes.unicode_minus": True,
-    "legend.handlelength": 2.2, "legend.labelcolor": INK,
+    "legend.handlelength": 2.2, "legend.labelcolor": INK, "text.parse_math": False,  # a name may hold dollars
 }  # fmt: skip
 
 
