@@ -354,6 +354,15 @@ def test_what_is_left_alone(text: str) -> None:
     assert scrubber.text(text) == text and not scrubber.replaced
 
 
+def test_the_root_is_no_folder_of_this_machine() -> None:
+    assert Scrubber(Here(folders=("/", "/data/run"))).text("/ a/b, /data/run/x") == "/ a/b, «folder»/x"
+
+
+def test_a_letter_that_is_another_in_small_is_no_way_out() -> None:
+    value = "abc\N{KELVIN SIGN}def-12"  # in small letters a k, in JSON an escape
+    assert not survives(Scrubber(Here({"SOME_TOKEN": value})), value, json.dumps({"a": value}))
+
+
 def test_names_that_are_words_of_the_records_are_left_and_said() -> None:
     scrubber = Scrubber(Here({"A_TOKEN": "validation"}, (), ("seed",), ("steps",)), words())
     data = b'{"seed": 0, "steps": 1, "validation": 2}'

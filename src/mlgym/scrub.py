@@ -138,11 +138,11 @@ class Scrubber:
         for name, value in sorted(here.secrets.items(), key=lambda item: len(item[1]), reverse=True):
             if len(value.strip()) >= SHORTEST and self._telling(f"the value of {name}", value.strip(), known):
                 ways = sorted(_written(value.strip()), key=len, reverse=True)
-                hint = max(re.findall("[a-z0-9]+", value.lower()), key=len, default="")
+                hint = max(re.findall("[A-Za-z0-9]+", value), key=len, default="").lower()
                 self._add(f"the value of the variable {name}", "secret", hint, "|".join(map(re.escape, ways)))
         for kind, (hint, pattern) in SHAPES.items():
             self._add(kind, "secret", hint, pattern, re.DOTALL)
-        for path in sorted({*here.folders}, key=len, reverse=True):
+        for path in sorted({folder for folder in here.folders if folder.strip("/")}, key=len, reverse=True):
             self._add("a folder of this machine", "folder", _hint(path.rstrip("/")), _path(path))
         for path in sorted({*here.homes}, key=len, reverse=True):
             self._add("a home folder", "home", _hint(path.rstrip("/")), _path(path))
