@@ -257,6 +257,16 @@ def test_what_is_planted_is_replaced_everywhere(tmp_path: Path) -> None:
     assert verify(done.file, grade=False).difference == ""
 
 
+def test_the_address_of_a_server_is_replaced_wherever_it_stands(tmp_path: Path) -> None:
+    said = "Nothing is served at HTTP://gpu7.lab:8000/v1; gpu7.lab:22 and http://localhost:1/v1 are there"
+    run = planted(tmp_path / "run", said)
+    agents = [{"agent": "react", "base_url": url} for url in ("http://10.1.2.3/v1", "http://localhost:1/v1")]
+    (run / "run.json").write_text(json.dumps({"grid": {"agents": agents, "ray_address": "10.4.5.6:6379"}}))
+    everything = b"\n".join(members(pack(run, tmp_path / "run.gz", NOWHERE).file).values())
+    assert not [text for text in (b"gpu7", b"10.1.2.3", b"10.4.5.6") if text in everything]
+    assert "Nothing is served at «address»; «address»:22 and http://localhost:1/v1".encode() in everything
+
+
 ALNUM = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=40, max_size=48)
 KEYS = st.one_of(
     *(

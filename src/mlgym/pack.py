@@ -11,7 +11,8 @@ import re
 import tarfile
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -87,7 +88,10 @@ def pack(run: Path, out: Path, here: Here | None = None) -> Packed:
         with tempfile.TemporaryDirectory(prefix=".mlgym-pack-", dir=out.parent) as scratch:
             place = Path(scratch) / "run"
             place.mkdir()
-            packer = _Packer(run, place, here or Here.now([run.resolve(), Path.cwd()]), Packed(out))
+            here = here or Here.now([run.resolve(), Path.cwd()])
+            of_run = [run / name for name in OF_RUN]
+            here = replace(here, addresses=tuple(_addresses([*of_run, *(folder / "spec.json" for folder in folders)])))
+            packer = _Packer(run, place, here, Packed(out))
             for folder in folders:
                 packer.episode(folder)
             packer.rest()
@@ -194,10 +198,36 @@ class _Packer:
         reference = str(spec.get("task", ""))
         spec["task"] = Path(reference).name if "/" in reference else reference
         self.tasks.setdefault(self.scrubber.text(spec["task"]), reference)
-        if (urlsplit(str(spec.get("base_url", ""))).hostname or "") not in LOOPBACK:
-            spec["base_url"] = "«address»"
-            self.scrubber.replaced["the address of a server"] += 1
         return data if spec == before else json.dumps(spec, indent=1, ensure_ascii=False).encode()
+
+
+def _addresses(records: Iterable[Path]) -> set[str]:
+    """The addresses of servers that are not on this machine, as records have them: whole, with the port, the name."""
+    found: set[str] = set()
+    for path in records:
+        try:
+            given = set(_given(json.loads(path.read_bytes())))
+        except (OSError, ValueError, RecursionError):
+            continue
+        for address in given:
+            try:
+                parts = urlsplit(address if "://" in address else f"//{address}")
+                name = parts.hostname or ""
+            except ValueError:
+                found.add(address)
+                continue
+            if name not in LOOPBACK and (parts.scheme or parts.netloc != name):
+                found |= {address.rstrip("/"), parts.netloc, name}
+    return found
+
+
+def _given(value: Any) -> Iterator[str]:
+    """The addresses that a record was given."""
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        if key in ("base_url", "ray_address") and isinstance(each, str):
+            yield each
+        else:
+            yield from _given(each)
 
 
 def _anchors(reference: str) -> dict[str, Any]:

@@ -88,13 +88,17 @@ LOCAL = ("localhost", "localhost.localdomain", "ip6-localhost")
 
 @dataclass(frozen=True)
 class Here:
-    """What is known of this machine: `secrets` by the name of what they are, and what it and its user are called."""
+    """What is known of this machine: `secrets` by the name of what they are, and what it and its user are called.
+
+    `addresses` are those of servers elsewhere.
+    """
 
     secrets: Mapping[str, str] = field(default_factory=dict)
     homes: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
 
     @classmethod
     def now(cls, folders: Iterable[Path] = ()) -> "Here":
@@ -142,6 +146,7 @@ class Scrubber:
                 self._add(f"the value of the variable {name}", "secret", hint, "|".join(map(re.escape, ways)))
         for kind, (hint, pattern) in SHAPES.items():
             self._add(kind, "secret", hint, pattern, re.DOTALL)
+        self._addresses(here.addresses, known)
         for path in sorted({folder for folder in here.folders if folder.strip("/")}, key=len, reverse=True):
             self._add("a folder of this machine", "folder", _hint(path.rstrip("/")), _path(path))
         for path in sorted({*here.homes}, key=len, reverse=True):
@@ -153,6 +158,12 @@ class Scrubber:
                 if len(name) > 1 and name not in without and self._telling(f"the {kind} name", name, known):
                     case = re.IGNORECASE if kind == "host" else 0
                     self._add(f"a {kind} name", kind, _hint(name), _EDGE + re.escape(name) + _END, case)
+
+    def _addresses(self, addresses: Iterable[str], known: set[str]) -> None:
+        what = "the address of a server"
+        for address in sorted({*addresses}, key=len, reverse=True):
+            if self._telling(what, address, known):
+                self._add(what, "address", _hint(address), _EDGE + re.escape(address) + _END, re.IGNORECASE)
 
     def _telling(self, what: str, word: str, known: set[str]) -> bool:
         """Whether a word can be told from those of the records."""
