@@ -175,6 +175,26 @@ def test_a_member_never_leaves_the_folder(tmp_path: Path, packed: Path, name: st
     assert "does not stay in the folder" in done.difference and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("lock", ["[]", '{"task_protocol": {"tasks": [1]}}', '{"task_protocol": 1}'])
+def test_a_lock_of_another_form_is_a_difference(packed: Path, lock: str) -> None:
+    changed = repacked(packed, lambda held: held.update({"protocol.lock": lock.encode()}), manifest=True)
+    assert verify(changed, grade=False).difference
+
+
+def test_the_home_of_nobody_is_no_task(packed: Path) -> None:
+    def change(held: dict[str, bytes]) -> None:
+        name = next(name for name in held if name.endswith("spec.json"))
+        held[name] = json.dumps({**json.loads(held[name]), "task": "~nobody-at-all/x", "imported": ""}).encode()
+
+    assert verify(repacked(packed, change, manifest=True), grade=False).difference
+
+
+def test_what_follows_the_last_file_is_bounded(packed: Path) -> None:
+    more = packed.with_name("more.gz")
+    more.write_bytes(packed.read_bytes() + gzip.compress(bytes(1 << 20), 1) * 70)
+    assert "follow its last file" in verify(more, grade=False).difference
+
+
 def test_what_is_no_pack(tmp_path: Path) -> None:
     path = tmp_path / "x.gz"
     for data in (b"", b"no", gzip.compress(b"no"), gzip.compress(b"")):
