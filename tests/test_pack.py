@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,6 +174,17 @@ def test_any_change_of_a_record_is_a_difference(packed: Path, data: st.DataObjec
 def test_a_member_never_leaves_the_folder(tmp_path: Path, packed: Path, name: str) -> None:
     done = verify(repacked(packed, lambda held: held.update({name: b"x"})))
     assert "does not stay in the folder" in done.difference and not list(tmp_path.iterdir())
+
+
+def test_a_run_with_broken_records(run: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    next(broken.glob("*/*/0/spec.json")).write_text("[1]")
+    assert pack(broken, tmp_path / "run.gz", NOWHERE).episodes == 4
+    for lock in ("[]", "{", '{"task_protocol": 1}'):
+        (broken / "protocol.lock").write_text(lock)
+        with pytest.raises(UsageError, match="is no lock that can be read"):
+            pack(broken, tmp_path / "again.gz", NOWHERE)
 
 
 @pytest.mark.parametrize("lock", ["[]", '{"task_protocol": {"tasks": [1]}}', '{"task_protocol": 1}'])

@@ -134,10 +134,13 @@ class _Packer:
         for name in OF_RUN:
             self._record(self.run / name, self.place / name, {}, whole=True)
         path = self.place / "protocol.lock"
-        lock = json.loads(path.read_bytes()) if path.exists() else {}
-        entries = lock.setdefault("task_protocol", {}).setdefault("tasks", {})
-        for name, reference in self.tasks.items():
-            entries[name] = {**_anchors(reference), **entries.get(name, {})}
+        try:
+            lock = json.loads(path.read_bytes()) if path.exists() else {}
+            entries = lock.setdefault("task_protocol", {}).setdefault("tasks", {})
+            for name, reference in self.tasks.items():
+                entries[name] = {**_anchors(reference), **entries.get(name, {})}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{self.run / path.name} is no lock that can be read: mend it, or remove it.") from error
         path.write_bytes(json.dumps(lock, indent=1, sort_keys=True).encode())
 
     def manifest(self) -> None:
@@ -192,9 +195,9 @@ class _Packer:
         """A spec without paths and addresses of this machine: a task's folder is named only."""
         try:
             spec: dict[str, Any] = json.loads(data)
-        except ValueError:
+            before = dict(spec)
+        except (ValueError, TypeError):
             return data
-        before = dict(spec)
         reference = str(spec.get("task", ""))
         spec["task"] = Path(reference).name if "/" in reference else reference
         self.tasks.setdefault(self.scrubber.text(spec["task"]), reference)
