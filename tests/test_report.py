@@ -16,7 +16,7 @@ from mlgym.report.folder import NO_FIGURES, NO_PARQUET, report
 from mlgym.report.pool import load, pools
 from mlgym.report.results import tables
 from mlgym.report.study import Study
-from mlgym.report.tables import MISSING, Cell, Table, as_csv, fixed, latex, markdown, short, word
+from mlgym.report.tables import MISSING, Cell, Table, as_csv, as_html, fixed, latex, markdown, short, word
 from tests.recorded import at, episode, lock
 
 GAMES = ("battle-of-sexes", "prisoners-dilemma")
@@ -266,6 +266,16 @@ def test_a_table_in_every_form() -> None:
 def test_four_digits(value: float, said: str) -> None:
     assert short(value) == said
     assert short(np.nan) == "–"
+
+
+def test_only_failures_are_results_and_counts_sort_as_numbers(tmp_path: Path) -> None:
+    lock(tmp_path / "run", GAMES[:1], "one")
+    episode(tmp_path / "run", GAMES[0], "react", 0, [None, None], model="openai/x", ended="error", boundary="agent")
+    page = report([tmp_path / "run"], tmp_path / "out", formats=()).page.read_text()
+    assert "1 episodes have a result, none is missing" in page
+    found = pools(load([tmp_path / "run"]))[0]
+    [steps] = [table for table in tables(Study(found), estimates(Study(found))) if table.key == "actions-by-step"]
+    assert 'class="n" data-v="' in as_html(steps) and '<td class="n">' not in as_html(steps)
 
 
 def test_no_episode_is_a_sentence(tmp_path: Path) -> None:
