@@ -141,9 +141,12 @@ def test_many_names_fit(tmp_path: Path) -> None:
 def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
     run = tmp_path / "run"
     lock(run, ["blotto"], "one")
-    for number, name in enumerate(("openai/$^$", "openai/a$x$")):
+    for number, name in enumerate(("openai/$^$", "openai/a$x$\x1b[31m\n\n猫")):
         for seed in range(2):
             costs = {"cost": Cost(money=10.0**number, command_s=1.0)}
             episode(run, "blotto", "react", seed, [at("blotto", 0.1)], model=name, **costs)
     page = report([run], tmp_path / "out", formats=("svg",)).page.read_text()
     assert ">openai/$^$</text>" in page and "mathdefault" not in page
+    written = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".md", ".tex", ".svg")]
+    assert written and not [path for path in written if "\x1b" in path.read_text()]
+    assert "\n\n猫" not in (tmp_path / "out" / "report.tex").read_text()
