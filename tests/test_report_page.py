@@ -9,7 +9,11 @@ import pytest
 
 from mlgym.records import Cost
 from mlgym.report import ink
+from mlgym.report.estimates import estimates
+from mlgym.report.figures import money_picture, profile_picture
 from mlgym.report.folder import report
+from mlgym.report.pool import load, pools
+from mlgym.report.study import Study
 from tests.recorded import at, episode, lock
 
 VOID = {"meta", "br", "wbr", "link", "img"}
@@ -145,8 +149,15 @@ def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
         for seed in range(2):
             costs = {"cost": Cost(money=10.0**number, command_s=1.0)}
             episode(run, "blotto", "react", seed, [at("blotto", 0.1)], model=name, **costs)
-    page = report([run], tmp_path / "out", formats=("svg",)).page.read_text()
-    assert ">openai/$^$</text>" in page and "mathdefault" not in page
-    written = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".md", ".tex", ".svg")]
-    assert written and not [path for path in written if "\x1b" in path.read_text()]
-    assert "\n\n猫" not in (tmp_path / "out" / "report.tex").read_text()
+    [pool] = pools(load([run]))
+    study = Study(pool)
+    found = estimates(study)
+    with ink.drawing():
+        for make in (money_picture, profile_picture):
+            picture = make(study, found)
+            assert picture is not None
+            text = ink.svg(picture.draw(False), "key")
+            assert ">openai/$^$</text>" in text and "mathdefault" not in text and "\x1b" not in text
+    report([run], tmp_path / "out", formats=())
+    texts = [(tmp_path / "out" / name).read_text() for name in ("report.md", "report.tex")]
+    assert not [text for text in texts if "\x1b" in text or "\n\n猫" in text]
