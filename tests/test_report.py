@@ -278,6 +278,12 @@ def test_only_failures_are_results_and_counts_sort_as_numbers(tmp_path: Path) ->
     assert 'class="n" data-v="' in as_html(steps) and '<td class="n">' not in as_html(steps)
 
 
+def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
+    lock(tmp_path / "run", GAMES[:1], "one")
+    episode(tmp_path / "run", GAMES[0], "tuner", 0, [0.1])
+    assert len(load([tmp_path / "run", tmp_path / "run" / ".." / "run"]).episodes["task"]) == 1
+
+
 def test_no_episode_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no episode"):
         report([tmp_path], tmp_path / "out")
