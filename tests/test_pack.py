@@ -396,6 +396,11 @@ def test_what_is_left_alone(text: str) -> None:
     assert scrubber.text(text) == text and not scrubber.replaced
 
 
+def test_a_password_without_a_user_never_survives() -> None:
+    for text in ("redis://:hunter2@db:6379/0", "https://ada:hunter2@db/x"):
+        assert "hunter2" not in Scrubber(NOWHERE).text(text)
+
+
 def test_the_root_is_no_folder_of_this_machine() -> None:
     assert Scrubber(Here(folders=("/", "/data/run"))).text("/ a/b, /data/run/x") == "/ a/b, «folder»/x"
 

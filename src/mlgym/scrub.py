@@ -74,7 +74,7 @@ SHAPES: dict[str, tuple[str, str]] = {
     "a signed token": ("eyj", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"),
     "a bearer token": ("bearer", r"(?i:(?<=bearer ))[A-Za-z0-9._~+/-]{16,}=*"),
     "a key in a header": ("x-api-key:", r"(?i:(?<=x-api-key: ))[A-Za-z0-9._~+/-]{16,}=*"),
-    "a password in an address": ("://", r"(?<=://)[^\s/:@\"'\\]{1,200}:[^\s/@\"'\\]{1,200}(?=@)"),
+    "a password in an address": ("://", r"(?<=://)[^\s/:@\"'\\]{0,200}:[^\s/@\"'\\]{1,200}(?=@)"),
 }
 _PATH = rf"(?:(?<![\w.~-])|{_AFTER})"
 HOMES = {
