@@ -83,6 +83,7 @@ HOMES = {
 }
 INSIDE = ("agent", "sandbox", "nobody", "root")  # users of sandboxes, and a name that everybody has
 MARK = "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}{}\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}"
+EVERYWHERE = ("/", "/tmp", "/var/tmp", "/home", "/opt", "/usr", "/mnt", "/srv", "/var")  # folders of every system
 LOCAL = ("localhost", "localhost.localdomain", "ip6-localhost")
 
 
@@ -147,7 +148,7 @@ class Scrubber:
         for kind, (hint, pattern) in SHAPES.items():
             self._add(kind, "secret", hint, pattern, re.DOTALL)
         self._addresses(here.addresses, known)
-        for path in sorted({folder for folder in here.folders if folder.strip("/")}, key=len, reverse=True):
+        for path in sorted({*here.folders} - {*EVERYWHERE}, key=len, reverse=True):
             self._add("a folder of this machine", "folder", _hint(path.rstrip("/")), _path(path))
         for path in sorted({*here.homes}, key=len, reverse=True):
             self._add("a home folder", "home", _hint(path.rstrip("/")), _path(path))
