@@ -228,6 +228,17 @@ def test_scores_are_computed_again_from_the_files(tmp_path: Path) -> None:
         for name, data in held.items():
             held[name] = data.replace(old, b"1.2")
 
+    def unsay(held: dict[str, bytes]) -> None:
+        """And nothing of who has graded it."""
+        forge(held)
+        for name, data in held.items():
+            if name.endswith(("0000.json", "result.json")):
+                told = json.loads(data)
+                for attempt in told.get("attempts", [told]):
+                    attempt["provenance"] = None
+                held[name] = json.dumps(told).encode()
+
+    assert "graded now it has another score" in str(verify(repacked(file, unsay, manifest=True)).not_regraded)
     found = verify(repacked(file, forge, manifest=True)).difference
     assert "attempt 0 has 1.2 on validation, graded again" in found
 

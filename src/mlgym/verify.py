@@ -220,7 +220,9 @@ def _grades(place: Path, found: list[Path], done: Verified, backend: str, say: S
         elif row.status in ("equal", "within noise"):
             done.regraded += 1
         else:
-            done.not_regraded[row.why] = done.not_regraded.get(row.why, 0) + 1
+            other = row.again is not None and row.again != row.recorded
+            why = row.why + "; graded now it has another score" * other
+            done.not_regraded[why] = done.not_regraded.get(why, 0) + 1
 
 
 def _not_here(task: str, python: str, imported: str, folder: Path) -> str:
