@@ -341,6 +341,14 @@ def test_forged(tmp_path: Path, task: str, action: str, answer: str, what: str) 
     assert "found by the import" in {flag.what for flag in audit(tmp_path / "run")[0]}
 
 
+@pytest.mark.parametrize("word", ["mv ", "sed -i ", "echo "])
+def test_a_long_action_is_looked_through_in_time(tmp_path: Path, word: str) -> None:
+    action = f"# target.py, bleu_score\n{word * 90_000}\n"  # took the hours that are the square of its length
+    for task in ("blotto", "imageCaptioningCOCO"):
+        recorded_run(tmp_path / "in", [(action, ""), ("submit\n", "")], [0.9], task=task)
+    assert [(one.status, one.why) for one in imported(tmp_path / "in", tmp_path / "run")] == [("imported", "")] * 2
+
+
 @pytest.mark.parametrize(("task", "action", "answer"), HONEST, ids=lambda value: str(value)[:30])
 def test_not_forged(tmp_path: Path, task: str, action: str, answer: str) -> None:
     recorded_run(tmp_path / "in", [(action, answer), ("submit\n", "")], [0.9], task=task)

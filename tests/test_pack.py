@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,6 +176,37 @@ def test_a_member_never_leaves_the_folder(tmp_path: Path, packed: Path, name: st
     assert "does not stay in the folder" in done.difference and not list(tmp_path.iterdir())
 
 
+def test_a_run_with_broken_records(run: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    next(broken.glob("*/*/0/spec.json")).write_text("[1]")
+    assert pack(broken, tmp_path / "run.gz", NOWHERE).episodes == 4
+    for lock in ("[]", "{", '{"task_protocol": 1}'):
+        (broken / "protocol.lock").write_text(lock)
+        with pytest.raises(UsageError, match="is no lock that can be read"):
+            pack(broken, tmp_path / "again.gz", NOWHERE)
+
+
+@pytest.mark.parametrize("lock", ["[]", '{"task_protocol": {"tasks": [1]}}', '{"task_protocol": 1}'])
+def test_a_lock_of_another_form_is_a_difference(packed: Path, lock: str) -> None:
+    changed = repacked(packed, lambda held: held.update({"protocol.lock": lock.encode()}), manifest=True)
+    assert verify(changed, grade=False).difference
+
+
+def test_the_home_of_nobody_is_no_task(packed: Path) -> None:
+    def change(held: dict[str, bytes]) -> None:
+        name = next(name for name in held if name.endswith("spec.json"))
+        held[name] = json.dumps({**json.loads(held[name]), "task": "~nobody-at-all/x", "imported": ""}).encode()
+
+    assert verify(repacked(packed, change, manifest=True), grade=False).difference
+
+
+def test_what_follows_the_last_file_is_bounded(packed: Path) -> None:
+    more = packed.with_name("more.gz")
+    more.write_bytes(packed.read_bytes() + gzip.compress(bytes(1 << 20), 1) * 70)
+    assert "follow its last file" in verify(more, grade=False).difference
+
+
 def test_what_is_no_pack(tmp_path: Path) -> None:
     path = tmp_path / "x.gz"
     for data in (b"", b"no", gzip.compress(b"no"), gzip.compress(b"")):
@@ -196,6 +228,17 @@ def test_scores_are_computed_again_from_the_files(tmp_path: Path) -> None:
         for name, data in held.items():
             held[name] = data.replace(old, b"1.2")
 
+    def unsay(held: dict[str, bytes]) -> None:
+        """And nothing of who has graded it."""
+        forge(held)
+        for name, data in held.items():
+            if name.endswith(("0000.json", "result.json")):
+                told = json.loads(data)
+                for attempt in told.get("attempts", [told]):
+                    attempt["provenance"] = None
+                held[name] = json.dumps(told).encode()
+
+    assert "graded now it has another score" in str(verify(repacked(file, unsay, manifest=True)).not_regraded)
     found = verify(repacked(file, forge, manifest=True)).difference
     assert "attempt 0 has 1.2 on validation, graded again" in found
 
@@ -255,6 +298,16 @@ def test_what_is_planted_is_replaced_everywhere(tmp_path: Path) -> None:
         *done.replaced
     }
     assert verify(done.file, grade=False).difference == ""
+
+
+def test_the_address_of_a_server_is_replaced_wherever_it_stands(tmp_path: Path) -> None:
+    said = "Nothing is served at HTTP://gpu7.lab:8000/v1; gpu7.lab:22 and http://localhost:1/v1 are there"
+    run = planted(tmp_path / "run", said)
+    agents = [{"agent": "react", "base_url": url} for url in ("http://10.1.2.3/v1", "http://localhost:1/v1")]
+    (run / "run.json").write_text(json.dumps({"grid": {"agents": agents, "ray_address": "10.4.5.6:6379"}}))
+    everything = b"\n".join(members(pack(run, tmp_path / "run.gz", NOWHERE).file).values())
+    assert not [text for text in (b"gpu7", b"10.1.2.3", b"10.4.5.6") if text in everything]
+    assert "Nothing is served at «address»; «address»:22 and http://localhost:1/v1".encode() in everything
 
 
 ALNUM = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=40, max_size=48)
@@ -352,6 +405,21 @@ def test_variables_that_do_not(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_left_alone(text: str) -> None:
     scrubber = Scrubber(Here({}, ("/root",), ("root", "agent"), ("localhost",)), words())
     assert scrubber.text(text) == text and not scrubber.replaced
+
+
+def test_a_password_without_a_user_never_survives() -> None:
+    for text in ("redis://:hunter2@db:6379/0", "https://ada:hunter2@db/x"):
+        assert "hunter2" not in Scrubber(NOWHERE).text(text)
+
+
+def test_the_folders_of_every_system_are_left_alone() -> None:
+    scrubber = Scrubber(Here(folders=("/", "/tmp", "/data/run")))
+    assert scrubber.text("/ a/b, /tmp/x, /data/run/x") == "/ a/b, /tmp/x, «folder»/x"
+
+
+def test_a_letter_that_is_another_in_small_is_no_way_out() -> None:
+    value = "abc\N{KELVIN SIGN}def-12"  # in small letters a k, in JSON an escape
+    assert not survives(Scrubber(Here({"SOME_TOKEN": value})), value, json.dumps({"a": value}))
 
 
 def test_names_that_are_words_of_the_records_are_left_and_said() -> None:

@@ -16,7 +16,8 @@ from mlgym.report.folder import NO_FIGURES, NO_PARQUET, report
 from mlgym.report.pool import load, pools
 from mlgym.report.results import tables
 from mlgym.report.study import Study
-from mlgym.report.tables import MISSING, Cell, Table, as_csv, fixed, latex, markdown, short, word
+from mlgym.report.tables import MISSING, Cell, Table, as_csv, as_html, fixed, latex, markdown, short, word
+from mlgym.totals import totals
 from tests.recorded import at, episode, lock
 
 GAMES = ("battle-of-sexes", "prisoners-dilemma")
@@ -266,6 +267,35 @@ def test_a_table_in_every_form() -> None:
 def test_four_digits(value: float, said: str) -> None:
     assert short(value) == said
     assert short(np.nan) == "–"
+
+
+def test_only_failures_are_results_and_counts_sort_as_numbers(tmp_path: Path) -> None:
+    lock(tmp_path / "run", GAMES[:1], "one")
+    episode(tmp_path / "run", GAMES[0], "react", 0, [None, None], model="openai/x", ended="error", boundary="agent")
+    page = report([tmp_path / "run"], tmp_path / "out", formats=()).page.read_text()
+    assert "1 episodes have a result, none is missing" in page
+    found = pools(load([tmp_path / "run"]))[0]
+    [steps] = [table for table in tables(Study(found), estimates(Study(found))) if table.key == "actions-by-step"]
+    assert 'class="n" data-v="' in as_html(steps) and '<td class="n">' not in as_html(steps)
+
+
+def test_what_is_packed_has_the_areas_of_the_report(tmp_path: Path) -> None:
+    lock(tmp_path, GAMES, "one")
+    for task, agent in ((GAMES[0], "tuner"), (GAMES[1], "tuner"), (GAMES[0], "random")):
+        for seed in range(2):
+            episode(tmp_path, task, agent, seed, [at(task, 0.2 + 0.3 * (agent == "tuner")), at(task, 0.1 * seed)])
+    found = estimates(Study(pools(load([tmp_path]))[0])).aup
+    assert found is not None and found.left_out == (GAMES[1],)
+    sides = zip(found.methods, found.attempt, found.submission, strict=True)
+    expected = {method: pytest.approx([attempt.value, submission.value]) for method, attempt, submission in sides}
+    packed = totals(tmp_path)["aup"]
+    assert packed["methods"] == expected and packed["tau_max"] == found.tau_max
+
+
+def test_a_run_named_twice_counts_once(tmp_path: Path) -> None:
+    lock(tmp_path / "run", GAMES[:1], "one")
+    episode(tmp_path / "run", GAMES[0], "tuner", 0, [0.1])
+    assert len(load([tmp_path / "run", tmp_path / "run" / ".." / "run"]).episodes["task"]) == 1
 
 
 def test_no_episode_is_a_sentence(tmp_path: Path) -> None:

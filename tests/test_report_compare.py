@@ -48,6 +48,16 @@ def test_all_pairs_and_their_groups(tmp_path: Path) -> None:
     assert "5 of 6 pairs differ" in text and "tuner?trials=3, tuner" in text
 
 
+def test_names_are_no_markup_and_no_terminal_escapes(tmp_path: Path) -> None:
+    lock(tmp_path, ["blotto"], "one")
+    for name in ("openai/[/red]", "openai/[bold]:bug:\x1b[31m"):
+        for seed in range(2):
+            episode(tmp_path, "blotto", "react", seed, [0.1], model=name)
+    for found in (versus.compared([tmp_path]), versus.compared([tmp_path], "red", "bold")):
+        text = versus.as_text(found)
+        assert "[/red]" in text and "[bold]:bug:\N{REPLACEMENT CHARACTER}" in text and "\x1b" not in text
+
+
 def test_protocols_are_not_compared_unless_mixed(tmp_path: Path) -> None:
     runs = [play(tmp_path / "one", "one", ("tuner",)), play(tmp_path / "two", "two", ("nop",))]
     with pytest.raises(UsageError, match="--mixed"):

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mlgym.records import Cost
 from mlgym.report import ink
+from mlgym.report.estimates import estimates
+from mlgym.report.figures import money_picture, profile_picture
 from mlgym.report.folder import report
+from mlgym.report.pool import load, pools
+from mlgym.report.study import Study
 from tests.recorded import at, episode, lock
 
 VOID = {"meta", "br", "wbr", "link", "img"}
@@ -135,3 +140,24 @@ def test_many_names_fit(tmp_path: Path) -> None:
         episode(run, "blotto", "react", 0, [at("blotto", number / 14)], model=f"openai/{'long-' * 9}{number}")
     page = report([run], tmp_path / "out", formats=()).page.read_text()
     assert "<wbr>" in page and page.count("<details>") >= 1
+
+
+def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    lock(run, ["blotto"], "one")
+    for number, name in enumerate(("openai/$^$", "openai/a$x$\x1b[31m\n\n猫")):
+        for seed in range(2):
+            costs = {"cost": Cost(money=10.0**number, command_s=1.0)}
+            episode(run, "blotto", "react", seed, [at("blotto", 0.1)], model=name, **costs)
+    [pool] = pools(load([run]))
+    study = Study(pool)
+    found = estimates(study)
+    with ink.drawing():
+        for make in (money_picture, profile_picture):
+            picture = make(study, found)
+            assert picture is not None
+            text = ink.svg(picture.draw(False), "key")
+            assert ">openai/$^$</text>" in text and "mathdefault" not in text and "\x1b" not in text
+    report([run], tmp_path / "out", formats=())
+    texts = [(tmp_path / "out" / name).read_text() for name in ("report.md", "report.tex")]
+    assert not [text for text in texts if "\x1b" in text or "\n\n猫" in text]

@@ -11,7 +11,8 @@ import re
 import tarfile
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -87,7 +88,10 @@ def pack(run: Path, out: Path, here: Here | None = None) -> Packed:
         with tempfile.TemporaryDirectory(prefix=".mlgym-pack-", dir=out.parent) as scratch:
             place = Path(scratch) / "run"
             place.mkdir()
-            packer = _Packer(run, place, here or Here.now([run.resolve(), Path.cwd()]), Packed(out))
+            here = here or Here.now([run.resolve(), Path.cwd()])
+            of_run = [run / name for name in OF_RUN]
+            here = replace(here, addresses=tuple(_addresses([*of_run, *(folder / "spec.json" for folder in folders)])))
+            packer = _Packer(run, place, here, Packed(out))
             for folder in folders:
                 packer.episode(folder)
             packer.rest()
@@ -130,10 +134,13 @@ class _Packer:
         for name in OF_RUN:
             self._record(self.run / name, self.place / name, {}, whole=True)
         path = self.place / "protocol.lock"
-        lock = json.loads(path.read_bytes()) if path.exists() else {}
-        entries = lock.setdefault("task_protocol", {}).setdefault("tasks", {})
-        for name, reference in self.tasks.items():
-            entries[name] = {**_anchors(reference), **entries.get(name, {})}
+        try:
+            lock = json.loads(path.read_bytes()) if path.exists() else {}
+            entries = lock.setdefault("task_protocol", {}).setdefault("tasks", {})
+            for name, reference in self.tasks.items():
+                entries[name] = {**_anchors(reference), **entries.get(name, {})}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{self.run / path.name} is no lock that can be read: mend it, or remove it.") from error
         path.write_bytes(json.dumps(lock, indent=1, sort_keys=True).encode())
 
     def manifest(self) -> None:
@@ -188,16 +195,42 @@ class _Packer:
         """A spec without paths and addresses of this machine: a task's folder is named only."""
         try:
             spec: dict[str, Any] = json.loads(data)
-        except ValueError:
+            before = dict(spec)
+        except (ValueError, TypeError):
             return data
-        before = dict(spec)
         reference = str(spec.get("task", ""))
         spec["task"] = Path(reference).name if "/" in reference else reference
         self.tasks.setdefault(self.scrubber.text(spec["task"]), reference)
-        if (urlsplit(str(spec.get("base_url", ""))).hostname or "") not in LOOPBACK:
-            spec["base_url"] = "«address»"
-            self.scrubber.replaced["the address of a server"] += 1
         return data if spec == before else json.dumps(spec, indent=1, ensure_ascii=False).encode()
+
+
+def _addresses(records: Iterable[Path]) -> set[str]:
+    """The addresses of servers that are not on this machine, as records have them: whole, with the port, the name."""
+    found: set[str] = set()
+    for path in records:
+        try:
+            given = set(_given(json.loads(path.read_bytes())))
+        except (OSError, ValueError, RecursionError):
+            continue
+        for address in given:
+            try:
+                parts = urlsplit(address if "://" in address else f"//{address}")
+                name = parts.hostname or ""
+            except ValueError:
+                found.add(address)
+                continue
+            if name not in LOOPBACK and (parts.scheme or parts.netloc != name):
+                found |= {address.rstrip("/"), parts.netloc, name}
+    return found
+
+
+def _given(value: Any) -> Iterator[str]:
+    """The addresses that a record was given."""
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        if key in ("base_url", "ray_address") and isinstance(each, str):
+            yield each
+        else:
+            yield from _given(each)
 
 
 def _anchors(reference: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ SHAPES: dict[str, tuple[str, str]] = {
     "a signed token": ("eyj", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"),
     "a bearer token": ("bearer", r"(?i:(?<=bearer ))[A-Za-z0-9._~+/-]{16,}=*"),
     "a key in a header": ("x-api-key:", r"(?i:(?<=x-api-key: ))[A-Za-z0-9._~+/-]{16,}=*"),
-    "a password in an address": ("://", r"(?<=://)[^\s/:@\"'\\]{1,200}:[^\s/@\"'\\]{1,200}(?=@)"),
+    "a password in an address": ("://", r"(?<=://)[^\s/:@\"'\\]{0,200}:[^\s/@\"'\\]{1,200}(?=@)"),
 }
 _PATH = rf"(?:(?<![\w.~-])|{_AFTER})"
 HOMES = {
@@ -83,18 +83,23 @@ HOMES = {
 }
 INSIDE = ("agent", "sandbox", "nobody", "root")  # users of sandboxes, and a name that everybody has
 MARK = "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}{}\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}"
+EVERYWHERE = ("/", "/tmp", "/var/tmp", "/home", "/opt", "/usr", "/mnt", "/srv", "/var")  # folders of every system
 LOCAL = ("localhost", "localhost.localdomain", "ip6-localhost")
 
 
 @dataclass(frozen=True)
 class Here:
-    """What is known of this machine: `secrets` by the name of what they are, and what it and its user are called."""
+    """What is known of this machine: `secrets` by the name of what they are, and what it and its user are called.
+
+    `addresses` are those of servers elsewhere.
+    """
 
     secrets: Mapping[str, str] = field(default_factory=dict)
     homes: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
 
     @classmethod
     def now(cls, folders: Iterable[Path] = ()) -> "Here":
@@ -138,11 +143,12 @@ class Scrubber:
         for name, value in sorted(here.secrets.items(), key=lambda item: len(item[1]), reverse=True):
             if len(value.strip()) >= SHORTEST and self._telling(f"the value of {name}", value.strip(), known):
                 ways = sorted(_written(value.strip()), key=len, reverse=True)
-                hint = max(re.findall("[a-z0-9]+", value.lower()), key=len, default="")
+                hint = max(re.findall("[A-Za-z0-9]+", value), key=len, default="").lower()
                 self._add(f"the value of the variable {name}", "secret", hint, "|".join(map(re.escape, ways)))
         for kind, (hint, pattern) in SHAPES.items():
             self._add(kind, "secret", hint, pattern, re.DOTALL)
-        for path in sorted({*here.folders}, key=len, reverse=True):
+        self._addresses(here.addresses, known)
+        for path in sorted({*here.folders} - {*EVERYWHERE}, key=len, reverse=True):
             self._add("a folder of this machine", "folder", _hint(path.rstrip("/")), _path(path))
         for path in sorted({*here.homes}, key=len, reverse=True):
             self._add("a home folder", "home", _hint(path.rstrip("/")), _path(path))
@@ -153,6 +159,12 @@ class Scrubber:
                 if len(name) > 1 and name not in without and self._telling(f"the {kind} name", name, known):
                     case = re.IGNORECASE if kind == "host" else 0
                     self._add(f"a {kind} name", kind, _hint(name), _EDGE + re.escape(name) + _END, case)
+
+    def _addresses(self, addresses: Iterable[str], known: set[str]) -> None:
+        what = "the address of a server"
+        for address in sorted({*addresses}, key=len, reverse=True):
+            if self._telling(what, address, known):
+                self._add(what, "address", _hint(address), _EDGE + re.escape(address) + _END, re.IGNORECASE)
 
     def _telling(self, what: str, word: str, known: set[str]) -> bool:
         """Whether a word can be told from those of the records."""

@@ -235,7 +235,10 @@ def _variants(folder: Path) -> Iterable[str]:
 
 def _found(task: str) -> tuple[Path, str]:
     """The folder and the variant that a name or path means; a shipped name comes before a folder of that name here."""
-    here = Path(task).expanduser()
+    try:
+        here = Path(task).expanduser()
+    except RuntimeError:  # the home of a user that there is not
+        here = Path(task)
     places = [here] if here.name != task else [SHIPPED / task, here]
     for place in places:
         if (place / "task.toml").is_file():

@@ -84,16 +84,15 @@ def _progress(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _aup(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The area under performance profiles of the methods that ran all tasks."""
-    tasks = {row["task"] for row in rows}
+    """The area under performance profiles over the tasks that every method has, as the report has it."""
+    there = {(row["method"], row["task"]) for row in rows}
+    methods = {method for method, _ in there}
+    shared = {task for _, task in there if all((method, task) in there for method in methods)}
     directions = {row["task"]: row["direction"] for row in rows}
     base = {row["task"]: math.nan if row["baseline_test"] is None else row["baseline_test"] for row in rows}
-    whole = [
-        m for m in sorted({row["method"] for row in rows}) if {r["task"] for r in rows if r["method"] == m} == tasks
-    ]
-    if not whole:
+    if not shared:
         return None
-    mine = [row for row in rows if row["method"] in whole]
+    mine = [row for row in rows if row["task"] in shared]
     tables = [metrics.best_table(_by_cell(mine, name), directions) for name in ("best_attempt", "best_submission")]
     try:
         found = metrics.aup_table(tables[0], tables[1], directions, base)

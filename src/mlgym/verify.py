@@ -31,6 +31,7 @@ from mlgym.task import SHIPPED, Task, load_task
 from mlgym.totals import totals
 
 BYTES, FILES, DEPTH = 20_000_000_000, 5_000_000, 8
+REST = 64  # megabytes after the last file
 RECORD_BYTES = 500_000_000  # of one record: it is read whole
 CLOSE = 1e-9  # relative: tables are of sums that another machine may round otherwise
 # What records that somebody has broken may raise.
@@ -73,8 +74,10 @@ def verify(file: Path, *, grade: bool = True, backend: str = "auto", say: Say = 
 def _unpack(file: Path, place: Path) -> None:
     with gzip.open(file) as unzipped:
         read_tar(cast(IO[bytes], unzipped), place, BYTES, FILES, DEPTH)
-        while unzipped.read(1 << 20):  # its checksum stands at the end
-            pass
+        for _ in range(REST):
+            if not unzipped.read(1 << 20):  # its checksum stands at the end
+                return
+    raise SubmissionRefused(f"more than {REST} MB follow its last file")
 
 
 def _differences(place: Path, done: Verified, grade: bool, backend: str, say: Say) -> Iterator[str]:
@@ -108,7 +111,7 @@ def _entries(lock: Any) -> dict[str, Any]:
     """What the protocol says of each task."""
     for key in ("task_protocol", "tasks"):
         lock = lock.get(key) if isinstance(lock, dict) else None
-    return {name: entry for name, entry in (lock or {}).items() if isinstance(entry, dict)}
+    return {name: entry for name, entry in lock.items() if isinstance(entry, dict)} if isinstance(lock, dict) else {}
 
 
 def _of_episode(folder: Path, name: str, done: Verified, entries: dict[str, Any]) -> Iterator[str]:
@@ -217,7 +220,9 @@ def _grades(place: Path, found: list[Path], done: Verified, backend: str, say: S
         elif row.status in ("equal", "within noise"):
             done.regraded += 1
         else:
-            done.not_regraded[row.why] = done.not_regraded.get(row.why, 0) + 1
+            other = row.again is not None and row.again != row.recorded
+            why = row.why + "; graded now it has another score" * other
+            done.not_regraded[why] = done.not_regraded.get(why, 0) + 1
 
 
 def _not_here(task: str, python: str, imported: str, folder: Path) -> str:

@@ -87,7 +87,7 @@ def verify(
     for note in done.notes:
         print(_line(f"Note: {note}."))
     for why, count in sorted(done.not_regraded.items()):
-        print(_line(f"Not graded again: {count} ({why})."))
+        print(_line(f"Not compared with a new grading: {count} ({why})."))
     if done.difference:
         print(_line(f"DIFFERENCE: {done.difference}"))
         raise typer.Exit(1)

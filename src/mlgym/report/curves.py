@@ -100,6 +100,7 @@ def progress_over(study: Study, found: Estimates) -> Picture | None:
         axes[1].set_xlabel("time, seconds (logarithmic)")
         axes[1].set_xscale("log")
         axes[1].xaxis.set_major_formatter("{x:g}")
+        axes[1].xaxis.set_minor_formatter("")
         axes[0].set_ylabel("progress of the best so far")
         if narrow:
             axes[1].set_ylabel("progress of the best so far")

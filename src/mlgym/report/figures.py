@@ -68,7 +68,7 @@ def profile_picture(study: Study, found: Estimates) -> Picture | None:
                 for name, curve, look in zip(aup.methods, curves, looks, strict=True)
             ]
             axis.set_title(title)
-            axis.set_xlabel("τ: at most 10$^τ$ times as bad as the best")
+            axis.set_xlabel("τ: at most 10$^τ$ times as bad as the best", parse_math=True)
             axis.set_ylim(-0.02, 1.02)
             if narrow or place == 0:
                 axis.set_ylabel("share of tasks")
@@ -194,6 +194,7 @@ def money_picture(study: Study, found: Estimates) -> Picture | None:
             labels.append((money, value.value, method.short(24), ink.label(look["color"])))
         if wide:
             axis.set_xscale("symlog", linthresh=min(paid), linscale=0.4)
+            axis.xaxis.set_major_formatter("{x:g}")
         axis.margins(x=0.12, y=0.12)
         axis.set_xlabel("dollars an episode (mean)" + (", logarithmic" if wide else ""))
         axis.set_ylabel("progress (mean)")

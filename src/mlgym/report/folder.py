@@ -155,13 +155,13 @@ def _summary(loaded: Loaded, studies: list[Study]) -> tuple[str, list[tuple[str,
         np.nansum(np.asarray(loaded.episodes[key], dtype=float)) for key in ("command_s", "model_s", "grader_s")
     )
     lead = (
-        f"{len(methods)} methods on {len(tasks)} tasks: {scored} episodes have a score"
+        f"{len(methods)} methods on {len(tasks)} tasks: {scored} episodes have a result"
         + (f", {missing} are missing." if missing else ", none is missing.")
     )  # fmt: skip
     facts = [
         ("methods", str(len(methods))),
         ("tasks", str(len(tasks))),
-        ("episodes with a score", str(scored)),
+        ("episodes with a result", str(scored)),
         ("missing", str(missing)),
         ("dollars", f"{np.nansum(money):.2f}"),
         ("hours of episodes", f"{clocks / 3600:.1f}" if clocks >= 360 else f"{clocks / 3600:.2f}"),

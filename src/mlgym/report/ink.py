@@ -6,9 +6,12 @@ serves the light and the dark theme, and its text stays text in the page's own f
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from mlgym.report.console import safe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +53,7 @@ STYLE = {
     "axes.linewidth": 0.8, "axes.axisbelow": True, "figure.facecolor": PAPER, "axes.facecolor": PAPER,
     "savefig.facecolor": PAPER, "legend.frameon": False, "lines.linewidth": 1.5, "lines.solid_capstyle": "round",
     "svg.fonttype": "none", "pdf.fonttype": 42, "savefig.dpi": 200, "axes.unicode_minus": True,
-    "legend.handlelength": 2.2, "legend.labelcolor": INK,
+    "legend.handlelength": 2.2, "legend.labelcolor": INK, "text.parse_math": False,  # a name may hold dollars
 }  # fmt: skip
 
 
@@ -59,7 +62,8 @@ def drawing() -> Iterator[None]:
     """The style of all figures; matplotlib's own settings are as before afterwards."""
     import matplotlib
 
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
         yield
@@ -113,7 +117,7 @@ def svg(figure: "Figure", key: str) -> str:
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": key}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue()
+    return safe(out.getvalue())  # XML has no control characters
 
 
 def inline(text: str, title: str, about: str, key: str) -> str:

@@ -56,7 +56,7 @@ def load(paths: Sequence[Path], without: Iterable[str] = ()) -> Loaded:
 
     Raises UsageError where a folder holds no episode, or a method to leave out is in none of them.
     """
-    runs = [open_run(path) for path in dict.fromkeys(paths)]
+    runs = [open_run(path) for path in {path.resolve(): path for path in paths}.values()]
     names = _distinct([run.name for run in runs])
     parts = [run.tables() for run in runs]
     found: dict[str, Columns] = {}

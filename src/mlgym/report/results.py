@@ -82,7 +82,7 @@ def step_actions(study: Study) -> Table | None:
     for name, kinds in counts.items():
         for n, row in enumerate(zip(*kinds.values(), strict=True)):
             if sum(row):
-                rows.append((*first(study, study.named(name)), count(n), *map(count, row)))
+                rows.append((*first(study, study.named(name)), count(n), *map(count, map(int, row))))
     columns = (*heads(study), "step", *next(iter(counts.values())))
     return Table(
         "actions-by-step",
@@ -139,5 +139,7 @@ def lost(study: Study) -> Table | None:
     )
     if not rows:
         return None
-    about = "Episodes that have no score through no fault of the agent. They count nowhere, neither as bad nor as good."
+    about = (
+        "Episodes that have no result through no fault of the agent. They count nowhere, neither as bad nor as good."
+    )
     return Table("missing", "Missing episodes", ("method", "task", "episodes", "why"), (("", rows),), about, words=2)

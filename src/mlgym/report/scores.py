@@ -51,7 +51,7 @@ def methods(study: Study, found: Estimates) -> Table:
         else found.no_aup,
     ]
     if found.aup and found.aup.left_out:
-        notes.append(f"Not in AUP, because a method has no score there: {', '.join(found.aup.left_out)}.")
+        notes.append(f"Not in AUP, because a method has no result there: {', '.join(found.aup.left_out)}.")
     columns = (
         "episodes",
         "progress IQM",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlgym.metrics import iqm
+from mlgym.report.console import safe
 from mlgym.report.pool import Columns, Pool, kind_of
 
 Array = np.ndarray[Any, Any]
@@ -49,7 +50,7 @@ class TaskScale:
     @property
     def heading(self) -> str:
         """The task with its metric and which way is better."""
-        return f"{self.name} ({self.metric or 'score'} {self.arrow})"
+        return safe(f"{self.name} ({self.metric or 'score'} {self.arrow})")
 
 
 class Study:

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from mlgym.report.console import safe
+
 MISSING = "missing"
 MARKS = "marks"  # the name of the column of what marks a method
 NONE = "–"
@@ -42,7 +44,7 @@ class Table:
 
 def word(text: str, look: str = "") -> Cell:
     """A cell of text."""
-    return Cell(text, text, look)
+    return Cell(safe(text), text, look)
 
 
 def figure(value: float, digits: int = 4, look: str = "") -> Cell:
@@ -148,7 +150,7 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in " ".join(text.split(" ")))
+    return "".join(_TEX.get(letter, letter) for letter in re.sub(r"\s*\n\s*", " ", text))
 
 
 def _tex_cell(cell: Cell) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from mlgym.errors import UsageError
 from mlgym.metrics import Comparison, Estimate, Pair, compare, probability_of_improvement
+from mlgym.report.console import safe
 from mlgym.report.estimates import progress_runs
 from mlgym.report.pool import load, pools
 from mlgym.report.study import Study
@@ -91,24 +92,24 @@ def as_json(found: list[Compared]) -> str:
 
 def as_text(found: list[Compared]) -> str:
     """What to read in a terminal."""
-    out = Console(file=StringIO(), width=WIDTH, highlight=False, color_system=None)
+    out = Console(file=StringIO(), width=WIDTH, highlight=False, color_system=None, markup=False, emoji=False)
     for one in found:
         if len(found) > 1:
-            out.print(f"Protocol {one.protocol}\n", markup=False)
+            out.print(f"Protocol {one.protocol}\n")
         _print_pair(out, one) if one.named else _print_all(out, one)
         if one.gaps:
-            out.print(f"\n{one.gaps} episodes are missing and count nowhere.", markup=False)
+            out.print(f"\n{one.gaps} episodes are missing and count nowhere.")
         if len(found) > 1:
             out.print()
     assert isinstance(out.file, StringIO)
-    return "\n".join(line.rstrip() for line in out.file.getvalue().splitlines()).rstrip()
+    return safe("\n".join(line.rstrip() for line in out.file.getvalue().splitlines()).rstrip())
 
 
 def _print_pair(out: Console, one: Compared) -> None:
     pair = one.comparison.pairs[0]
 
     def say(line: str) -> None:
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
     if not pair.tasks:
         say(f"{pair.a} and {pair.b} have no task in common, so nothing can be said.")
@@ -125,9 +126,7 @@ def _print_pair(out: Console, one: Compared) -> None:
     say(f"  p = {p_value(pair.p).text} on these tasks (labels exchanged within each task)")
     say(f"  p = {p_value(pair.p_tasks).text} for tasks like these (signs of the differences exchanged)\n")
     out.print(_by_task(pair))
-    out.print(
-        "Progress: 0 the baseline, 1 the best known. p of a task is corrected (Holm) for their number.", markup=False
-    )
+    out.print("Progress: 0 the baseline, 1 the best known. p of a task is corrected (Holm) for their number.")
 
 
 def _by_task(pair: Pair) -> Table:
@@ -145,7 +144,7 @@ def _print_all(out: Console, one: Compared) -> None:
     groups = _table("group", "methods that do not differ")
     for number, group in enumerate(one.comparison.groups):
         groups.add_row(chr(ord("a") + number % 26), ", ".join(group))
-    out.print("Groups of statistical ties, the best first:", markup=False)
+    out.print("Groups of statistical ties, the best first:")
     out.print(groups)
     table = _table("better", "than")
     for name in ("progress more", "P(better)", "p, Holm"):
@@ -158,7 +157,7 @@ def _print_all(out: Console, one: Compared) -> None:
             pair.better, pair.b if first else pair.a, f"+{abs(pair.difference):.3f}", f"{likely:.2f}",
             p_value(pair.p_holm).text,
         )  # fmt: skip
-    out.print(f"\n{len(shown)} of {len(one.comparison.pairs)} pairs differ at 5% (Holm's correction):", markup=False)
+    out.print(f"\n{len(shown)} of {len(one.comparison.pairs)} pairs differ at 5% (Holm's correction):")
     if shown:
         out.print(table)
 
