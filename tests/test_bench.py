@@ -18,7 +18,7 @@ import pytest
 from mlgym import beside
 from mlgym.bench import Job, Launcher, Outcome, Patience, Report, RunEpisode, run_grid, usual
 from mlgym.episode import run_episode
-from mlgym.errors import ModelError, Stopped, UsageError
+from mlgym.errors import InUse, ModelError, Stopped, UsageError
 from mlgym.halt import Halt
 from mlgym.launchers import in_process, threads
 from mlgym.records import Action, EpisodeSpec, Failure, Limits, Result
@@ -160,8 +160,18 @@ def test_redo_runs_again_what_an_error_ended_and_keeps_the_old(tmp_path: Path, d
     assert (kept := Episode.read(old).result) and kept.boundary == "agent"
     grid(specs, run, redo=[nop.relative_to(run).as_posix()])
     assert nop.joinpath("result.json").stat().st_mtime_ns > before
-    with pytest.raises(UsageError, match="--redo takes"):
-        grid(specs, run, redo=["guess/nobody/0"])
+    for stranger in ("guess/nobody/0", str(tmp_path)):
+        with pytest.raises(UsageError, match="--redo takes"):
+            grid(specs, run, redo=[stranger])
+
+
+def test_what_another_process_runs_is_not_put_aside_under_it(tmp_path: Path) -> None:
+    folder = episode_folder(tmp_path, spec())
+    held = Episode.open(folder, spec())
+    with pytest.raises(InUse, match="Another process"):
+        grid([spec(), spec(1)], tmp_path, redo=[folder.relative_to(tmp_path).as_posix()])
+    held.close()
+    assert folder.exists() and not (tmp_path / "aside").exists()
 
 
 def test_the_money_of_the_run_stops_it_and_more_money_goes_on(tmp_path: Path, down: Path) -> None:
