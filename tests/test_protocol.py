@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from mlgym import agents
 from mlgym.errors import UsageError
 from mlgym.grid import from_flags, plan
 from mlgym.presets import OURS, PAPER
-from mlgym.protocol import LOCK, agree, digest, isolated, keep, lock, read_lock
+from mlgym.protocol import FROM_DATA, LOCK, agree, digest, isolated, keep, lock, read_lock
 from mlgym.records import EpisodeSpec, Limits
 from mlgym.versions import commit, keep_run, read_run, versions
 
@@ -92,6 +94,19 @@ def test_a_changed_task_is_another(guess: Path, file: str, old: str, new: str, s
     path = guess / file
     path.write_text(path.read_text().replace(old, new, 1) if old else path.read_text() + new)
     assert f"guess: {said}" in agree(before, made(tasks=[str(guess)]))
+
+
+def test_where_nothing_is_prepared_yet_the_same_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", tmp_path / "mine"], check=True)
+    mine = {"python": str(tmp_path / "mine" / "bin" / "python")}
+    here = made(**mine)
+    task = here["task_protocol"]["tasks"]["guess"]
+    assert "of the user's" in task["packages"]["python"]
+    monkeypatch.setenv("MLGYM_CACHE", str(tmp_path / "cache"))
+    assert agree(here, made(**mine)) == []
+    task |= {"hash": "0", "data": {**task["data"], "stands_in": "generated"}}
+    assert agree(here, made(**mine)) == ["guess: data that stands in generated against none"]
+    assert agree(here, made(**mine), FROM_DATA) == []
 
 
 def test_elsewhere_what_is_asked_for_counts() -> None:
@@ -183,8 +198,6 @@ def test_run_json_keeps_what_earlier_starts_had(tmp_path: Path) -> None:
 
 
 def test_the_commit_is_that_of_mlgyms_own_checkout(tmp_path: Path) -> None:
-    import subprocess
-
     package = tmp_path / "src" / "mlgym"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")

@@ -17,7 +17,7 @@ from mlgym.launchers import Launcher, launcher
 from mlgym.launchers.flow import Say
 from mlgym.models import default_limits
 from mlgym.onward import onward as gone_on
-from mlgym.protocol import isolated, keep, lock, read_lock, refuse
+from mlgym.protocol import FROM_DATA, isolated, keep, lock, read_lock, refuse
 from mlgym.records import EpisodeSpec, Limits
 from mlgym.store import method, slug
 from mlgym.task import load_task
@@ -111,7 +111,7 @@ def _run(
     if missing := lacking(specs):
         raise UsageError(" ".join(missing))
     if old := read_lock(run):  # before anything is fetched
-        refuse(run, old, now())
+        refuse(run, old, now(), FROM_DATA)
     _prepare(specs)
     for note in keep(run, now(), preset=asked.protocol):
         print(note, file=sys.stderr)
