@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlgym import agents
-from mlgym.errors import UsageError
+from mlgym.errors import StorageError, UsageError
 from mlgym.grid import from_flags, plan
 from mlgym.presets import OURS, PAPER
 from mlgym.protocol import FROM_DATA, LOCK, agree, digest, isolated, keep, lock, read_lock
@@ -133,6 +133,12 @@ def test_a_run_takes_more_tasks_and_methods_and_refuses_another_protocol(tmp_pat
         "of an episode 20 against 3): choose another folder with -o, or repeat the command that made it."
     )
     assert read_lock(run) == both
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file/run cannot be written \(Not a directory\): mend that"):
+        keep(tmp_path / "file" / "run", made())
 
 
 def test_a_method_that_changed_meanwhile_is_said(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from mlgym import agents, presets, tools
 from mlgym.allocator import usable
 from mlgym.cards import cards
-from mlgym.disk import write_whole
+from mlgym.disk import guarded, write_whole
 from mlgym.errors import SandboxError, UsageError
 from mlgym.grading.prepare import UNCHECKED, grader_version, ready
 from mlgym.own_python import own_python
@@ -104,10 +104,13 @@ def read_lock(run: Path) -> dict[str, Any]:
 def keep(run: Path, new: Mapping[str, Any], *, preset: str = "") -> list[str]:
     """Write the lock of a run, or add to the one that is there; returns notes on methods that have changed since.
 
-    Raises UsageError, with what differs, where the run holds episodes of another task protocol.
+    Raises UsageError, with what differs, where the run holds episodes of another task protocol, and StorageError where
+    the folder cannot be written.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("w") as held:
+    with guarded(run):
+        run.mkdir(parents=True, exist_ok=True)
+        held = (run / ".lock").open("w")
+    with held:
         fcntl.flock(held, fcntl.LOCK_EX)
         old = read_lock(run)
         refuse(run, old, new)
