@@ -20,7 +20,7 @@ from mlgym.board import Board, duration, line
 from mlgym.driver import BEAT_S, Driver, plan, stop_word, word
 from mlgym.launchers import in_process
 from mlgym.records import Action, Cost, EpisodeSpec, Limits, Observation, Reply, Result, Step
-from mlgym.status import Follow, Lines, Status, drivers, here
+from mlgym.status import Follow, Lines, Seen, Status, drivers, here
 from mlgym.store import Episode, episode_folder
 
 ROOT = Path(__file__).parent.parent
@@ -115,6 +115,18 @@ def test_episodes_hear_why_they_must_stop(run: Path) -> None:
         assert (stop_word(run, driver.name, folder), word(run, driver.name, "broke")) == ("Enough.", "No money.")
         assert "cancelled" in stop_word(run, driver.name, run / "guess/nop/4")
     assert "has ended" in stop_word(run, driver.name, folder) and stop_word(run, "", folder) == ""
+
+
+def test_it_is_told_while_another_thread_looks(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow, state = Follow(run), Seen.state
+    follow.look()
+
+    def slow(self: Seen, running: bool) -> str:
+        follow.cells.setdefault("guess/nop/9", Seen(run, "guess/nop/9"))
+        return state(self, running)
+
+    monkeypatch.setattr(Seen, "state", slow)
+    assert (follow.status([]).total, follow.status([]).total) == (6, 7)
 
 
 def test_only_what_is_new_is_read(tmp_path: Path) -> None:
