@@ -217,8 +217,8 @@ class Follow:
             self.cells[name].look()
 
     def status(self, running: Iterable[str] | None = None) -> Status:
-        """The run as it was last seen, also while another thread looks; `running` says what runs, else the drivers' word
-        does.
+        """The run as it was last seen, also while another thread looks; `running` says what runs, else the drivers'
+        word does.
         """
         found = drivers(self.run) if running is None else ()
         now = [name for _, told, lives in found if lives for name in told.get("running", ())]
