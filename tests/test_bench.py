@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mlgym import beside
+from mlgym import beside, live
 from mlgym.bench import Job, Launcher, Outcome, Patience, Report, RunEpisode, run_grid, usual
 from mlgym.episode import run_episode
 from mlgym.errors import InUse, ModelError, Stopped, UsageError
@@ -258,6 +258,14 @@ def test_one_episode_is_cancelled_and_the_rest_goes_on(tmp_path: Path) -> None:
     beside.cancel(tmp_path)
     report = Report()
     assert grid(specs, tmp_path, report=report) == [] and "--undo" in report.stopped
+
+
+def test_what_is_left_beside_a_cancelled_episode_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specs = [spec(0), spec(1)]
+    (folder := episode_folder(tmp_path, specs[0])).mkdir(parents=True)
+    beside.cancel(folder)
+    assert live.run(specs, tmp_path, 1, "steps") == 1
+    assert "Stored in" in capsys.readouterr().out
 
 
 def test_an_episode_that_another_process_runs_is_waited_for(tmp_path: Path) -> None:
