@@ -20,8 +20,8 @@ def spec(seed: int, agent: str = "nop", task: str = "blotto") -> EpisodeSpec:
 class Writes:
     """Says in the result where it ran; the name of the agent says what else it does.
 
-    `sleep` writes its process and waits, `obey` until the run is cancelled; `die` kills its own process, `dieN` the
-    first N times; `wrong` raises.
+    `sleep` waits, once the file `asleep` is there, `obey` until the run is cancelled; `die` kills its own process,
+    `dieN` the first N times; `wrong` raises.
     """
 
     run: Path
@@ -43,6 +43,7 @@ class Writes:
             raise UsageError("Nothing like that is here.")
         if spec.agent == "sleep":
             try:
+                (folder / "asleep").touch()
                 time.sleep(60)
             finally:
                 (folder / "tidied").touch()

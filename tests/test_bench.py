@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from mlgym import beside
+from mlgym import beside, live
 from mlgym.bench import Job, Launcher, Outcome, Patience, Report, RunEpisode, run_grid, usual
 from mlgym.episode import run_episode
-from mlgym.errors import ModelError, Stopped, UsageError
+from mlgym.errors import InUse, ModelError, Stopped, UsageError
 from mlgym.halt import Halt
 from mlgym.launchers import in_process, threads
 from mlgym.records import Action, EpisodeSpec, Failure, Limits, Result
@@ -160,8 +160,18 @@ def test_redo_runs_again_what_an_error_ended_and_keeps_the_old(tmp_path: Path, d
     assert (kept := Episode.read(old).result) and kept.boundary == "agent"
     grid(specs, run, redo=[nop.relative_to(run).as_posix()])
     assert nop.joinpath("result.json").stat().st_mtime_ns > before
-    with pytest.raises(UsageError, match="--redo takes"):
-        grid(specs, run, redo=["guess/nobody/0"])
+    for stranger in ("guess/nobody/0", str(tmp_path)):
+        with pytest.raises(UsageError, match="--redo takes"):
+            grid(specs, run, redo=[stranger])
+
+
+def test_what_another_process_runs_is_not_put_aside_under_it(tmp_path: Path) -> None:
+    folder = episode_folder(tmp_path, spec())
+    held = Episode.open(folder, spec())
+    with pytest.raises(InUse, match="Another process"):
+        grid([spec(), spec(1)], tmp_path, redo=[folder.relative_to(tmp_path).as_posix()])
+    held.close()
+    assert folder.exists() and not (tmp_path / "aside").exists()
 
 
 def test_the_money_of_the_run_stops_it_and_more_money_goes_on(tmp_path: Path, down: Path) -> None:
@@ -250,6 +260,14 @@ def test_one_episode_is_cancelled_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert grid(specs, tmp_path, report=report) == [] and "--undo" in report.stopped
 
 
+def test_what_is_left_beside_a_cancelled_episode_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specs = [spec(0), spec(1)]
+    (folder := episode_folder(tmp_path, specs[0])).mkdir(parents=True)
+    beside.cancel(folder)
+    assert live.run(specs, tmp_path, 1, "steps") == 1
+    assert "Stored in" in capsys.readouterr().out
+
+
 def test_an_episode_that_another_process_runs_is_waited_for(tmp_path: Path) -> None:
     specs = [spec(0), spec(1)]
     held = Episode.open(episode_folder(tmp_path, specs[0]), specs[0])
@@ -284,7 +302,7 @@ SIGNALS = [(signal.SIGUSR1, 75), (signal.SIGHUP, 129), (signal.SIGTERM, 143)]
 def test_signals_stop_a_grid_and_the_same_command_goes_on(tmp_path: Path, sign: int, code: int) -> None:
     script = tmp_path / "script.json"
     look = {"calls": [{"name": "bash", "arguments": {"command": "echo 41 > guess.txt"}}]}
-    script.write_text(json.dumps([look, look, {"calls": [{"name": "submit"}]}]))
+    script.write_text(json.dumps([look] * 4 + [{"calls": [{"name": "submit"}]}]))
     command = [sys.executable, "-m", "mlgym", "run", GUESS, "-m", f"scripted/{script}", "-k", "2", "-n", "2"]
     command += ["-o", str(tmp_path / "r"), "--sandbox", "local", "-M", "delay_s=0.4"]
     ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -294,10 +312,10 @@ def test_signals_stop_a_grid_and_the_same_command_goes_on(tmp_path: Path, sign: 
     out, said = ran.communicate(timeout=30)
     assert ran.returncode == code and said.endswith("Interrupted; the same command goes on.\n"), out + said
     calls = {folder: len(Episode.read(folder).replies()) for folder in tmp_path.glob("r/guess/*/*")}
-    assert all(1 <= number < 3 for number in calls.values()) and not (tmp_path / "r" / "drivers").exists()
+    assert all(1 <= number < 5 for number in calls.values()) and not (tmp_path / "r" / "drivers").exists()
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert [len(Episode.read(folder).replies()) for folder in calls] == [3, 3], "no call was paid twice"
+    assert [len(Episode.read(folder).replies()) for folder in calls] == [5, 5], "no call was paid twice"
 
 
 def test_the_first_pause_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_three_times_at_most(tmp_path: Path) -> None:
 def test_a_worker_is_interrupted_when_it_is_over(tmp_path: Path) -> None:
     folder = episode_folder(tmp_path, spec(0, "sleep"))
     outcomes = processes(2)(Writes(tmp_path), iter([spec(0, "sleep"), spec(1)]))
-    assert next(outcomes)[0].seed == 1 and eventually((folder / "steps.jsonl").exists)
+    assert next(outcomes)[0].seed == 1 and eventually((folder / "asleep").exists)
     pid = int((folder / "steps.jsonl").read_text())
     outcomes.close()  # type: ignore[attr-defined]
     assert not alive(pid) and (folder / "tidied").exists()
@@ -118,7 +118,7 @@ list(processes(2)(Writes(pathlib.Path(sys.argv[1])), [spec(0, "sleep"), spec(1, 
 def test_workers_end_with_their_owner(tmp_path: Path, sign: signal.Signals) -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)])
     files = [episode_folder(tmp_path, spec(seed, "sleep")) for seed in range(2)]
-    assert eventually(lambda: all((folder / "steps.jsonl").exists() for folder in files))
+    assert eventually(lambda: all((folder / "asleep").exists() for folder in files), 30)
     pids = [int((folder / "steps.jsonl").read_text()) for folder in files]
     owner.send_signal(sign)
     owner.wait()

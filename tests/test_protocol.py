@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlgym import agents
-from mlgym.errors import UsageError
+from mlgym.errors import StorageError, UsageError
 from mlgym.grid import from_flags, plan
 from mlgym.presets import OURS, PAPER
-from mlgym.protocol import LOCK, agree, digest, isolated, keep, lock, read_lock
+from mlgym.protocol import FROM_DATA, LOCK, agree, digest, isolated, keep, lock, read_lock
 from mlgym.records import EpisodeSpec, Limits
 from mlgym.versions import commit, keep_run, read_run, versions
 
@@ -94,6 +96,19 @@ def test_a_changed_task_is_another(guess: Path, file: str, old: str, new: str, s
     assert f"guess: {said}" in agree(before, made(tasks=[str(guess)]))
 
 
+def test_where_nothing_is_prepared_yet_the_same_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", tmp_path / "mine"], check=True)
+    mine = {"python": str(tmp_path / "mine" / "bin" / "python")}
+    here = made(**mine)
+    task = here["task_protocol"]["tasks"]["guess"]
+    assert "of the user's" in task["packages"]["python"]
+    monkeypatch.setenv("MLGYM_CACHE", str(tmp_path / "cache"))
+    assert agree(here, made(**mine)) == []
+    task |= {"hash": "0", "data": {**task["data"], "stands_in": "generated"}}
+    assert agree(here, made(**mine)) == ["guess: data that stands in generated against none"]
+    assert agree(here, made(**mine), FROM_DATA) == []
+
+
 def test_elsewhere_what_is_asked_for_counts() -> None:
     one = plan(from_flags({"tasks": ["blotto"], "agents": [{"agent": "nop"}], "processors": 4096}))
     here, there = (lock(one.specs, here=where)["task_protocol"]["tasks"]["blotto"] for where in (True, False))
@@ -118,6 +133,12 @@ def test_a_run_takes_more_tasks_and_methods_and_refuses_another_protocol(tmp_pat
         "of an episode 20 against 3): choose another folder with -o, or repeat the command that made it."
     )
     assert read_lock(run) == both
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file/run cannot be written \(Not a directory\): mend that"):
+        keep(tmp_path / "file" / "run", made())
 
 
 def test_a_method_that_changed_meanwhile_is_said(tmp_path: Path) -> None:
@@ -183,8 +204,6 @@ def test_run_json_keeps_what_earlier_starts_had(tmp_path: Path) -> None:
 
 
 def test_the_commit_is_that_of_mlgyms_own_checkout(tmp_path: Path) -> None:
-    import subprocess
-
     package = tmp_path / "src" / "mlgym"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")

@@ -177,3 +177,6 @@ def test_a_model_and_two_agents_on_two_tasks(tmp_path: Path) -> None:
     ran = mlgym("run", *args, cwd=tmp_path, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
     assert ran.returncode == 0, ran.stderr
     assert len(list(episodes(tmp_path / "r"))) == 4 and len(ran.stdout.splitlines()) == 4
+    script.unlink()
+    again = mlgym("run", *args, cwd=tmp_path)
+    assert (again.returncode, len(again.stdout.splitlines())) == (0, 4), "what is done needs no model"

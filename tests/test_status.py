@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from mlgym.board import Board, duration, line
 from mlgym.driver import BEAT_S, Driver, plan, stop_word, word
 from mlgym.launchers import in_process
 from mlgym.records import Action, Cost, EpisodeSpec, Limits, Observation, Reply, Result, Step
-from mlgym.status import Follow, Lines, Status, drivers, here
+from mlgym.status import Follow, Lines, Seen, Status, drivers, here
 from mlgym.store import Episode, episode_folder
 
 ROOT = Path(__file__).parent.parent
@@ -86,13 +87,18 @@ def test_what_runs_is_told_by_its_driver_and_a_killed_one_tells_nothing(run: Pat
         assert seen(run).state == "stopped"
         driver.path.write_text(json.dumps({**told, "boot": "another machine's"}))
         assert seen(run).state == "running"
-        old = time.time() - 100
-        os.utime(driver.path, (old, old))
-        assert [lives for _, _, lives in drivers(run)] == [False]
+        with driver._lock:  # no sign of life between the two lines
+            old = time.time() - 100
+            os.utime(driver.path, (old, old))
+            assert [lives for _, _, lives in drivers(run)] == [False]
         end = time.monotonic() + 20 * BEAT_S
         while time.time() - driver.path.stat().st_mtime > 90 and time.monotonic() < end:
             time.sleep(0.05)
         assert seen(run).state == "running", "it gives signs of life"
+        shutil.rmtree(run / "drivers")
+        while not driver.path.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert seen(run).state == "running", "and again where it was taken for dead"
     assert not (run / "drivers").exists()
 
 
@@ -115,6 +121,18 @@ def test_episodes_hear_why_they_must_stop(run: Path) -> None:
         assert (stop_word(run, driver.name, folder), word(run, driver.name, "broke")) == ("Enough.", "No money.")
         assert "cancelled" in stop_word(run, driver.name, run / "guess/nop/4")
     assert "has ended" in stop_word(run, driver.name, folder) and stop_word(run, "", folder) == ""
+
+
+def test_it_is_told_while_another_thread_looks(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow, state = Follow(run), Seen.state
+    follow.look()
+
+    def slow(self: Seen, running: bool) -> str:
+        follow.cells.setdefault("guess/nop/9", Seen(run, "guess/nop/9"))
+        return state(self, running)
+
+    monkeypatch.setattr(Seen, "state", slow)
+    assert (follow.status([]).total, follow.status([]).total) == (6, 7)
 
 
 def test_only_what_is_new_is_read(tmp_path: Path) -> None:
@@ -254,7 +272,7 @@ def test_a_running_run_is_followed_and_cancelled_from_another_process(tmp_path: 
 FOLLOW = """
 import sys, time
 from pathlib import Path
-while not Path({run!r}).joinpath("cells.jsonl").exists():
+while not list(Path({run!r}).glob("drivers/*.json")):
     time.sleep(0.05)
 sys.argv = ["mlgym", "status", {run!r}, "-f", "--every", "0.1"]
 from mlgym.cli import main

@@ -146,13 +146,16 @@ class _Bench:
         report.running = lambda: list(self.schedule.running)
 
     def redo(self, wanted: Sequence[str]) -> None:
-        """Put aside the ended episodes that are to be run again. Raises UsageError for one that is not of the run."""
-        names = set[str]()
+        """Put aside the ended episodes that are to be run again. Raises UsageError for one that is not of the run, and
+        InUse for one that a process runs.
+        """
+        names, root = set[str](), self.run.resolve()
         for each in wanted:
             if each == "error":
                 names |= {name for name in self.specs if _erred(self.run / name)}
                 continue
-            name = Path(each).resolve().relative_to(self.run.resolve()).as_posix() if Path(each).is_dir() else each
+            place = Path(each).resolve()
+            name = place.relative_to(root).as_posix() if place.is_dir() and place.is_relative_to(root) else each
             if name not in self.specs:
                 raise UsageError(
                     f"--redo takes 'error' or an episode such as TASK/METHOD/SEED of this run, not '{each}'."

@@ -4,6 +4,7 @@
 stops it and keeps it stopped; `RUN/aside/` keeps episodes that were run again.
 """
 
+import fcntl
 import json
 import os
 import time
@@ -12,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlgym.disk import append_line, write_whole
+from mlgym.disk import append_line, guarded, write_whole
+from mlgym.errors import InUse
 
 FAILED, CANCELLED, ASIDE = "failed.jsonl", "cancelled.json", "aside"
 
@@ -75,12 +77,20 @@ def cancelled(folder: Path) -> str:
 
 
 def put_aside(run: Path, name: str) -> Path:
-    """Move an episode's folder, RUN/`name`, out of the way; where it lies now."""
+    """Move an episode's folder, RUN/`name`, out of the way; where it lies now.
+
+    Raises InUse where a process runs it: it would go on writing where the new one does.
+    """
     number = 1
     while (target := run / ASIDE / f"{name}-{number}").exists():
         number += 1
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.rename(run / name, target)  # noqa: PTH104 - atomic, also where pathlib would copy
+    with guarded(run), (run / name / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InUse(f"Another process is running the episode in {run / name}; wait for it or stop it.") from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(run / name, target)  # noqa: PTH104 - atomic, also where pathlib would copy
     return target
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mlgym import beside
-from mlgym.disk import guarded
+from mlgym.disk import append_line, guarded
 from mlgym.errors import MlgymError
 from mlgym.status import CELLS, DRIVERS, drivers, here
 
@@ -113,6 +113,7 @@ class Driver:
         part = self.path.with_name(f"{self.name}.part")
         try:
             with guarded(self.run):
+                self.path.parent.mkdir(exist_ok=True)  # another driver that ended may have taken it away just now
                 part.write_text(json.dumps(self._told))
                 part.replace(self.path)
         finally:
@@ -122,8 +123,11 @@ class Driver:
         while not self._over.wait(BEAT_S):
             with suppress(OSError, MlgymError):  # a disk that is full or away for a moment; the next beat looks again
                 self._tick()
-            with suppress(OSError), self._lock:
-                os.utime(self.path)
+            with suppress(OSError, MlgymError), self._lock:
+                try:
+                    os.utime(self.path)
+                except FileNotFoundError:  # taken for dead by a machine whose clock is ahead: its episodes would stop
+                    self._write()
 
 
 def plan(run: Path, cells: dict[str, tuple[str, str, str]]) -> None:
@@ -141,5 +145,5 @@ def plan(run: Path, cells: dict[str, tuple[str, str, str]]) -> None:
     if rows:
         with guarded(run):
             run.mkdir(parents=True, exist_ok=True)
-            with path.open("a") as file:
-                file.write("\n" * bool(text and not text.endswith("\n")) + "\n".join(rows) + "\n")
+        torn = "\n" * bool(text and not text.endswith("\n"))
+        append_line(path, (torn + "\n".join(rows)).encode())  # at once: others may add theirs now

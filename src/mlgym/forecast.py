@@ -17,7 +17,7 @@ from mlgym.grading.prepare import LARGE_MB, ready
 from mlgym.models.endpoint import PROVIDERS, endpoint
 from mlgym.models.prices import FREE, Price
 from mlgym.names import split
-from mlgym.protocol import agree, read_lock
+from mlgym.protocol import FROM_DATA, agree, read_lock
 from mlgym.records import EpisodeSpec
 from mlgym.rows import label
 from mlgym.runs import open_run
@@ -152,12 +152,12 @@ def told(
         "",
         *_sums(table, concurrent, money),
     ]
-    differs = agree(read_lock(run), lock)
+    fetch = unprepared(tasks.values(), specs[0].python if specs else "")
+    differs = agree(read_lock(run), lock, FROM_DATA if fetch else ())
     missing = [f"{run} holds episodes of another task protocol: {'; '.join(differs)}."] if differs else []
-    python = specs[0].python if specs else ""
     missing += [
         *lacking(left),
-        *unprepared(tasks.values(), python),
+        *fetch,
         *unpriced(specs),
         *(impossible(left, allocator) if allocator else []),
     ]

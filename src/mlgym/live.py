@@ -188,7 +188,7 @@ def _end(
         out.print("\nNext: mlgym run blotto -a tuner, or with a language model: mlgym run blotto -m PROVIDER/NAME")
         return
     if len(done) == 1 and results and show.chosen_attempt(results[0][1]):
-        difference(episode_folder(target, specs[0]))
+        difference(episode_folder(target, results[0][0]))
     further = f"mlgym report {target} -o report" if display.methods > 1 else f"mlgym show {target} --diff"
     out.print(f"\nStored in {target}. Next: mlgym show {target}, {further}", markup=False, soft_wrap=True)
 

@@ -10,16 +10,17 @@ import fcntl
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlgym import agents, presets, tools
 from mlgym.allocator import usable
 from mlgym.cards import cards
-from mlgym.disk import write_whole
+from mlgym.disk import guarded, write_whole
 from mlgym.errors import SandboxError, UsageError
 from mlgym.grading.prepare import UNCHECKED, grader_version, ready
+from mlgym.own_python import own_python
 from mlgym.records import EpisodeSpec, Limits
 from mlgym.sandbox import choose
 from mlgym.sandbox.images import base
@@ -48,6 +49,7 @@ WORDS = {  # what a key of a task's part is called in a sentence
     "tools.set": "set of tools",
     "tools.manual": "descriptions of the tools",
 }
+FROM_DATA = ("data.stands_in", "data.answers")  # what only prepared data tell
 DIGESTS = ("content", "data.made_by", "data.answers", "tools.manual")
 
 
@@ -77,11 +79,12 @@ def lock(
     return _whole({}, tasks, ways)
 
 
-def agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+def agree(a: Mapping[str, Any], b: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
     """What differs in the task protocols of two locks on the tasks that both have, a clause in words for each, such as
-    "blotto: steps of an episode 50 against 30"."""
+    "blotto: steps of an episode 50 against 30"; the keys `but` may differ.
+    """
     one, other = (part.get("task_protocol", {}).get("tasks", {}) for part in (a, b))
-    return [line for name in one if name in other for line in _differences(name, one[name], other[name])]
+    return [line for name in one if name in other for line in _differences(name, one[name], other[name], but)]
 
 
 def read_lock(run: Path) -> dict[str, Any]:
@@ -101,10 +104,13 @@ def read_lock(run: Path) -> dict[str, Any]:
 def keep(run: Path, new: Mapping[str, Any], *, preset: str = "") -> list[str]:
     """Write the lock of a run, or add to the one that is there; returns notes on methods that have changed since.
 
-    Raises UsageError, with what differs, where the run holds episodes of another task protocol.
+    Raises UsageError, with what differs, where the run holds episodes of another task protocol, and StorageError where
+    the folder cannot be written.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("w") as held:
+    with guarded(run):
+        run.mkdir(parents=True, exist_ok=True)
+        held = (run / ".lock").open("w")
+    with held:
         fcntl.flock(held, fcntl.LOCK_EX)
         old = read_lock(run)
         refuse(run, old, new)
@@ -122,9 +128,9 @@ def keep(run: Path, new: Mapping[str, Any], *, preset: str = "") -> list[str]:
     ]
 
 
-def refuse(run: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise UsageError where a run's lock has another task protocol."""
-    if differs := agree(old, new):
+def refuse(run: Path, old: Mapping[str, Any], new: Mapping[str, Any], but: Collection[str] = ()) -> None:
+    """Raise UsageError where a run's lock has another task protocol; the keys `but` may differ."""
+    if differs := agree(old, new, but):
         most = "; ".join(differs[:4]) + ("; …" if len(differs) > 4 else "")
         raise UsageError(
             f"{run} holds episodes of another task protocol ({most}): choose another folder with -o, or repeat the "
@@ -144,7 +150,7 @@ def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str, here: bool) 
     isolation, python = _isolation(spec.sandbox)
     found = ready(task, spec.python)
     stands_in = found.data if found else task.data
-    own = found.python if found else ""
+    own = own_python(Path(spec.python), task.packages, task.workspace).about if spec.python else ""
     schemas = [tools.schema(tool) for tool in tools.toolset(spec.tools).values()]
     bounds = task.limits
     return {
@@ -251,12 +257,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _differences(task: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    """What differs in two parts of the same task, in words."""
+def _differences(
+    task: str, one: Mapping[str, Any], other: Mapping[str, Any], but: Collection[str] = ()
+) -> Iterator[str]:
+    """What differs in two parts of the same task, in words, the keys `but` aside."""
     if one.get("hash") == other.get("hash"):
         return
     for key in _keys(one, other):
-        if key == "tools.names":  # their descriptions differ too
+        if key in but or key == "tools.names":  # their descriptions differ too
             continue
         words = WORDS.get(key, key.replace(".", " ").replace("_", " "))
         if key in DIGESTS:

@@ -217,14 +217,17 @@ class Follow:
             self.cells[name].look()
 
     def status(self, running: Iterable[str] | None = None) -> Status:
-        """The run as it was last seen; `running` says what runs, else the drivers' word does."""
+        """The run as it was last seen, also while another thread looks; `running` says what runs, else the drivers'
+        word does.
+        """
         found = drivers(self.run) if running is None else ()
         now = [name for _, told, lives in found if lives for name in told.get("running", ())]
         going = set(now if running is None else running)
-        out = Status(str(self.run), "", len(self.cells), now=sorted(going))
+        cells = dict(self.cells)
+        out = Status(str(self.run), "", len(cells), now=sorted(going))
         rows: dict[str, TaskRow] = {}
         states: dict[str, str] = {}
-        for name, seen in self.cells.items():
+        for name, seen in cells.items():
             states[name] = state = seen.state(name in going)
             setattr(out, state, getattr(out, state) + 1)
             out.money += seen.money
@@ -266,7 +269,7 @@ class Follow:
         of others with the same task, or of all.
         """
         took: dict[tuple[str, ...], list[float]] = {}
-        for name, seen in self.cells.items():
+        for name, seen in list(self.cells.items()):
             if seen.scored:
                 task, method, _ = name.split("/")
                 for key in ((task, method), (task,), ()):

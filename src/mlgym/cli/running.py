@@ -17,9 +17,9 @@ from mlgym.launchers import Launcher, launcher
 from mlgym.launchers.flow import Say
 from mlgym.models import default_limits
 from mlgym.onward import onward as gone_on
-from mlgym.protocol import isolated, keep, lock, read_lock, refuse
+from mlgym.protocol import FROM_DATA, isolated, keep, lock, read_lock, refuse
 from mlgym.records import EpisodeSpec, Limits
-from mlgym.store import method, slug
+from mlgym.store import episode_folder, method, slug
 from mlgym.task import load_task
 from mlgym.versions import keep_run, versions
 
@@ -48,7 +48,7 @@ class How:
 
 
 def grid(config: Path | None, ways: Ways, flags: dict[str, Any], how: How) -> int:
-    """Run the grid of a file and flags; how many of its cells broke or are missing."""
+    """Run the grid of a file and flags; the exit code."""
     asked = read_grid(config) if config else None
     if named := [one.model_dump() for one in methods(ways.agents, ways.models, ways.sampling, ways.base_url)]:
         flags["agents"] = named
@@ -108,10 +108,11 @@ def _run(
         )
         print("\n".join(lines))
         return 0
-    if missing := lacking(specs):
+    left = [spec for spec in specs if how.redo or not (episode_folder(run, spec) / "result.json").exists()]
+    if missing := lacking(left):  # what is done is read without a key
         raise UsageError(" ".join(missing))
     if old := read_lock(run):  # before anything is fetched
-        refuse(run, old, now())
+        refuse(run, old, now(), FROM_DATA)
     _prepare(specs)
     for note in keep(run, now(), preset=asked.protocol):
         print(note, file=sys.stderr)
