@@ -145,7 +145,7 @@ def page(record: Record, tasks: list[Task], failed: list[str]) -> str:
         " grader on which it was seen to.",
         "",
         f"Commit {', '.join(sorted(record.commits))}, {datetime.date.today()}, {len(os.sched_getaffinity(0))} cores,"
-        f" Python {platform.python_version()}, {'root' if os.geteuid() == 0 else 'an ordinary user'}. {count} attacks,"
+        f" Python {platform.python_version()}, root (landlock: an ordinary user). {count} attacks,"
         f" {sum(one.succeeded for one in real)} succeeded; {paid} of {len(proofs)} succeeded without their defence.",
         "",
         *(f"Not tried: {line}" for line in failed),
