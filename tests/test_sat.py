@@ -223,7 +223,10 @@ MOVED = {
         "r, w = os.pipe()\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n        burn(0.5)\n"
         "        os.close(w)\n        time.sleep(60)\n    os._exit(0)\nos.close(w)\nos.read(r, 1)\n"
     ),
-    "in a program": "subprocess.run(['sh', '-c', 'i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done'])\n",
+    "in a program": (
+        "import sys\nburn_there = 'import time\\nwhile time.process_time() < 0.5: pass'\n"
+        "subprocess.run([sys.executable, '-c', burn_there])\n"
+    ),
 }
 
 
@@ -268,7 +271,7 @@ def named(name: str) -> Forgery:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [forgery.name for forgery in SAT if forgery.name != "best verdict of a heuristic"])
 def test_a_forgery_pays_without_its_defence(bench, name):
-    assert bench.naive(BASELINE + named(name).files["fraud.txt"]) < 0.75
+    assert bench.naive(BASELINE + named(name).files["fraud.txt"]) < 0.85
 
 
 @pytest.mark.slow
