@@ -4,12 +4,14 @@ interrupted by SIGINT and SIGKILL, each five times at random moments: python -m 
 Writes benchmarks/interrupts.md. Data and packages are shared with the usual cache, all else lies in FOLDER.
 """
 
+import datetime
 import random
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.record import commit, machine
 from tests.grids import TASKS, WORKERS, Grid, differences, methods
 
 TIMES, SEEDS = 5, 3
@@ -39,7 +41,8 @@ def main() -> None:
         ("processes, mounts, folders and locks left", "; ".join(seen["orphans"]) or "none"),
     ]
     text = (
-        f"# Interruptions\n\n`python -m benchmarks.interrupts {seed}`, see its first lines.\n\n| what | |\n|---|---|\n"
+        f"# Interruptions\n\n`python -m benchmarks.interrupts {seed}`, see its first lines.\n\n"
+        f"Commit {commit()}, {datetime.date.today()}, {machine()}.\n\n| what | |\n|---|---|\n"
     )
     PAGE.write_text(text + "".join(f"| {name} | {value} |\n" for name, value in rows))
     print(PAGE.read_text())

@@ -16,11 +16,19 @@ def record(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], write:
     print("\n".join(lines))
     if not write:
         return
-    run = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    user = "root" if os.getuid() == 0 else "an ordinary user"
-    load = f"load {os.getloadavg()[0]:.0f} when it ended"
-    about = f"Commit {commit}, {datetime.date.today()}, {backend}, {user}, {machine}, {load}."
+    about = f"Commit {commit()}, {datetime.date.today()}, {backend}, {machine()}."
     text = f"# Measured: {name}\n\n`python benchmarks/{name}.py --write` writes this file.\n\n{about}\n\n"
     (ROOT / "benchmarks" / f"{name}.md").write_text(text + "\n".join(lines) + "\n")
+
+
+def commit() -> str:
+    """The commit that is measured."""
+    run = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(run, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def machine() -> str:
+    """Who measured, on what, and how busy it was."""
+    user = "root" if os.getuid() == 0 else "an ordinary user"
+    what = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{user}, {what}, load {os.getloadavg()[0]:.0f} when it ended"
