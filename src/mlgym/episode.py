@@ -252,7 +252,7 @@ class _Drive:
         return self._finish(ended_how, scored)
 
     def _next(
-        self, flow: Generator[Action, Observation, None], observation: Observation | None, old: Step | None
+        self, flow: Generator[Any, Any, None], observation: Observation | None, old: Step | None
     ) -> tuple[Action, float]:
         """The agent's next action and the model's seconds; its end, or its failure, is the action `end`."""
         if old is not None and old.action.tool == END:
@@ -432,7 +432,7 @@ class _Drive:
             self.store.add_attempt(self.kept[n])
 
 
-def _agent(spec: EpisodeSpec, task: Task) -> Callable[..., Generator[Action, Observation, None]]:
+def _agent(spec: EpisodeSpec, task: Task) -> agents.Agent:
     """The agent, given what only the episode may hand out: recorded actions, or the hidden solution."""
     name, options = split(spec.agent)
     if name == "oracle":

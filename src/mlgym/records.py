@@ -54,6 +54,39 @@ class Action(Record):
     call: str = ""
 
 
+class Checkpoint(Record):
+    """Save the episode's state under a name, which a later save under the same name replaces. No step, and sent back is
+    an Observation with what is left. What runs in the background ends.
+    """
+
+    name: str
+
+
+class Restore(Record):
+    """Take the episode back to the state saved under a name; counters never go back. No step, as a Checkpoint."""
+
+    name: str
+
+
+class Branch(Record):
+    """Actions taken one after another from the state saved as `at`; where they lead is saved as `name`, if any."""
+
+    at: str
+    actions: tuple[Action, ...]
+    name: str = ""
+
+
+class Branches(Record):
+    """Several branches, each action a step; the state then is the one before. Sent back is a tuple of the branches,
+    each a tuple of the observations of its actions: fewer of them where a limit ended the episode.
+    """
+
+    branches: tuple[Branch, ...]
+
+
+Move = Action | Checkpoint | Restore | Branches
+
+
 class Observation(Record):
     """What the agent gets back. `validation` holds the scores that it was shown, when the step graded a submission.
 
@@ -153,7 +186,8 @@ class Attempt(Record):
 
 class Step(Record):
     """One step of an episode as it is stored. `reward` is None where an infrastructure fault left it unscored; `calls`
-    counts the model's answers up to its action.
+    counts the model's answers up to its action. `marks` are what was done with checkpoints before it, in order: "+NAME"
+    was saved, "-NAME" gone back to.
     """
 
     n: int
@@ -165,16 +199,18 @@ class Step(Record):
     grader_s: float = 0.0
     attempt: int | None = None
     calls: int = 0
+    marks: tuple[str, ...] = ()
 
 
 class Cost(Record):
-    """What an episode used: dollars (None: price unknown), tokens, model calls, the three clocks in seconds, and the
-    seconds of processors that its sandbox took.
+    """What an episode used: dollars (None: price unknown), tokens (`tokens_cached` of those sent came from a provider's
+    cache), model calls, the three clocks in seconds, and the seconds of processors that its sandbox took.
     """
 
     money: float | None = 0.0
     tokens_in: int = 0
     tokens_out: int = 0
+    tokens_cached: int = 0
     calls: int = 0
     command_s: float = 0.0
     model_s: float = 0.0
@@ -245,6 +281,9 @@ class EpisodeSpec(Record):
     `max_validations` are not refused but flagged by `mlgym audit`. `source` is EPISODE@STEP where the first
     steps are those of another episode. `imported` names the recorded run of another system that it was read from; its
     `version` is 0, since none of our versions of the task graded it.
+    `memory` is where notes are kept from episode to episode: a folder, or "run" for the run's own; `papers` are where
+    literature is looked up, with commas between. Both empty: no such tools. `packages` are the pins of the environment
+    of an agent that is a program of its own, `unsafe` lets it run outside any sandbox.
     """
 
     task: str
@@ -264,6 +303,10 @@ class EpisodeSpec(Record):
     max_validations: int | None = None
     source: str = ""
     imported: str = ""
+    memory: str = ""
+    papers: str = ""
+    packages: tuple[str, ...] = ()
+    unsafe: bool = False
 
 
 class ToolCall(Record):
@@ -290,7 +333,10 @@ class Message(Record):
 class Reply(Record):
     """A model's answer. `money` in dollars, None where the price is unknown; `stop` is the provider's stop reason.
 
-    `extra` goes into the message that repeats the reply to the model.
+    `extra` goes into the message that repeats the reply to the model. `reasoning` is what a provider shows of the
+    model's thinking, apart from its text. `tokens_cached` of `tokens_in` came from the provider's cache. Where a router
+    or server tells them: `upstream`, who really served it, its `quantization`, and its own account in dollars
+    `told_money`; `unpinned` says that a router chose who served it.
     """
 
     text: Text
@@ -302,6 +348,12 @@ class Reply(Record):
     stop: str = ""
     model: str = ""
     seconds: float = 0.0
+    reasoning: Text = ""
+    tokens_cached: int = 0
+    upstream: str = ""
+    quantization: str = ""
+    told_money: float | None = None
+    unpinned: bool = False
 
 
 def better(a: float, b: float, direction: str) -> bool:

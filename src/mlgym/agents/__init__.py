@@ -16,10 +16,11 @@ from typing import Any
 from mlgym import names
 from mlgym.errors import UsageError
 from mlgym.models import Model
-from mlgym.records import Action, Brief, Observation
+from mlgym.records import Action, Brief, Move, Observation
 
 Flow = Generator[Action, Observation, None]
-Agent = Callable[[Brief, Model | None], Flow]
+Search = Generator[Move, Any, None]  # one that also saves, goes back and branches
+Agent = Callable[[Brief, Model | None], Flow | Search]
 
 NICKNAMES = {
     "react": "mlgym.agents.react:react",
