@@ -39,6 +39,12 @@ def action_line(step: Step) -> str:
     return ends(f"{step.action.tool} {shown!s}".strip(), 1, 140).replace("\n", " ⏎ ")
 
 
+def marks_line(step: Step) -> str:
+    """What was saved and gone back to before a step, on one line."""
+    words = (f"{'saved' if mark[0] == '+' else 'back to'} {mark[1:] or 'the main line'}" for mark in step.marks)
+    return ends(f"({', '.join(words)})", 1, 140)
+
+
 def live(spec: EpisodeSpec, step: Step, best: float | None, several: bool) -> Text:
     """A step as `mlgym run` shows it while it happens."""
     out = Text()
@@ -54,6 +60,8 @@ def live(spec: EpisodeSpec, step: Step, best: float | None, several: bool) -> Te
     out.append(")\n", "dim")
     if step.action.thought:
         out.append(ends(step.action.thought, 2) + "\n", "italic")
+    if step.marks:
+        out.append(f"  {marks_line(step)}\n", "dim")
     out.append(f"  {action_line(step)}\n", "cyan")
     body = ends(step.observation.text)
     if body:
