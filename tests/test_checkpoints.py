@@ -271,6 +271,7 @@ def test_what_no_name_leads_to_is_let_go(backend: str) -> None:
         kept = sorted(path.name for path in place.iterdir())
         for name in ("-a", "-b", "-a"):
             marks.do(name)
+            marks.settle()
             assert env.step("cat f; ls big* | wc -l")[0] == ("5\n6\n" if name == "-a" else "4\n5\n")
             marks.acted()
         assert len(list(place.iterdir())) <= len(kept) + 1

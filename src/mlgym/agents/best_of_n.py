@@ -62,7 +62,7 @@ class _Try:
         with contextlib.closing(flow):
             while not self._over and not self._used(seen):
                 move = self._next(flow, seen)
-                if move is None:
+                if move is None or (self._known() and self._submits(move)):
                     break
                 seen = yield from self._acted(move) if isinstance(move, Action) else self._marked(move)
         if self._apart:
@@ -109,13 +109,20 @@ class _Try:
         self._score = self._score if isinstance(move, Checkpoint) else None
         return seen
 
+    def _known(self) -> bool:
+        """Whether the score of what stands in the workspace, and counts, is known."""
+        return self._score is not None and not self._apart
+
     def _name(self, name: str) -> str:
         return f"{self._number}/{name}"
 
-    def _submits(self, action: Action) -> bool:
-        words = str(action.args.get("text", "")).split() if not action.tool else []
+    def _submits(self, move: Action | Checkpoint | Restore) -> bool:
+        """Whether a move hands the submission in, as a tool call or as text."""
+        if not isinstance(move, Action):
+            return False
+        words = str(move.args.get("text", "")).split() if not move.tool else []
         alone = "bash" in tool_names(self._brief)
-        return action.tool == "submit" or (words == ["submit"] if alone else words[:1] == ["submit"])
+        return move.tool == "submit" or (words == ["submit"] if alone else words[:1] == ["submit"])
 
     def _worth(self, seen: Observation) -> float:
         return (seen.validation or {}).get(self._brief.metric, math.nan)
