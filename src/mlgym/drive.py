@@ -207,7 +207,7 @@ class Drive:
             raise
 
     def _settle(self) -> None:
-        """Bring the sandbox to where the agent went back to; where it is lost thereby, raises Lost or the step finds it."""
+        """Bring the sandbox to where the agent went back to; one lost thereby raises Lost, or the step finds it."""
         try:
             self.saved.settle()
         except SandboxError as error:
