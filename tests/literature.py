@@ -1,7 +1,8 @@
 """A small local server that speaks as arXiv and Semantic Scholar do; for tests, on a free port of this machine.
 
 `papers` are the records that it has; `next` are answers to give first, one to a request, each a dictionary with some
-of: status, headers, body (bytes), hang (seconds before it), cut (the connection is closed after half of the body).
+of: status, headers, body (bytes), hang (seconds before it), cut (the connection is closed after half of the body), drip
+(seconds between two of its bytes).
 """
 
 import json
@@ -38,12 +39,14 @@ ENTRY = """  <entry>
 
 
 class Literature:
-    """The server in a thread; `requests` are the path and headers of each request."""
+    """The server in a thread; `requests` are path and headers of each request, `busiest` how many came at once."""
 
     def __init__(self, papers: Sequence[Record] = (), pdfs: dict[str, bytes] | None = None) -> None:
         self.papers, self.pdfs = list(papers), pdfs or {}
         self.next: list[Record] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.busy = self.busiest = 0
+        self.address = ""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,7 +55,10 @@ class Literature:
             def do_GET(self) -> None:
                 outer.requests.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
                 answer = outer.next.pop(0) if outer.next else outer.answer(self.path)
-                time.sleep(answer.get("hang", 0))
+                outer.busy += 1
+                outer.busiest = max(outer.busy, outer.busiest)
+                time.sleep(answer.get("hang", 0.01))
+                outer.busy -= 1
                 body = answer.get("body", b"")
                 try:
                     self.send_response(answer.get("status", 200))
@@ -60,7 +66,9 @@ class Literature:
                         self.send_header(key, value)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
-                    self.wfile.write(body[: len(body) // 2] if answer.get("cut") else body)
+                    for part in (bytes([each]) for each in body) if "drip" in answer else [body]:
+                        self.wfile.write(part[: len(part) // 2] if answer.get("cut") else part)
+                        time.sleep(answer.get("drip", 0))
                 except OSError:
                     pass  # the client has gone
                 self.close_connection = True
@@ -74,8 +82,8 @@ class Literature:
 
     @property
     def host(self) -> str:
-        """Host and port of the server."""
-        return f"127.0.0.1:{self._http.server_address[1]}"
+        """Host and port of the server, or of another that stands for it."""
+        return self.address or f"127.0.0.1:{self._http.server_address[1]}"
 
     def open(self, text: str = "arxiv,semantic-scholar", gap_s: float = 0.0, **web: Any) -> Papers:
         """The literature of an episode whose services are this server."""

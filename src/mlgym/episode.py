@@ -31,13 +31,14 @@ from mlgym.errors import (
 from mlgym.halt import Halt
 from mlgym.memory import RUN, Memory
 from mlgym.models.metered import Metered
-from mlgym.names import resolve, split
+from mlgym.names import split
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Split, Step
 from mlgym.sandbox import cgroups, choose, scratch
 from mlgym.sandbox.local import Local
 from mlgym.sandbox.scratch import sweep
 from mlgym.store import Episode, episode_folder, method, slug
 from mlgym.task import Task, load_task
+from mlgym.tools import Papers
 from mlgym.wrappers import Limited, Progress
 
 # In the words of torch, of CUDA itself and of XLA.
@@ -195,7 +196,7 @@ class _Drive:
             gpus=share.gpus,
             network=spec.network,
             memory=_memory(spec, store, task),
-            papers=resolve("mlgym.papers:open_papers", {}, "source of papers")(spec.papers) if spec.papers else None,
+            papers=_papers(spec.papers),
         )
         self.research.on_network, halt.holds = self._asked, self.research
         self.limited = Limited(self.research)
@@ -448,6 +449,15 @@ def _agent(spec: EpisodeSpec, task: Task) -> agents.Agent:
         actions = [step.action for step in Episode.read(Path(str(folder))).steps() if step.action.tool != END]
         return agents.load(name, actions=actions)
     return agents.load(spec.agent)
+
+
+def _papers(sources: str) -> Papers | None:
+    """The literature of an episode; raises UsageError for sources that there are not."""
+    if not sources:
+        return None
+    from mlgym.papers import open_papers
+
+    return open_papers(sources)
 
 
 def _memory(spec: EpisodeSpec, store: Episode, task: Task) -> Memory | None:

@@ -52,7 +52,7 @@ def open_papers(text: str, *, web: Web | None = None, arxiv: Service = ARXIV, sc
 
 
 class Papers:
-    """The literature of one episode: what its methods return is text for an agent; where there is none is a SourceError."""
+    """The literature of one episode: text for an agent; methods raise SourceError where there is none."""
 
     def __init__(self, online: list[Service], libraries: list[Library], web: Web, arxiv: Service) -> None:
         self._online, self._libraries, self._web, self._arxiv = online, libraries, web, arxiv

@@ -91,7 +91,7 @@ def _read(file: File) -> Paper:
     is_pdf = file.name.lower().endswith(".pdf")
     try:
         if file.size > (largest := PDF if is_pdf else TEXT):
-            raise SourceError(f"it is larger than {largest / 1e6:.0f} MB.")
+            raise SourceError(f"it is larger than {largest >> 20} MB.")
         data = Path(file.path).read_bytes()
         text = pdf.text_of(data) if is_pdf else clean(data.decode(errors="replace"))
     except (OSError, SourceError) as error:

@@ -21,31 +21,33 @@ PAGES, SECONDS, MEMORY, OUTPUT = 300, 30, 1 << 30, 32 << 20  # of one PDF: pages
 WALL_S = 120.0  # on a machine with much else to do
 
 
-def needed() -> None:
-    """Raise UsageError where pypdf is missing."""
-    if importlib.util.find_spec("pypdf") is None:
+def needed() -> str:
+    """The folder that has pypdf; raises UsageError where it is missing."""
+    found = importlib.util.find_spec("pypdf")
+    if found is None or not found.origin:
         raise UsageError("Reading papers takes the package pypdf: pip install 'mlgym-env[papers]'.")
+    return str(Path(found.origin).parent.parent)
 
 
 def text_of(data: bytes) -> str:
     """The text of a PDF, page by page, read once and kept; raises SourceError."""
-    needed()
+    site = needed()
     folder = cache_dir() / "papers" / f"text-{sha256(data).hexdigest()[:32]}-{version('pypdf')}"
 
     def fill(part: Path) -> None:
-        (part / "text").write_text(_read(data))
+        (part / "text").write_text(_read(data, site))
 
     return (made(folder, fill, what="a text", say=lambda _: None) / "text").read_text()
 
 
-def _read(data: bytes) -> str:
+def _read(data: bytes, site: str) -> str:
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out:
         source.write(data)
         source.seek(0)
         limits = map(str, (PAGES, SECONDS, MEMORY, OUTPUT))
         try:
             subprocess.run(
-                [sys.executable, "-I", str(PROGRAM), *limits],
+                [sys.executable, "-I", str(PROGRAM), site, *limits],
                 stdin=source,
                 stdout=out,
                 stderr=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """A program of its own: the PDF from stdin, its pages' texts to stdout, a JSON string on each line.
 
-The first line is an object with the number of pages, or with what is wrong. Its arguments are the most pages, seconds
-of a processor, bytes of memory and bytes of output.
+The first line is an object with the number of pages, or with what is wrong. Its arguments are the folder that has
+pypdf, and the most pages, seconds of a processor, bytes of memory and bytes of output.
 """
 
 import contextlib
@@ -13,12 +13,13 @@ from typing import Any
 
 def main() -> None:
     """Read the PDF within the limits."""
-    pages, seconds, memory, output = map(int, sys.argv[1:])
+    pages, seconds, memory, output = map(int, sys.argv[2:])
     limits = ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, output))
     for limit, most in (*limits, (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(OSError, ValueError):  # not every system has each
             resource.setrlimit(limit, (most, most))
     try:
+        sys.path.append(sys.argv[1])
         import pypdf
 
         reader = pypdf.PdfReader(sys.stdin.buffer)

@@ -182,7 +182,7 @@ def _body(answer: http.client.HTTPResponse, most: int) -> bytes:
     """All of an answer's body, if it is at most `most` bytes."""
     body = answer.read(most + 1)
     if len(body) > most:
-        raise OSError(f"its answer is larger than {most / 1e6:g} MB")
+        raise OSError(f"its answer is larger than {most >> 20} MB")
     if answer.length:
         raise OSError("its answer broke off")
     return body

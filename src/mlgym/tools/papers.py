@@ -3,7 +3,7 @@
 from typing import Literal
 
 from mlgym.errors import SourceError
-from mlgym.tools.session import Session, ToolError
+from mlgym.tools.session import Papers, Session, ToolError
 
 
 def search_papers(
@@ -21,7 +21,7 @@ def search_papers(
     source: where to search; by default everywhere
     """
     try:
-        return session.papers.search(query, most, start, source)
+        return _papers(session).search(query, most, start, source)
     except SourceError as error:
         raise ToolError(str(error)) from error
 
@@ -33,6 +33,12 @@ def read_paper(session: Session, id: str, start: int = 0) -> str:
     start: the character to begin at
     """
     try:
-        return session.papers.read(id, start)
+        return _papers(session).read(id, start)
     except SourceError as error:
         raise ToolError(str(error)) from error
+
+
+def _papers(session: Session) -> Papers:
+    if session.papers is None:
+        raise ToolError("This episode has no literature.")
+    return session.papers
