@@ -17,7 +17,7 @@ from mlgym.errors import SourceError, UsageError
 from mlgym.papers.text import clean, line
 
 PROGRAM = Path(__file__).with_name("pdf_alone.py")
-PAGES, SECONDS, MEMORY, OUTPUT = 300, 30, 1 << 30, 32 << 20  # of one PDF: pages, of a processor, bytes, bytes
+PAGES, SECONDS, MEMORY, OUTPUT = 300, 30, 1 << 30, 4 << 20  # of one PDF: pages, of a processor, bytes, bytes
 WALL_S = 120.0  # on a machine with much else to do
 
 
