@@ -6,6 +6,7 @@ of: status, headers, body (bytes), hang (seconds before it), cut (the connection
 """
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -39,9 +40,14 @@ ENTRY = """  <entry>
 
 
 class Literature:
-    """The server in a thread; `requests` are path and headers of each request, `busiest` how many came at once."""
+    """The server in a thread; `requests` are path and headers of each request, `busiest` how many came at once.
 
-    def __init__(self, papers: Sequence[Record] = (), pdfs: dict[str, bytes] | None = None) -> None:
+    `certificate` is a file of a key and a certificate, for https.
+    """
+
+    def __init__(
+        self, papers: Sequence[Record] = (), pdfs: dict[str, bytes] | None = None, certificate: str = ""
+    ) -> None:
         self.papers, self.pdfs = list(papers), pdfs or {}
         self.next: list[Record] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
@@ -78,16 +84,26 @@ class Literature:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
+        self.scheme = "https" if certificate else "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def host(self) -> str:
         """Host and port of the server, or of another that stands for it."""
-        return self.address or f"127.0.0.1:{self._http.server_address[1]}"
+        return self.address or f"127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port of the server."""
+        return int(self._http.server_address[1])
 
     def open(self, text: str = "arxiv,semantic-scholar", gap_s: float = 0.0, **web: Any) -> Papers:
         """The literature of an episode whose services are this server."""
-        base = {"base": f"http://{self.host}", "gap_s": gap_s, "keyless_s": gap_s}
+        base = {"base": f"{self.scheme}://{self.host}", "gap_s": gap_s, "keyless_s": gap_s}
         web = {"exempt": frozenset({self.host}), **web}
         return open_papers(text, web=Web(**web), arxiv=replace(ARXIV, **base), scholar=replace(SCHOLAR, **base))
 

@@ -1,6 +1,7 @@
 """The way to the literature's services: what a hostile or a broken server can do, and what a kind one is spared."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -106,6 +107,27 @@ def test_a_name_that_leads_to_a_private_network_is_refused(address: str) -> None
         assert "arxiv.org is an address of a private network" in failed(server, lookup=lookup)
         assert "which is none of the hosts that are asked" in failed(server, exempt=frozenset())
         assert len(server.requests) == 1
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="a certificate is made by openssl")
+def test_a_server_proves_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "both.pem"
+    make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=arxiv.test".split()
+    names = ["-addext", "subjectAltName=DNS:arxiv.test", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *make, *names], check=True, capture_output=True)
+    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+
+    def lookup(host: str, port: int, **kw: Any) -> Any:
+        return socket.getaddrinfo("127.0.0.1", port, **kw)
+
+    with Literature([HEN], certificate=str(certificate)) as server:
+        server.address = f"arxiv.test:{server.port}"
+        assert "certificate verify failed" in failed(server, lookup=lookup)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert "Deep Hens" in server.open("arxiv", lookup=lookup).search("hens")
+        assert server.requests[0][1]["host"] == server.address
+        server.address = f"other.test:{server.port}"
+        assert "certificate is not valid for 'other.test'" in failed(server, query="deep", lookup=lookup)
 
 
 def test_a_name_without_an_address_is_a_sentence() -> None:
