@@ -116,6 +116,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._open = contextlib.ExitStack()
         self._shelf = Shelf(cache_dir() / "scratch")
         self._snapshots: dict[str, tuple[Snapshot, str]] = {}
+        self.counts = ""  # the snapshot that is graded where the episode ends otherwise than by `submit`; empty: none
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
 
@@ -146,7 +147,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
         self._steps, self.command_s = 0, 0.0
-        self._shelf, self._snapshots = Shelf(cache_dir() / "scratch"), {}
+        self._shelf, self._snapshots, self.counts = Shelf(cache_dir() / "scratch"), {}, ""
         place = self._open.enter_context(self._shelf.held())
         self._place, self._room = place, disk.free(place)
         shell = self._open_shell(self.prepared, place)
@@ -215,9 +216,15 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         return {"ended": reason, "attempt": final, "final": final}
 
     def finish(self, reason: str) -> Attempt:
-        """Grade the state as it stands, once; later calls return the same attempt. `reason` says how it ended."""
+        """Grade the state as it stands, or the snapshot that `counts`, once; later calls return the same attempt.
+
+        `reason` says how it ended.
+        """
         if self.attempts.final is not None:
             return self.attempts.final
+        if self.counts and not self.lost:
+            with contextlib.suppress(SandboxError):  # it is lost now, as the attempt will say
+                self.restore(self.counts)
         return self._make("end", reason)
 
     def snapshot(self) -> str:
@@ -235,6 +242,18 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         session, (saved, state) = self._going(), self._saved(id)
         self._shelf.restore(session.shell, saved)
         session.state = json.loads(here(saved, session.shell, state))
+
+    def forget(self, id: str) -> None:
+        """Let go of a snapshot, and of its files that nothing else is made of."""
+        saved, _ = self._saved(id)
+        del self._snapshots[id]
+        others = [self.session.shell.sandbox.spec.layers, *(other.layers for other, _ in self._snapshots.values())]
+        self._shelf.forget(saved, {layer for layers in others for layer in layers})
+
+    @property
+    def snapshots(self) -> set[str]:
+        """The ids of the snapshots of the episode."""
+        return set(self._snapshots)
 
     def fork(self, id: str) -> "ResearchEnv":
         """Another environment at a snapshot, in a sandbox and with a grader of its own; close it like this one.
