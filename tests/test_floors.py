@@ -38,7 +38,7 @@ FLOORS: dict[float, set[str]] = {
     0.4: {"presets"},
     0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts"},
     0.1: {"disk", "rows"},
-    0: {"errors", "records", "metrics", "scrub", "columns", "mistakes"},
+    0: {"errors", "records", "metrics", "scrub", "columns", "mistakes", "ranking", "addresses"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
@@ -59,6 +59,7 @@ THIRD_PARTY = {  # where a package may be imported
     "ray": {"launchers"},
     "matplotlib": {"report"},
     "pyarrow": {"report"},
+    "pypdf": {"papers"},
     "openai": {"models"},
     "anthropic": {"models"},
     "typer": {"cli"},

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mlgym import agents
 from mlgym.env import END
 from mlgym.errors import SandboxError, UsageError
 from mlgym.marks import moved
 from mlgym.memory import RUN, Memory
-from mlgym.names import resolve, split
+from mlgym.names import split
 from mlgym.records import EpisodeSpec, Move
 from mlgym.sandbox import choose
 from mlgym.sandbox.local import Local
 from mlgym.store import Episode, episode_folder, method, slug
 from mlgym.task import Task
+from mlgym.tools import Papers
 
 Say = Callable[[str], None]
 RUN_NOTES = "memory"  # in a run's folder
@@ -63,9 +63,13 @@ def memory_for(spec: EpisodeSpec, store: Episode, task: Task) -> Memory | None:
     return memory
 
 
-def papers_for(spec: EpisodeSpec) -> Any:
+def papers_for(spec: EpisodeSpec) -> Papers | None:
     """Where literature is looked up; None where it is not."""
-    return resolve("mlgym.papers:open_papers", {}, "source of papers")(spec.papers) if spec.papers else None
+    if not spec.papers:
+        return None
+    from mlgym.papers import open_papers  # with the clients of a network, which most episodes need not load
+
+    return open_papers(spec.papers)
 
 
 def _moves(recorded: Episode) -> list[Move]:
