@@ -59,6 +59,7 @@ THIRD_PARTY = {  # where a package may be imported
     "pyarrow": {"report"},
     "openai": {"models"},
     "anthropic": {"models"},
+    "litellm": {"models"},
     "typer": {"cli"},
     "dotenv": {"cli"},
     "rich": {"cli", "live", "board", "examine", "assault", "report"},

@@ -177,6 +177,15 @@ class Episode:
         }
         self._append("calls.jsonl", json.dumps(record))
 
+    def facts(self) -> dict[str, Any] | None:
+        """What was found out of the model at its first call; None before."""
+        path = self.folder / "model.json"
+        return dict(json.loads(path.read_bytes())) if path.exists() else None
+
+    def add_facts(self, facts: dict[str, Any]) -> None:
+        """Keep what was found out of the model."""
+        write_whole(self.folder / "model.json", json.dumps(facts).encode())
+
     def add_asked(self, asked: dict[str, Any]) -> None:
         """Append a host that the sandbox asked the proxy for."""
         self._append("network.jsonl", json.dumps(asked))
