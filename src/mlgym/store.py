@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -195,12 +196,22 @@ class Episode:
         return [json.loads(line) for line in lines(self.folder / "network.jsonl")]
 
     @property
+    def id(self) -> str:
+        """A word that no other episode has, drawn when it is first asked for."""
+        path = self.folder / "id"
+        if not path.exists():
+            write_whole(path, secrets.token_hex(8).encode())
+        return path.read_text()
+
+    @property
     def begun(self) -> bool:
         """Whether there are steps, if none yet."""
         return (self.folder / "steps.jsonl").exists()
 
     def take(self, other: "Episode", steps: Sequence[Step]) -> None:
         """Begin with the first `steps` of another episode, the calls and attempts that belong to them before them."""
+        if (facts := other.facts()) and other.spec.model == self.spec.model:
+            self.add_facts(facts)
         for attempt in other.attempts():
             if attempt.step <= len(steps) and attempt.kind == "validate":
                 for digest in {*attempt.files.values(), *attempt.code.values()}:

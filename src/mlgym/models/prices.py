@@ -51,8 +51,8 @@ def not_kept(money: float, name: str) -> str:
     """Why a limit in dollars cannot be kept with a model of an unknown price, and the two ways out."""
     row = f'`"{name}" = {{ sent = DOLLARS, received = DOLLARS }}` below `[prices]` in {data.config_folder() / FILE}'
     return (
-        f"A limit of {money:.2f} dollars cannot be kept with {name}, whose price is unknown: give its price per million "
-        f"tokens (a line {row}), or limit tokens (--tokens) and leave out the limit in dollars, or the protocol that sets it."
+        f"A limit of {money:.2f} dollars cannot be kept with {name}, whose price is unknown: give its price per million"
+        f" tokens (a line {row}), or limit tokens (--tokens) and leave out the dollars, or the protocol that limits them."
     )
 
 
