@@ -3,15 +3,16 @@
 import difflib
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import Any, NamedTuple
 
 from mlgym.errors import ModelError, ToolsRefused
-from mlgym.models import load
+from mlgym.models import Metered, load
 from mlgym.models.endpoint import LITELLM, LOCAL, endpoint, priced, served
 from mlgym.models.facts import facts
 from mlgym.models.prices import FREE, TOLD
 from mlgym.models.retried import Retried
-from mlgym.records import EpisodeSpec, Message, Reply
+from mlgym.records import EpisodeSpec, Limits, Message, Reply
 
 MOST_TOKENS = 300
 TRIES = 2
@@ -55,8 +56,12 @@ class Found(NamedTuple):
 
 def reached(specs: Iterable[EpisodeSpec]) -> dict[str, EpisodeSpec]:
     """The models of episodes that are reached over a network, with one episode of each, by address and settings."""
-    named = (spec for spec in specs if served(spec.model) and not spec.model.startswith(f"{LOCAL}/"))
+    named = (spec for spec in specs if _remote(spec.model))
     return {repr((spec.model, spec.base_url, sorted(spec.sampling.items()))): spec for spec in named}
+
+
+def _remote(name: str) -> bool:
+    return served(name) and not name.startswith(f"{LOCAL}/")
 
 
 def trial(name: str, base_url: str = "", sampling: Mapping[str, Any] | None = None) -> Found:
@@ -64,30 +69,30 @@ def trial(name: str, base_url: str = "", sampling: Mapping[str, Any] | None = No
     name is not among those that are served, the error names these, the nearest first.
     """
     settings = dict(sampling or {})
-    if not any(key in settings for key in _BOUNDS):
+    if _remote(name) and not any(key in settings for key in _BOUNDS):
         openai = name.startswith("openai/") and endpoint(name, base_url).usual  # the others know the older name
         settings["max_completion_tokens" if openai else "max_tokens"] = MOST_TOKENS
     model = load(name, base_url=base_url, sampling=settings)
-    assert isinstance(model, Retried)
-    model.tries = TRIES
+    if isinstance(model, Retried):
+        model.tries = TRIES
     reply, began = None, time.monotonic()
-    try:
-        reply = model(ASK, [TOOL])
-    except ToolsRefused:
-        pass
-    except ModelError as error:
-        if error.lasting:
+    with closing(Metered(model, Limits())) as asked:
+        try:
+            reply = asked(ASK, [TOOL])
+        except ToolsRefused:
+            pass
+        except ModelError as error:
+            if not error.lasting:
+                raise
             raise ModelError(f"{str(error).rstrip('.')}{_instead(name, base_url)}.", lasting=True) from error
-        raise
-    finally:
-        model.close()
+        context = asked.context
     native = False if reply is None else True if reply.calls else None
-    return Found(name, native, model.context, time.monotonic() - began, reply)
+    return Found(name, native, context, time.monotonic() - began, reply)
 
 
 def _instead(name: str, base_url: str) -> str:
     """The names that are served, where this one is not among them."""
-    if name.startswith(f"{LITELLM}/"):
+    if not _remote(name) or name.startswith(f"{LITELLM}/"):
         return ""
     place = endpoint(name, base_url)
     names = facts(place).names or ()
@@ -100,7 +105,7 @@ def _instead(name: str, base_url: str) -> str:
 
 def cost(name: str, base_url: str = "") -> str:
     """What a model costs, in words."""
-    price = priced(name, base_url)
+    price = priced(name, base_url) if served(name) else FREE
     if price is None:
         return "unknown"
     if price == TOLD:

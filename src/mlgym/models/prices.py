@@ -52,7 +52,7 @@ def not_kept(money: float, name: str) -> str:
     row = f'`"{name}" = {{ sent = DOLLARS, received = DOLLARS }}` below `[prices]` in {data.config_folder() / FILE}'
     return (
         f"A limit of {money:.2f} dollars cannot be kept with {name}, whose price is unknown: give its price per million"
-        f" tokens (a line {row}), or limit tokens (--tokens) and leave out the dollars, or the protocol that limits them."
+        f" tokens (a line {row}), or limit tokens (--tokens) and leave the dollars (or their protocol) out."
     )
 
 
