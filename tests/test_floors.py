@@ -62,6 +62,7 @@ THIRD_PARTY = {  # where a package may be imported
     "pypdf": {"papers"},
     "openai": {"models"},
     "anthropic": {"models"},
+    "litellm": {"models"},
     "typer": {"cli"},
     "dotenv": {"cli"},
     "rich": {"cli", "live", "board", "examine", "assault", "report"},

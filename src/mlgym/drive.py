@@ -96,7 +96,14 @@ class Drive:
         self.model: Metered | None = None
         if spec.model:
             model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
-            self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
+            self.model = Metered(
+                model,
+                spec.limits,
+                replay=store.replies(),
+                on_call=store.add_call,
+                facts=store.facts(),
+                on_facts=store.add_facts,
+            )
             self.model.before = halt.check_call
         self.agent = agent_for(spec, task)
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
