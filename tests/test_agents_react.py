@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from mlgym import agents, models
+from mlgym.agents.context import Conversation
 from mlgym.agents.fences import NotSpoken, spoken
-from mlgym.agents.react import middle_out, shortened
+from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.errors import BudgetError, ToolsRefused, UsageError
 from mlgym.models.metered import Metered
 from mlgym.models.scripted import Scripted
@@ -176,12 +177,16 @@ def test_replies_without_a_command(text: str | None) -> None:
 
 def test_old_observations_are_shortened_in_jumps() -> None:
     long = "".join(f"{n}\n" for n in range(2000))
-    turns = [Message(role=role, content=long) for _ in range(12) for role in ("assistant", "user")]
-    messages = [Message(role="system", content=long), Message(role="user", content=long), *turns]
-    sizes = [len(m.content) for m in shortened(messages, 4) if m.role == "user"]
+    head = [Message(role="system", content=long), Message(role="user", content=long)]
+    talk = Conversation(head, Prompts(), policy="last", window=4, tokens=None)
+    kept = [talk.messages()]
+    for _ in range(12):
+        talk.add(Message(role="assistant", content=long))
+        talk.answer(long)
+        kept.append(talk.messages())
+    sizes = [len(m.content) for m in kept[-1] if m.role == "user"]
     assert sizes[0] == len(long) and sizes[-4:] == [len(long)] * 4 and max(sizes[1:9]) < 1100
-    assert all(len(m.content) == len(long) for m in shortened(messages, 4) if m.role != "user")
-    kept = [shortened(messages[:end], 4) for end in range(2, len(messages) + 1, 2)]
+    assert all(len(m.content) == len(long) for m in kept[-1] if m.role != "user")
     changes = sum(later[: len(earlier)] != earlier for earlier, later in itertools.pairwise(kept))
     assert changes == 2  # not at every call
 

@@ -263,8 +263,9 @@ class _Drive:
             action = next(flow) if observation is None else flow.send(observation)
             if action.tool == END:
                 action = GAVE_UP
-        except StopIteration:
-            action = GAVE_UP
+        except StopIteration as stop:
+            self.why = stop.value if isinstance(stop.value, str) else ""
+            action = GAVE_UP.changed(args={**GAVE_UP.args, "why": self.why}) if self.why else GAVE_UP
         except (UsageError, StorageError, Stopped):
             raise
         except BudgetError as error:
