@@ -201,7 +201,7 @@ class _Drive:
             model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
             self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
             self.model.before = halt.check_call
-        self.agent = _agent(spec, task)
+        self.agent = _agent(spec, task, store)
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
@@ -433,9 +433,12 @@ class _Drive:
             self.store.add_attempt(self.kept[n])
 
 
-def _agent(spec: EpisodeSpec, task: Task) -> agents.Agent:
+def _agent(spec: EpisodeSpec, task: Task, store: Episode) -> agents.Agent:
     """The agent, given what only the episode may hand out: recorded actions, or the hidden solution."""
     name, options = split(spec.agent)
+    if name == "human":
+        recorded = [step.action for step in store.steps() if step.action.tool != END]
+        return agents.load(spec.agent, recorded=recorded)
     if name == "oracle":
         return agents.load(spec.agent, files=_solution(task))
     if name == "replay":

@@ -26,6 +26,7 @@ NICKNAMES = {
     "react": "mlgym.agents.react:react",
     "tuner": "mlgym.agents.tuner:tuner",
     "random": "mlgym.agents.random:random",
+    "human": "mlgym.agents.human:human",
     "replay": "mlgym.agents.replay:replay",
     "nop": "mlgym.agents.replay:nop",
     "oracle": "mlgym.agents.replay:oracle",
