@@ -34,9 +34,9 @@ class Conversation:
         self._head, self._words, self._policy, self._window = list(head), words, policy, window
         self._turns: list[list[Message]] = []
         self._summary, self._dropped = "", False  # of turns that are gone, and whether some are gone without one
-        self._room = None if tokens is None else int(tokens * ROOM)
-        each = LONGEST if self._room is None else int(self._room * EACH * CHARACTERS)
-        self._longest = max(SHORTEST, min(LONGEST, each))
+        self._room, self._longest = 0, LONGEST  # tokens for what is sent (0: no bound), characters of an observation
+        if tokens:
+            self._bound(int(tokens * ROOM))
         self._counted: tuple[int, int] = (0, 0)  # characters of the last call, and tokens as the provider counted them
 
     def add(self, said: Message) -> None:
@@ -67,11 +67,15 @@ class Conversation:
                 if error.limit != "context" or again == AGAIN:
                     raise
                 tokens = self._tokens(messages, tools)
-                self._room = min(self._room or tokens, tokens) * 3 // 4
+                self._bound(min(self._room or tokens, tokens) * 3 // 4)
             else:
                 self._counted = (_size(messages, tools), reply.tokens_in)
                 return reply
         raise AssertionError
+
+    def _bound(self, room: int) -> None:
+        self._room = max(1, room)
+        self._longest = max(SHORTEST, min(self._longest, int(self._room * EACH * CHARACTERS)))
 
     def messages(self) -> list[Message]:
         """What is sent."""
@@ -120,7 +124,6 @@ class Conversation:
 
     def _summarise(self, model: Model, tools: Sequence[dict[str, Any]]) -> None:
         """Have the model write a summary of all turns but the newest, and put it in their place, if it writes one."""
-        assert self._room is not None
         kept = 1
         while kept < len(self._turns) and self._tokens(self._shown(self._turns[-kept - 1 :]), ()) < self._room * KEPT:
             kept += 1
@@ -141,7 +144,7 @@ class Conversation:
             self._turns, self._summary, self._dropped = self._turns[-kept:], text, False
 
     def _fits(self, tools: Sequence[dict[str, Any]], share: float = 1.0) -> bool:
-        return self._room is None or self._tokens(self.messages(), tools) <= self._room * share
+        return not self._room or self._tokens(self.messages(), tools) <= self._room * share
 
     def _tokens(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> int:
         """About how many tokens these are, by what the provider counted in the last call."""
