@@ -79,8 +79,7 @@ def in_turn(*replies: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 NOT_A_BLOCK = "I would first look at the data."
-SHAPES: dict[str, Shape] = {
-    # what the steps ran into
+SHAPES: dict[str, Shape] = {  # of steps, and of ends
     "an edit that the linter rejects": Shape(
         classic("open guess.py", "edit 1:1\nx = = 1\nend_of_edit"), told="E999|not applied|refused", tools="classic"
     ),
@@ -99,6 +98,9 @@ SHAPES: dict[str, Shape] = {
     ),
     "a submission that is not there": Shape([calls(GOOD, "validate", "rm guess.txt"), calls("submit")], fallback=True),
     "an output above 100,000 characters": Shape(ends_well(calls("seq 1 40000")), told="characters left out: write the"),
+    "a submission that is a folder": Shape(
+        [calls(GOOD, "validate", "rm guess.txt; mkdir guess.txt", "validate"), calls("submit")], fallback=True
+    ),
     "a last score worse than the best": Shape(
         [calls(GOOD, "validate", "echo 5 > guess.txt", "validate"), calls("submit")],
         final={"closeness": pytest.approx(1 / 38)},
@@ -108,7 +110,6 @@ SHAPES: dict[str, Shape] = {
         told="(?i)not found|no module|no matching|exit code",
         limits={"command_s": 4},
     ),
-    # how the recorded episodes ended
     "max_steps": Shape(lambda body: calls(GOOD), "steps", told="LAST CALL", limits={"steps": 3}),
     "exit_format": Shape(in_turn(text(GOOD), NOT_A_BLOCK), "gave_up", agent="react?protocol=text", steps=1),
     "exit_format by several blocks, where that is strict": Shape(
@@ -127,7 +128,8 @@ SHAPES: dict[str, Shape] = {
     "tokens used up": Shape(lambda body: calls(GOOD), "tokens", told="LAST CALL", limits={"tokens": 300}, steps=3),
     "nothing but empty replies": Shape(lambda body: {"text": ""}, "gave_up", STARTER, steps=0),
     "an empty reply": Shape(ends_well({"text": ""}), told="called no tool"),
-    # replies that are not as they should be
+}
+REPLIES: dict[str, Shape] = {
     "a refusal": Shape(ends_well({"text": "", "stop": "content_filter"}), told="withheld"),
     "nothing but refusals": Shape(
         lambda body: {"text": "I cannot help.", "stop": "content_filter"}, "gave_up", STARTER, steps=0
@@ -157,9 +159,9 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, *(pytest.param(name, marks=pytest.mark.slow) for name in REPLIES)])
 def test_an_episode_of_each_failure_shape_is_scored(name: str, tmp_path: Path) -> None:
-    shape = SHAPES[name]
+    shape = {**SHAPES, **REPLIES}[name]
     with OpenAIServer(shape.replies) as server:
         result = episode(shape, tmp_path, server)
     assert result.scored and (result.ended, result.final) == (shape.ended, shape.final)
@@ -183,3 +185,23 @@ def episode(shape: Shape, folder: Path, server: OpenAIServer) -> Result:
         limits=Limits.model_validate({"steps": 12, "command_s": 10.0, **shape.limits}),
     )
     return run_episode(spec, folder)
+
+
+def test_when_the_faults_of_a_provider_stop_the_episode_ends_scored(tmp_path: Path) -> None:
+    soon = {"retry-after": "0", "retry-after-ms": "1"}
+    faults = [
+        {"status": 429, "error": "slow down", "headers": soon},
+        {"status": 500, "error": "overloaded", "headers": soon},
+        {**calls(GOOD), "cut": True},
+        {"raw": "<html>Bad gateway</html>"},
+        {"raw": '{"choices": []}'},
+    ]
+
+    def script(body: dict[str, Any]) -> Any:
+        number = sum(message["role"] == "assistant" for message in body["messages"])
+        return faults.pop(0) if faults and number else [calls(GOOD), calls("validate"), calls("submit")][number]
+
+    with OpenAIServer(script) as server:
+        results = [episode(Shape(()), tmp_path, server) for _ in range(4)]  # an unscored one is gone on with
+    assert not faults and results[-1].scored and (results[-1].ended, results[-1].final) == ("submitted", SCORES)
+    assert {result.boundary for result in results if not result.scored} <= {"model"}

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -95,6 +96,13 @@ def test_the_hash_of_an_agents_prompts_is_of_the_files_in_force(mine: Path, tmp_
 def test_every_template_is_used() -> None:
     code = "".join(path.read_text() for path in SHIPPED.parent.glob("*.py"))
     assert [path.name for path in SHIPPED.glob("*.txt") if not re.search(rf"""["']{path.stem}["']""", code)] == []
+
+
+def test_every_template_and_field_is_in_the_documents() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "react.md").read_text()
+    for path in SHIPPED.glob("*.txt"):
+        (row,) = re.findall(rf"^\| `{path.name}` \|.*$", page, re.MULTILINE)
+        assert set(re.findall(r"\$(\w+)", row)) == set(Template(path.read_text()).get_identifiers()), row
 
 
 def test_a_text_is_shown_before_the_task(world: World, tmp_path: Path) -> None:

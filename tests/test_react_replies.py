@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlgym import agents
+from mlgym import agents, models
 from mlgym.agents.fences import NotSpoken, spoken
 from mlgym.agents.prompts import Prompts
 from mlgym.agents.replies import wants
 from mlgym.agents.written import MOST, alone, calls, thinking
 from mlgym.records import Brief, Limits, Reply, ToolCall
+from tests.servers import AnthropicServer
 from tests.worlds import CLASSIC, MODERN, Watched, World
 
 BRIEF = Brief(
@@ -177,6 +178,17 @@ def test_each_stop_reason_has_its_sentence(tmp_path: Path, stop: str, said: str)
     assert world.submitted and re.search(said, model.sent[1][-1].content)
     world, model = run(tmp_path, *[{"text": "", "stop": stop}] * 9)
     assert world.seen == [] and len(model.sent) == 3
+
+
+def test_refusals_and_pauses_of_anthropics_kind(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    script = [{"stop": "refusal"}, {"text": "Let me", "stop": "pause_turn"}, {"calls": [("submit", {})]}]
+    with AnthropicServer(script) as server:
+        model = models.load("anthropic/x", base_url=server.url)
+        world.drive(agents.load("react")(world.brief, model))
+        model.close()
+    told = [request["body"]["messages"][-1]["content"][-1]["text"] for request in server.requests[1:]]
+    assert world.submitted and "withheld" in told[0] and "go on" in told[1]
 
 
 def test_the_last_call_of_a_reply_that_was_cut_off_is_not_run(tmp_path: Path) -> None:
