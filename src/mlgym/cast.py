@@ -37,9 +37,12 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
     return backend.name
 
 
-def agent_for(spec: EpisodeSpec, task: Task) -> agents.Agent:
+def agent_for(spec: EpisodeSpec, task: Task, store: Episode) -> agents.Agent:
     """The agent, given what only the episode may hand out: recorded actions, or the hidden solution."""
     name, options = split(spec.agent)
+    if name == "human":
+        recorded = [step.action for step in store.steps() if step.action.tool != END]
+        return agents.load(spec.agent, recorded=recorded)
     if name == "oracle":
         return agents.load(spec.agent, files=_solution(task))
     if name == "replay":

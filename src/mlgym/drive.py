@@ -105,7 +105,7 @@ class Drive:
                 on_facts=store.add_facts,
             )
             self.model.before = halt.check_call
-        self.agent = agent_for(spec, task)
+        self.agent = agent_for(spec, task, store)
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
@@ -167,8 +167,9 @@ class Drive:
         before = self.model.cost.model_s if self.model else 0.0
         try:
             action = self._chosen(flow, observation, live=old is None)
-        except StopIteration:
-            action = GAVE_UP
+        except StopIteration as stop:
+            self.why = stop.value if isinstance(stop.value, str) else ""
+            action = GAVE_UP.changed(args={**GAVE_UP.args, "why": self.why}) if self.why else GAVE_UP
         except (UsageError, StorageError, Stopped, Lost):
             raise
         except BudgetError as error:

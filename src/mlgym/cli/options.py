@@ -27,7 +27,7 @@ AgentNames = Annotated[
         *("-a", "--agent"),
         metavar="NAME",
         panel=METHODS,
-        help="react, tuner, random, nop, oracle, replay or module:function; options: react?window=5; may be repeated.",
+        help="react, tuner, random, human, nop, oracle, replay, module:function; options: react?window=5; repeatable.",
     ),
 ]
 ModelNames = Annotated[

@@ -17,6 +17,7 @@ from mlgym.launchers import Launcher, launcher
 from mlgym.launchers.flow import Say
 from mlgym.models import default_limits, preflight
 from mlgym.models.endpoint import priced, served
+from mlgym.names import split
 from mlgym.onward import onward as gone_on
 from mlgym.protocol import FROM_DATA, isolated, keep, lock, read_lock, refuse
 from mlgym.records import EpisodeSpec, Limits
@@ -95,6 +96,9 @@ def _run(
 ) -> int:
     for note in notes:
         print(note, file=sys.stderr if how.quiet else sys.stdout)
+    asks = any(split(spec.agent)[0] == "human" for spec in specs)
+    if asks and (asked.launcher != "threads" or (asked.concurrent or 1) > 1):
+        raise UsageError("The agent human has one terminal: leave out --launcher, and -n or a concurrent above 1.")
     allocator = Allocator(asked.gpus)
     isolated(asked.protocol, asked.sandbox)
     here = asked.launcher != "ray"
@@ -128,7 +132,7 @@ def _run(
         list(specs),
         run,
         asked.concurrent or 1,
-        "none" if how.quiet else "steps",
+        "none" if how.quiet else "ended" if asks else "steps",
         allocator=allocator,
         launcher=_launcher(asked),
         money=asked.money,
