@@ -25,8 +25,8 @@ FLOORS: dict[float, set[str]] = {
     4.5: {"protocol", "driver"},
     4: {"episode", "status"},
     3.9: {"drive"},
-    3.8: {"outcome", "onward", "outside", "cast"},
-    3.7: {"marks"},
+    3.8: {"outcome", "onward", "cast"},
+    3.7: {"marks", "outside"},
     3.5: {"wrappers"},
     3: {"env"},
     2.8: {"attempts"},
@@ -38,7 +38,7 @@ FLOORS: dict[float, set[str]] = {
     0.4: {"presets"},
     0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts"},
     0.1: {"disk", "rows"},
-    0: {"errors", "records", "metrics", "scrub", "columns", "mistakes"},
+    0: {"errors", "records", "metrics", "scrub", "columns", "mistakes", "ranking", "addresses"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 
@@ -59,8 +59,10 @@ THIRD_PARTY = {  # where a package may be imported
     "ray": {"launchers"},
     "matplotlib": {"report"},
     "pyarrow": {"report"},
+    "pypdf": {"papers"},
     "openai": {"models"},
     "anthropic": {"models"},
+    "litellm": {"models"},
     "typer": {"cli"},
     "dotenv": {"cli"},
     "rich": {"cli", "live", "board", "examine", "assault", "report"},

@@ -1,4 +1,4 @@
-"""Who plays in an episode: the sandbox's backend, and the agent with what only an episode may hand out."""
+"""Who plays in an episode: the sandbox's backend, the agent with what only an episode may hand out, and its notes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +7,17 @@ from mlgym import agents
 from mlgym.env import END
 from mlgym.errors import SandboxError, UsageError
 from mlgym.marks import moved
+from mlgym.memory import RUN, Memory
 from mlgym.names import split
 from mlgym.records import EpisodeSpec, Move
 from mlgym.sandbox import choose
 from mlgym.sandbox.local import Local
-from mlgym.store import Episode
+from mlgym.store import Episode, episode_folder, method, slug
 from mlgym.task import Task
+from mlgym.tools import Papers
 
 Say = Callable[[str], None]
+RUN_NOTES = "memory"  # in a run's folder
 
 
 def backend_for(spec: EpisodeSpec, say: Say) -> str:
@@ -34,9 +37,12 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
     return backend.name
 
 
-def agent_for(spec: EpisodeSpec, task: Task) -> agents.Agent:
+def agent_for(spec: EpisodeSpec, task: Task, store: Episode) -> agents.Agent:
     """The agent, given what only the episode may hand out: recorded actions, or the hidden solution."""
     name, options = split(spec.agent)
+    if name == "human":
+        recorded = [step.action for step in store.steps() if step.action.tool != END]
+        return agents.load(spec.agent, recorded=recorded)
     if name == "oracle":
         return agents.load(spec.agent, files=_solution(task))
     if name == "replay":
@@ -45,6 +51,28 @@ def agent_for(spec: EpisodeSpec, task: Task) -> agents.Agent:
             raise UsageError("The agent replay needs a recorded episode and nothing else: replay?episode=FOLDER.")
         return agents.load(name, moves=_moves(Episode.read(Path(str(folder)))))
     return agents.load(spec.agent)
+
+
+def memory_for(spec: EpisodeSpec, store: Episode, task: Task) -> Memory | None:
+    """The notes of the task and its version; those of episodes that were shown test scores are kept apart."""
+    if not spec.memory:
+        return None
+    run = next((up for up in store.folder.parents if episode_folder(up, spec) == store.folder), store.folder)
+    folder = run / RUN_NOTES if spec.memory == RUN else Path(spec.memory)
+    name = slug(f"{task.name}-v{task.version}{'-test' * (spec.feedback == 'test')}")
+    origin = {"task": task.name, "run": run.resolve().name, "method": method(spec), "seed": spec.seed}
+    memory = Memory(folder / f"{name}.jsonl", {**origin, "episode": store.id})
+    memory.cut(len(store.steps()))
+    return memory
+
+
+def papers_for(spec: EpisodeSpec) -> Papers | None:
+    """Where literature is looked up; None where it is not."""
+    if not spec.papers:
+        return None
+    from mlgym.papers import open_papers  # with the clients of a network, which most episodes need not load
+
+    return open_papers(spec.papers)
 
 
 def _moves(recorded: Episode) -> list[Move]:

@@ -10,7 +10,7 @@ from mlgym import models, onward, outcome
 from mlgym.agents.branches import Straight, straight
 from mlgym.allocator import Share
 from mlgym.cache import cache_dir
-from mlgym.cast import Say, agent_for, backend_for
+from mlgym.cast import Say, agent_for, backend_for, memory_for, papers_for
 from mlgym.env import END, ResearchEnv
 from mlgym.errors import (
     BudgetError,
@@ -87,6 +87,8 @@ class Drive:
             processors=share.cpus,
             gpus=share.gpus,
             network=spec.network,
+            memory=memory_for(spec, store, task),
+            papers=papers_for(spec),
         )
         self.research.on_network, halt.holds = self._asked, self.research
         self.limited = Limited(self.research)
@@ -94,9 +96,16 @@ class Drive:
         self.model: Metered | None = None
         if spec.model:
             model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
-            self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
+            self.model = Metered(
+                model,
+                spec.limits,
+                replay=store.replies(),
+                on_call=store.add_call,
+                facts=store.facts(),
+                on_facts=store.add_facts,
+            )
             self.model.before = halt.check_call
-        self.agent = agent_for(spec, task)
+        self.agent = agent_for(spec, task, store)
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
@@ -158,8 +167,9 @@ class Drive:
         before = self.model.cost.model_s if self.model else 0.0
         try:
             action = self._chosen(flow, observation, live=old is None)
-        except StopIteration:
-            action = GAVE_UP
+        except StopIteration as stop:
+            self.why = stop.value if isinstance(stop.value, str) else ""
+            action = GAVE_UP.changed(args={**GAVE_UP.args, "why": self.why}) if self.why else GAVE_UP
         except (UsageError, StorageError, Stopped, Lost):
             raise
         except BudgetError as error:

@@ -11,6 +11,7 @@ from typing import Any
 from mlgym.agents import Search
 from mlgym.agents.commands import shell
 from mlgym.agents.nodes import Choice, Idea, Next, Node
+from mlgym.agents.prompts import Prompts
 from mlgym.agents.proposals import Propose, by_model, by_numbers
 from mlgym.agents.trials import Trials, read
 from mlgym.errors import BudgetError, UsageError
@@ -33,6 +34,7 @@ def tree(
     population: int = 6,
     cross: float = 0.3,
     mistakes: int = 3,
+    prompts: str = "",
 ) -> Search:
     """Try at most `nodes` solutions, as the steps allow (two each), and submit the best by validation.
 
@@ -40,7 +42,8 @@ def tree(
     `debug`, at most `depth` times in a row. Otherwise, with `search` "best", the best node is improved, the next best
     after `width` tries; with "evolve" the better of two of the best `population`, which with probability `cross` is
     joined with another. A model is asked once for a node, and again where its reply has no solution, at most `mistakes`
-    times; without a model the nodes are the baseline with other numbers. All luck comes from the brief's seed.
+    times; `prompts` is a folder of templates. Without a model the nodes are the baseline with other settings. All luck
+    comes from the brief's seed.
 
     The state between the branches is the best node's, so that it counts when a limit ends the episode in one.
     """
@@ -51,7 +54,7 @@ def tree(
     choice = Choice(search, brief.direction, drafts, debug, depth, max(1, width), max(1, population), cross)
     trials = yield from read(brief)
     found, ran = yield from _starter(brief, trials)
-    propose = by_model(brief, model, mistakes) if model else by_numbers(brief, trials, rng)
+    propose = by_model(brief, model, Prompts(prompts), mistakes) if model else by_numbers(brief, trials, rng)
     best = found[0]
     dearest = 0.0
     while (model or trials.start) and len(found) <= nodes and _room(trials.seen, best.number == 0 and not ran, dearest):

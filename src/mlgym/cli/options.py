@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mlgym.errors import UsageError
+
 METHODS, LIMITS, CONDITIONS, RUN = "Methods", "Limits of an episode", "Conditions", "The run"
 
 
@@ -25,7 +27,7 @@ AgentNames = Annotated[
         *("-a", "--agent"),
         metavar="NAME",
         panel=METHODS,
-        help="react, tuner, random, nop, oracle, replay or module:function; options: react?window=5; may be repeated.",
+        help="react, tuner, random, human, nop, oracle, replay, module:function; options: react?window=5; repeatable.",
     ),
 ]
 ModelNames = Annotated[
@@ -34,7 +36,7 @@ ModelNames = Annotated[
         *("-m", "--model"),
         metavar="NAME",
         panel=METHODS,
-        help="openai/…, anthropic/…, openrouter/…, vllm/…, ollama/… or scripted/…; may be repeated.",
+        help="openai/…, anthropic/…, vllm/… (all: 'mlgym models'), local/… or scripted/…; may be repeated.",
     ),
 ]
 BaseUrl = Annotated[
@@ -74,7 +76,26 @@ Preset = Annotated[
     ),
 ]
 Tools = Annotated[
-    str | None, _option("--tools", metavar="NAME", panel=CONDITIONS, help="The set of tools: modern or classic.")
+    str | None,
+    _option(
+        "--tools",
+        metavar="NAME",
+        panel=CONDITIONS,
+        help="modern or classic; one of yours is added: modern+package.module:function.",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    _option(
+        "--memory",
+        metavar="FOLDER",
+        panel=CONDITIONS,
+        help="Notes kept from episode to episode of a task: in a folder for many runs, or 'run' for this one alone.",
+    ),
+]
+Papers = Annotated[
+    str | None,
+    _option("--papers", metavar="SOURCES", panel=CONDITIONS, help="Where literature is looked up (docs/papers.md)."),
 ]
 Feedback = Annotated[
     str | None,
@@ -186,3 +207,16 @@ Recorded = Annotated[
     ),
 ]
 Quiet = Annotated[bool, _option("-q", "--quiet", panel=RUN, help="One line an episode.")]
+
+
+def settings(items: list[str]) -> dict[str, Any]:
+    """What -M KEY=VALUE means; raises UsageError for anything else."""
+    from mlgym.names import value
+
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not key or not equals:
+            raise UsageError(f"-M takes key=value, not '{item}'.")
+        found[key] = value(text)
+    return found
