@@ -122,6 +122,7 @@ def load(spec: str, **more: Any) -> Agent:
         load(nested(options))
     for key, value in options.items():
         default = taken[key].default if key in taken else None
-        if isinstance(default, bool | int | float | str) and not isinstance(value, type(default)):
+        whole = isinstance(default, float) and isinstance(value, int)
+        if isinstance(default, bool | int | float | str) and not isinstance(value, type(default)) and not whole:
             raise UsageError(f"The option '{key}' of '{name}' is {type(default).__name__}, such as {key}={default}.")
     return partial(agent, **options, **more)

@@ -15,15 +15,15 @@ from mlgym.agents.written import thinking
 from mlgym.models import Model
 from mlgym.records import Brief, Message, Observation
 
-Propose = Callable[[Next, Sequence[Node], Observation], Idea | None]
+Propose = Callable[[Next, Sequence[Node], Observation], Idea]
 
 
 def by_model(brief: Brief, model: Model, words: Prompts, mistakes: int) -> Propose:
-    """Ideas of a model, which has `mistakes` replies for each; None where none of them has a solution."""
+    """Ideas of a model, which has `mistakes` replies for each; raises NotWritten where none of them has a solution."""
     account = Account(model)
     budget = Budget(brief, account, 0)
 
-    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea | None:
+    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea:
         system, user = question(brief, words, task, nodes, budget.left(seen))
         talk = [Message(role="system", content=system), Message(role="user", content=user)]
         for _ in range(mistakes):
@@ -35,15 +35,15 @@ def by_model(brief: Brief, model: Model, words: Prompts, mistakes: int) -> Propo
                 continue
             command = write(new.files, new.command or brief.baseline["command"])
             return Idea(new.plan, command, {**task.parent.idea.files, **new.files})
-        return None
+        raise NotWritten(f"the model's last {mistakes} replies had no solution.")
 
     return propose
 
 
-def by_numbers(brief: Brief, trials: Trials, rng: random.Random) -> Propose:
-    """Ideas without a model: the baseline's numbers changed by chance, near those of the node to go on from."""
+def by_settings(brief: Brief, trials: Trials, rng: random.Random) -> Propose:
+    """Ideas without a model: the baseline's settings changed by chance, near those of the node to go on from."""
 
-    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea | None:
+    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea:
         values = task.parent.idea.values
         if task.other:
             values = [rng.choice(pair) for pair in zip(values, task.other.idea.values, strict=True)]

@@ -12,7 +12,8 @@ from mlgym.agents import Search
 from mlgym.agents.commands import shell
 from mlgym.agents.nodes import Choice, Idea, Next, Node
 from mlgym.agents.prompts import Prompts
-from mlgym.agents.proposals import Propose, by_model, by_numbers
+from mlgym.agents.proposals import Propose, by_model, by_settings
+from mlgym.agents.solutions import NotWritten
 from mlgym.agents.trials import Trials, read
 from mlgym.errors import BudgetError, UsageError
 from mlgym.models import Model
@@ -50,17 +51,18 @@ def tree(
     if search not in ("best", "evolve"):
         raise UsageError(f"The option search of tree is best or evolve, not '{search}'.")
     rng = random.Random(brief.seed)
-    depth = depth if model else 0  # numbers that fail are not mended
+    depth = depth if model else 0  # settings that fail are not mended
     choice = Choice(search, brief.direction, drafts, debug, depth, max(1, width), max(1, population), cross)
     trials = yield from read(brief)
     found, ran = yield from _starter(brief, trials)
-    propose = by_model(brief, model, Prompts(prompts), mistakes) if model else by_numbers(brief, trials, rng)
-    best = found[0]
-    dearest = 0.0
+    propose = by_model(brief, model, Prompts(prompts), mistakes) if model else by_settings(brief, trials, rng)
+    best, dearest, why = found[0], 0.0, ""
     while (model or trials.start) and len(found) <= nodes and _room(trials.seen, best.number == 0 and not ran, dearest):
         before = trials.seen.seconds_left
-        node = _chosen(choice.next(found, rng), found, trials.seen, propose)
-        if node is None:
+        try:
+            node = _chosen(choice.next(found, rng), found, trials.seen, propose)
+        except (BudgetError, NotWritten) as error:
+            why = f"No more could be asked: {error} "
             break
         found.append(node)
         yield from _tried(brief, node, trials)
@@ -70,7 +72,7 @@ def tree(
             yield Restore(name=best.name)
     if best.number == 0 and brief.baseline["command"] and not ran:
         yield shell(brief, brief.baseline["command"], "Nothing was better than the starter: make its submission.")
-    yield Action(tool="submit", thought=f"Submit solution {best.number}, {brief.metric} {best.score:.5g}.")
+    yield Action(tool="submit", thought=f"{why}Submit solution {best.number}, {brief.metric} {best.score:.5g}.")
 
 
 def _starter(brief: Brief, trials: Trials) -> Generator[Move, Any, tuple[list[Node], bool]]:
@@ -89,14 +91,9 @@ def _starter(brief: Brief, trials: Trials) -> Generator[Move, Any, tuple[list[No
     return [root], math.isnan(known)
 
 
-def _chosen(task: Next, nodes: Sequence[Node], seen: Observation, propose: Propose) -> Node | None:
-    """The next node; None where the model has no more to say, or no more may be asked."""
-    try:
-        idea = propose(task, nodes, seen)
-    except BudgetError:
-        return None
-    if idea is None:
-        return None
+def _chosen(task: Next, nodes: Sequence[Node], seen: Observation, propose: Propose) -> Node:
+    """The next node; raises BudgetError where no more may be asked, NotWritten where the model has no more to say."""
+    idea = propose(task, nodes, seen)
     task.parent.children += 1
     debugs = task.parent.debugs + 1 if task.kind == "debug" else 0
     return Node(len(nodes), task.kind, idea, task.parent, debugs=debugs)
