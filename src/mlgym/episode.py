@@ -198,7 +198,7 @@ class _Drive:
         self.env = Progress(self.limited)
         self.model: Metered | None = None
         if spec.model:
-            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
+            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling, seed=spec.seed)
             self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
             self.model.before = halt.check_call
         self.agent = _agent(spec, task)

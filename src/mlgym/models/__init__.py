@@ -28,6 +28,8 @@ class Model(Protocol):
 
 def free(name: str, base_url: str = "") -> bool:
     """Whether a model is known to cost nothing: it is served at an address of the user's own."""
+    if name.startswith("local/"):
+        return True
     if name.partition("/")[0] not in PROVIDERS:
         return False
     try:
@@ -36,8 +38,10 @@ def free(name: str, base_url: str = "") -> bool:
         return False
 
 
-def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = None) -> Model:
+def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = None, seed: int = 0) -> Model:
     """The model of that name; only what stands in `sampling` is sent beside the conversation and the tools.
+
+    `seed` is for models in this process, where the sampling has none: the episode's.
 
     Makes no connection. Raises UsageError for an unknown provider and for a missing key, naming the variable.
     """
@@ -49,8 +53,12 @@ def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = 
         from mlgym.models.scripted import load_script
 
         return load_script(rest, sampling)
+    if provider == "local" and rest:
+        from mlgym.models.local import load_local
+
+        return load_local(rest, sampling, seed)
     if provider not in PROVIDERS or not rest:
-        known = ", ".join(f"{provider}/…" for provider in (*PROVIDERS, "scripted"))
+        known = ", ".join(f"{provider}/…" for provider in (*PROVIDERS, "local", "scripted"))
         raise UsageError(f"There is no model '{name}'; a model is named provider/model, with one of {known}.")
     place = endpoint(name, base_url)
     if provider == "anthropic":
