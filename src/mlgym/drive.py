@@ -95,7 +95,7 @@ class Drive:
         self.env = Progress(self.limited)
         self.model: Metered | None = None
         if spec.model:
-            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
+            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling, seed=spec.seed)
             self.model = Metered(
                 model,
                 spec.limits,

@@ -9,7 +9,7 @@ from mlgym.records import Action, Branches, Checkpoint, Observation, Restore
 
 # The name of the state that counts if the episode ends before it is gone back to.
 MAIN = ""
-Straight = Generator[Action | Checkpoint | Restore, Any, None]
+Straight = Generator[Action | Checkpoint | Restore, Any, Any]
 
 
 def straight(flow: Flow | Search) -> Straight:
