@@ -25,7 +25,7 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
     try:
         backend = choose(spec.sandbox)
     except SandboxError as error:
-        shipped = split(spec.agent)[0] in agents.NICKNAMES and not spec.model
+        shipped = split(agents.core(spec.agent))[0] in agents.NICKNAMES and not spec.model
         if spec.sandbox != "auto":
             raise SandboxError(str(error), lasting=True) from error
         if not shipped:

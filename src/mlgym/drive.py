@@ -216,6 +216,14 @@ class Drive:
             self._rescued(str(error))
             raise
 
+    def _settle(self) -> None:
+        """Bring the sandbox to where the agent went back to; one lost thereby raises Lost, or the step finds it."""
+        try:
+            self.saved.settle()
+        except SandboxError as error:
+            self.halt.check()
+            self._rescued(str(error))
+
     def _rescued(self, why: str) -> None:
         """Raise Lost where a sandbox that was lost is set up again."""
         n = len(self.steps) + 1
@@ -254,6 +262,7 @@ class Drive:
         inner = self.research
         grader_before = inner.attempts.grader_s
         inner.replayed = old
+        self._settle()
         _, reward, terminated, truncated, info = self.env.step(action)
         over = terminated or truncated
         self.saved.acted()

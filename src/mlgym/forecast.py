@@ -171,7 +171,7 @@ def _startable(spec: EpisodeSpec) -> None:
     name = split(spec.agent)[0]
     if name not in ("oracle", "replay"):  # what these are given only the episode has
         agents.load(spec.agent)
-    if name == "react" and not spec.model:
+    if split(agents.core(spec.agent))[0] == "react" and not spec.model:
         raise UsageError("The agent react needs a language model: name one with -m provider/model.")
     provider, _, rest = spec.model.partition("/")
     if provider in providers() and rest:
