@@ -9,13 +9,14 @@ import pytest
 
 from mlgym import agents
 from mlgym.agents.commands import shell, write
-from mlgym.agents.numerals import numerals, replaced, written
+from mlgym.agents.numerals import numerals
+from mlgym.agents.places import replaced, written
 from mlgym.errors import UsageError
 from mlgym.records import Action
 from tests.worlds import CLASSIC, MODERN, STRATEGY, World, play
 
 
-def values(source: str) -> list[float]:
+def values(source: str) -> list[Any]:
     return [numeral.value for numeral in numerals(source)]
 
 
@@ -89,7 +90,7 @@ def test_the_numbers_worth_tuning(source: str, found: list[float]) -> None:
 def test_numbers_are_replaced_in_place_and_nothing_else() -> None:
     source = "é = 0.1  # 0.1\nif rnum < 0.2: y = f(3, k=4e-5)\n"
     changed = replaced(source, numerals(source), [1.0, 1e-9, 12, 2.5])
-    assert changed == "é = 1.0  # 0.1\nif rnum < 1e-09: y = f(12, k=2.5)\n"
+    assert changed == "é = 1.0  # 0.1\nif rnum < 1.0e-09: y = f(12, k=2.5)\n"
 
 
 @pytest.mark.parametrize("value", [1.0, 0.1, 123456.0, 1e-9, 1e22, 7, 250])

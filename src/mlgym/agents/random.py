@@ -18,7 +18,7 @@ def random(brief: Brief, model: Model | None, *, trials: int = 20) -> Flow:
     """
     state = yield from read(brief)
     rng = Random(brief.seed)
-    for trial in range(trials if state.start else 0):
+    for trial in range(trials if state.places else 0):
         if not state.time_left():
             break
         yield from tried(state, brief, state.propose(state.start, rng), trial + 1)

@@ -25,7 +25,7 @@ def tuner(brief: Brief, model: Model | None, *, trials: int = 20) -> Flow:
         state.seen = yield Action(tool="validate")
         score, state.lying = (state.seen.validation or {}).get(brief.metric, math.nan), state.start
     rng = random.Random(brief.seed)
-    for trial in range(trials if state.start else 0):
+    for trial in range(trials if state.places else 0):
         if not state.time_left():
             break
         values = state.propose(state.start if rng.random() < _RESTART else best, rng)
