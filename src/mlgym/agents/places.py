@@ -1,4 +1,4 @@
-"""Where a program can be tuned: a number or a choice in its text, the range to try it in, and others put in its place."""
+"""Where a program can be tuned: a number or a choice in its text, the range to try it in, another put in its place."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from random import Random
 from typing import Literal
 
 Value = bool | int | float | str
-_OVER = 0.3  # how far beyond 0 and 1 a share is drawn before it is cut, so that the ends themselves are likely
+_OVER = 0.3
 
 # What decides no score or must stay as it is: luck, paths, machines, the forms of data, what only measures or prints.
 _NOT_FOR_TUNING = re.compile(
@@ -33,6 +33,11 @@ class Range:
     high: float = 1.0
     choices: tuple[Value, ...] = ()
 
+    @property
+    def over(self) -> float:
+        """How far beyond its ends a share is drawn before it is cut, so that these are likely."""
+        return _OVER if self.kind == "share" else 0.0
+
     def moved(self, value: Value, rng: Random) -> Value:
         """Another value, most often near `value`."""
         if self.kind == "choice":
@@ -40,8 +45,7 @@ class Range:
         assert isinstance(value, int | float)
         if self.kind in ("linear", "share"):
             spread = self.high - self.low
-            over = _OVER * spread if self.kind == "share" else 0.0
-            anywhere = rng.uniform(self.low - over, self.high + over)
+            anywhere = rng.uniform(self.low - self.over, self.high + self.over)
             return self._cut(anywhere if rng.random() < 0.5 else value + rng.gauss(0, 0.2 * spread))
         factor = math.exp(rng.gauss(0, rng.choice((0.3, 1.0, 2.0))))
         if self.kind == "below_one":
@@ -127,7 +131,7 @@ def _real(name: str, value: float, threshold: bool) -> Range:
     if re.search(r"alpha|penal|decay|(^|_)reg|^l[12]$|^c$", name) and value < 0.9:
         return Range("log", value / 100, value * 100) if value > 0 else Range("linear", 0, 0.1)
     if re.search(r"drop", name) and value < 0.9:
-        return Range("linear", 0, 0.8)
+        return Range("linear", 0, max(0.8, value))
     if re.search(r"momentum|beta|gamma|lambda|discount|decay", name) and 0.9 <= value < 1:
         return Range("below_one", (1 - value) / 10, min(0.5, (1 - value) * 10))
     if re.search(r"momentum", name):

@@ -161,8 +161,8 @@ def _constant(node: ast.expr) -> Value | None:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         value = _constant(node.operand)
         return -value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    value = node.value if isinstance(node, ast.Constant) else None
-    return value if isinstance(value, bool | int | float | str) else None
+    found = node.value if isinstance(node, ast.Constant) else None
+    return found if isinstance(found, bool | int | float | str) else None
 
 
 def _text(node: ast.AST | None) -> str:

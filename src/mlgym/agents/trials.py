@@ -4,7 +4,7 @@ import math
 import random
 import re
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
 
 from mlgym.agents import configs
@@ -12,9 +12,12 @@ from mlgym.agents.commands import shell, write
 from mlgym.agents.numerals import numerals
 from mlgym.agents.places import Place, Value, replaced
 from mlgym.agents.settings import settings
+from mlgym.agents.watch import Run, Watch
 from mlgym.records import Action, Brief, Observation
 
 _RESERVE = 3  # steps kept for restoring the best, submitting, and one to spare
+_SHORTEST = 10.0  # seconds that a trial may always take
+_MOVED = 5  # places that a change by chance moves, about, where there are many
 
 
 @dataclass
@@ -22,7 +25,8 @@ class Trials:
     """The baseline's `files`, the `places` in them and in its command that can be tuned, and the last observation.
 
     `lying` are the values in the workspace's submission, None while it is as it was found; `dearest` are the command
-    seconds of the trial that took most. `dropped` are the numbers of places that stay as they are from now on.
+    seconds of the trial that took most. `watch` knows of the baseline's runs, of which `run` was the last. A trial may
+    take `longest` times as long as the starter's own run.
     """
 
     files: dict[str, str]
@@ -30,17 +34,14 @@ class Trials:
     seen: Observation
     lying: Sequence[Value] | None = None
     dearest: float = 0.0
-    dropped: set[int] = field(default_factory=set)
+    watch: Watch = field(default_factory=Watch)
+    run: Run = field(default_factory=Run)
+    longest: float = math.inf
 
     @property
     def start(self) -> list[Value]:
         """The starter's own values."""
         return [place.value for place in self.places]
-
-    @property
-    def open(self) -> list[int]:
-        """The numbers of the places that may change."""
-        return [n for n in range(len(self.places)) if n not in self.dropped]
 
     def time_left(self) -> bool:
         """Whether steps and seconds are left for one more trial and the end."""
@@ -48,11 +49,12 @@ class Trials:
         steps = seen.steps_left is None or seen.steps_left >= 2 + _RESERVE
         return steps and (seen.seconds_left is None or seen.seconds_left > 3 * self.dearest)
 
-    def propose(self, values: Sequence[Value], rng: random.Random) -> list[Value]:
-        """New values near `values`: at least one moves, mostly about half of them, at most some five."""
-        chosen = {rng.choice(self.open)}
+    def propose(self, values: Sequence[Value], rng: random.Random, fixed: Collection[int] = ()) -> list[Value]:
+        """New values near `values`, but for the places `fixed`: at least one moves, mostly about half of them."""
+        free = [n for n in range(len(self.places)) if n not in fixed]
+        chosen = {rng.choice(free)}
         if rng.random() < 0.8:
-            chosen |= {n for n in self.open if rng.random() < min(0.5, 5 / len(self.open))}
+            chosen |= {n for n in free if rng.random() < min(0.5, _MOVED / len(free))}
         return [self.places[n].range.moved(value, rng) if n in chosen else value for n, value in enumerate(values)]
 
     def command(self, brief: Brief, values: Sequence[Value]) -> str:
@@ -62,7 +64,19 @@ class Trials:
         for path in dict.fromkeys(["", *(place.path for place in self.places)]):
             here = [(place, value) for place, value in zip(self.places, values, strict=True) if place.path == path]
             changed[path] = replaced(texts[path], [place for place, _ in here], [value for _, value in here])
-        return write({path: text for path, text in changed.items() if path}, changed[""])
+        return write(
+            {path: text for path, text in changed.items() if path}, self.watch.command(changed[""], self._within(brief))
+        )
+
+    def _within(self, brief: Brief) -> float:
+        """The seconds that the next run may take, so that it ends before a limit, and the best can be restored."""
+        limit = 0.95 * (brief.limits.training_s or brief.limits.command_s)
+        bounds = [limit]
+        if self.watch.seconds is not None and math.isfinite(self.longest):
+            bounds.append(max(_SHORTEST, self.longest * self.watch.seconds))
+        if self.seen.seconds_left is not None:
+            bounds.append(max(1.0, self.seen.seconds_left - 1.5 * self.dearest))
+        return round(min(bounds), 1)
 
     def difference(self, values: Sequence[Value]) -> str:
         """What `values` change, in words."""
@@ -76,33 +90,47 @@ class Trials:
 
 def read(brief: Brief) -> Generator[Action, Observation, Trials]:
     """Read the baseline's files, and the configuration files that its command names, in one step."""
-    command = brief.baseline["command"]
-    paths = list(dict.fromkeys([*brief.baseline["files"], *configs.named(command)]))
+    paths = list(dict.fromkeys([*brief.baseline["files"], *configs.named(brief.baseline["command"])]))
     if not paths:
         return Trials({}, [], Observation(text=""))
-    mark = _mark(brief)
+    mark = f"END-OF-FILE-{random.Random(brief.task).getrandbits(64):016x}"  # no file has it by chance
     parts = [f"cat {shlex.quote(path)}; echo {mark} $(wc -c < {shlex.quote(path)})" for path in paths]
     seen = yield shell(brief, "\n".join(parts), "Read the baseline.")
     files = _files(paths, seen.text, mark)
     return Trials(files, _places(files, brief), seen)
 
 
-def tried(trials: Trials, brief: Brief, values: Sequence[Value], number: int) -> Generator[Action, Observation, float]:
+def measured(trials: Trials, brief: Brief, longest: float) -> Generator[Action, Observation, None]:
+    """Run the starter as it is, where it is to be run: how long it takes, and what it reports on its way. Trials may
+    then take `longest` times as long.
+    """
+    if not brief.baseline["command"]:
+        return
+    yield from _run(
+        trials, brief, trials.start, "Run the starter as it is, to see how long it takes and what it prints."
+    )
+    trials.longest = longest
+
+
+def tried(
+    trials: Trials, brief: Brief, values: Sequence[Value], number: int, how: str = "by chance"
+) -> Generator[Action, Observation, float]:
     """Write the files with `values`, run the baseline's command and, if that went well, validate; the score or NaN."""
-    before = trials.seen.seconds_left
-    thought = f"Trial {number}: {trials.difference(values)}."
-    trials.seen = yield shell(brief, trials.command(brief, values), thought)
+    yield from _run(trials, brief, values, f"Trial {number}, {how}: {trials.difference(values)}.")
     if trials.seen.status == "ok":
         trials.seen = yield Action(tool="validate")
-    if before is not None and trials.seen.seconds_left is not None:
-        trials.dearest = max(trials.dearest, before - trials.seen.seconds_left)
-    trials.lying = values
     return (trials.seen.validation or {}).get(brief.metric, math.nan)
 
 
-def _mark(brief: Brief) -> str:
-    """A line that ends a file in the output; no file of the task has it by chance."""
-    return f"END-OF-FILE-{random.Random(brief.task).getrandbits(64):016x}"
+def _run(trials: Trials, brief: Brief, values: Sequence[Value], thought: str) -> Generator[Action, Observation, None]:
+    first, before = trials.watch.seconds is None, trials.seen.seconds_left
+    trials.seen = yield shell(brief, trials.command(brief, values), thought)
+    trials.lying = values
+    trials.run = trials.watch.began(trials.seen.text, brief) if first else trials.watch.read(trials.seen.text)
+    if trials.seen.status == "ok" and trials.run.reports:
+        trials.watch.finished.append(trials.run.reports)
+    if before is not None and trials.seen.seconds_left is not None:
+        trials.dearest = max(trials.dearest, before - trials.seen.seconds_left)
 
 
 def _files(paths: Sequence[str], text: str, mark: str) -> dict[str, str]:
