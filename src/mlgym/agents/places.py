@@ -1,5 +1,6 @@
 """Where a program can be tuned: a number or a choice in its text, the range to try it in, another put in its place."""
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -46,16 +47,17 @@ class Range:
         if self.kind in ("linear", "share"):
             spread = self.high - self.low
             anywhere = rng.uniform(self.low - self.over, self.high + self.over)
-            return self._cut(anywhere if rng.random() < 0.5 else value + rng.gauss(0, 0.2 * spread))
+            return self.cut(anywhere if rng.random() < 0.5 else value + rng.gauss(0, 0.2 * spread))
         factor = math.exp(rng.gauss(0, rng.choice((0.3, 1.0, 2.0))))
         if self.kind == "below_one":
-            return 1 - self._cut((1 - value) * factor)
+            return 1 - self.cut((1 - value) * factor)
         if self.kind == "log":
-            return self._cut(value * factor)
-        moved = round(self._cut(round(value * factor)))
-        return moved if moved != value else round(self._cut(value + rng.choice((-1, 1))))
+            return self.cut(value * factor)
+        moved = round(self.cut(round(value * factor)))
+        return moved if moved != value else round(self.cut(value + rng.choice((-1, 1))))
 
-    def _cut(self, value: float) -> float:
+    def cut(self, value: float) -> float:
+        """The number of the range that is nearest."""
         return min(self.high, max(self.low, value))
 
 
@@ -85,7 +87,7 @@ class Place:
         if isinstance(value, bool):
             flag = '"store_false"' if value else '"store_true"'
             return flag if self.style == "flag" else str(value).lower() if self.style == "lower" else str(value)
-        return repr(value) if isinstance(value, str) and self.style == "python" else written(value)
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else written(value)
 
 
 def replaced(source: str, places: Sequence[Place], values: Sequence[Value]) -> str:

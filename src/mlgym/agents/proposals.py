@@ -11,6 +11,7 @@ from mlgym.agents.trials import Trials
 from mlgym.records import Brief, better
 
 _RESTART = 0.15
+_REDRAWN = 20  # times that values are drawn anew which were tried before
 
 
 class Proposals:
@@ -22,10 +23,9 @@ class Proposals:
         self.best, self.score, self.how = state.start, score, ""
         self._state, self._direction, self._study, self._startup = state, brief.direction, study, startup
         self._rng, self._breaks = Random(brief.seed), Breaks(state.places)
-        self._last: Sequence[Value] = state.start
+        self._tried = [tuple(state.start)]
         if study and self.open and not math.isnan(score):
-            study.ask(self.best, self.open, own=True)
-            study.tell(score)
+            study.tell(self.best, self.open, score)
 
     @property
     def open(self) -> list[int]:
@@ -33,23 +33,31 @@ class Proposals:
         return [n for n in range(len(self.best)) if n not in self._breaks.dropped]
 
     def next(self, trial: int) -> list[Value]:
-        """The values of the trial of that number, from 1."""
-        values, self.how = self._breaks.next(self._last, self._rng), "part of what broke"
-        own = values is not None or self._study is None or trial <= self._startup
-        if values is None and own:
+        """The values of the trial of that number, from 1; such as were not tried before, if they are easily found."""
+        self.how = "part of what broke"
+        values = self._breaks.next(self._tried[-1], self._rng)
+        if values is None and self._study and trial > self._startup:
+            self.how = f"by Optuna {self._study.version}, TPE"
+            values = self._study.ask(self.best, self.open)
+        if values is None or tuple(values) in self._tried:
+            self.how, values = "near the best so far", self._near()
+        return values
+
+    def _near(self) -> list[Value]:
+        values = self.best
+        for _ in range(_REDRAWN):
             around = self._state.start if self._rng.random() < _RESTART else self.best
-            values, self.how = self._state.propose(around, self._rng, self._breaks.dropped), "near the best so far"
-        if self._study:
-            values = self._study.ask(values or self.best, self.open, own)
-            self.how = self.how if own else f"by Optuna {self._study.version}, TPE"
-        assert values is not None
+            values = self._state.propose(around, self._rng, self._breaks.dropped)
+            if tuple(values) not in self._tried:
+                break
         return values
 
     def told(self, values: Sequence[Value], score: float) -> None:
         """What came of the values that were asked for last: their score, or NaN."""
-        self._last, run = values, self._state.run
+        run = self._state.run
         if self._study:
-            self._study.tell(score, run.reports)
+            self._study.tell(values, self.open, score, run.reports)
+        self._tried.append(tuple(values))
         self._breaks.told(values, math.isnan(score) and not run.stopped)
         if better(score, self.score, self._direction) or (math.isnan(self.score) and not math.isnan(score)):
             self.best, self.score = list(values), score
