@@ -41,8 +41,8 @@ def asks(spec: str) -> bool:
 def about(spec: str) -> dict[str, Any]:
     """What an agent is: its name, all options with their values, and hashes of its code and of its prompts.
 
-    The code is that of its module and of the modules of the same package that this one takes things from; of those a
-    module `prompts` is hashed by itself. Raises UsageError for an unknown agent.
+    The code is that of its module and of the modules of the same package that it takes things from, these from others,
+    and so on; of those a module `prompts` is hashed by itself. Raises UsageError for an unknown agent.
     """
     name, options = names.split(spec)
     agent = names.resolve(name, NICKNAMES, "agent")
@@ -60,15 +60,18 @@ def _hash(files: list[Path]) -> str:
 
 
 def _files(module: ModuleType | None) -> list[Path]:
-    """The source files of a module and of those beside it that it takes things from."""
+    """The source files of a module, of those beside it that it takes things from, of those that these take from …"""
     if module is None:
         return []
     package = module.__name__.rpartition(".")[0]
-    kin = {module.__name__: module}
-    for value in vars(module).values():
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
-        if package and isinstance(name, str) and name.startswith(f"{package}.") and name in sys.modules:
-            kin[name] = sys.modules[name]
+    kin, new = {module.__name__: module}, [module]
+    while new:
+        for value in vars(new.pop()).values():
+            name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+            beside = package and isinstance(name, str) and name.startswith(f"{package}.") and name not in kin
+            if beside and name in sys.modules:
+                kin[name] = sys.modules[name]
+                new.append(kin[name])
     files = (kin[name].__file__ for name in sorted(kin))
     return [path for file in files if file and (path := Path(file)).is_file()]
 

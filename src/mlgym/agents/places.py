@@ -10,6 +10,7 @@ from typing import Literal
 
 Value = bool | int | float | str
 _OVER = 0.3
+_REDRAWN = 20  # times that a value is drawn anew which is the one that was there
 
 # What decides no score or must stay as it is: luck, paths, machines, the forms of data, what only measures or prints.
 _NOT_FOR_TUNING = re.compile(
@@ -41,6 +42,12 @@ class Range:
 
     def moved(self, value: Value, rng: Random) -> Value:
         """Another value, most often near `value`."""
+        for _ in range(_REDRAWN):
+            if (moved := self._drawn(value, rng)) != value:
+                return moved
+        return value
+
+    def _drawn(self, value: Value, rng: Random) -> Value:
         if self.kind == "choice":
             return rng.choice([other for other in self.choices if other != value])
         assert isinstance(value, int | float)
@@ -53,8 +60,8 @@ class Range:
             return 1 - self.cut((1 - value) * factor)
         if self.kind == "log":
             return self.cut(value * factor)
-        moved = round(self.cut(round(value * factor)))
-        return moved if moved != value else round(self.cut(value + rng.choice((-1, 1))))
+        moved = round(value * factor)
+        return round(self.cut(moved if moved != value else value + rng.choice((-1, 1))))
 
     def cut(self, value: float) -> float:
         """The number of the range that is nearest."""

@@ -3,10 +3,9 @@
 import math
 
 from mlgym.agents import Flow
-from mlgym.agents.commands import shell
 from mlgym.agents.proposals import Proposals
 from mlgym.agents.study import INSTALLED, Study
-from mlgym.agents.trials import measured, read, tried
+from mlgym.agents.trials import measured, read, restored, tried
 from mlgym.errors import UsageError
 from mlgym.models import Model
 from mlgym.records import Action, Brief
@@ -44,12 +43,11 @@ def tuner(
         score = (state.seen.validation or {}).get(brief.metric, math.nan)
     if not prune:
         state.watch.kind = None
-    search = Proposals(state, brief, score, study, startup)
+    search = Proposals(state, brief.direction, brief.seed, score, study, startup)
     for trial in range(1, trials + 1):
         if not state.time_left() or not search.open:
             break
         values = search.next(trial)
         search.told(values, (yield from tried(state, brief, values, trial, search.how)))
-    if state.lying != search.best and (state.lying is not None or brief.baseline["command"]):
-        yield shell(brief, state.command(brief, search.best), f"Restore the best: {state.difference(search.best)}.")
+    yield from restored(state, brief, search.best)
     yield Action(tool="submit", thought=f"Submit the best by validation, {brief.metric} {search.score:.4g}.")

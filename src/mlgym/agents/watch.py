@@ -1,7 +1,8 @@
 """Runs of the baseline under watch: how long they take, what they report on the way, and when one is not worth its end.
 
-A run is stopped where the best of its reports so far is worse than the median of the finished runs' reports by then
-(the median rule of Golovin et al. 2017, with the best report as Optuna's MedianPruner has it).
+A run is stopped where the best of its reports so far is worse than the median of the other runs' reports by then (the
+median rule of Golovin et al. 2017, with the best report as in Optuna's MedianPruner; runs that were stopped count too,
+as far as they came, for else the bar would rise with each).
 """
 
 import inspect
@@ -19,7 +20,7 @@ _PYTHON = re.compile(r"(?<![\w./-])([\w./-]*python[\d.]*)(?=\s)")
 _UP = r"acc|score|reward|return|auc|\bf1|\br2|bleu|precision|recall"
 _DOWN = r"loss|error|perplexity|ppl|mse|mae|\bnll"
 _HELD = r"held|val|eval|\bdev\b|test"
-_FEWEST = 3  # finished runs that it takes to judge another, and reports that make a run's output progressive
+_FEWEST = 3  # runs that it takes to judge another, and reports that make a run's output progressive
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class Run:
 
 @dataclass
 class Watch:
-    """What is known of the runs of one baseline: the starter's seconds (None before it ran), the kind of its reports,
-    and the reports of the runs that were finished.
+    """What is known of the runs of one baseline: the starter's seconds (None before it ran), the kind of its reports
+    (None: nothing is stopped for lagging), and the reports of all runs.
     """
 
     seconds: float | None = None
     kind: Reports | None = None
-    finished: list[tuple[float, ...]] = field(default_factory=list)
+    runs: list[tuple[float, ...]] = field(default_factory=list)
 
     def command(self, command: str, within: float) -> str:
         """The command under watch, stopped after so many seconds; as it is where no Python is started by it."""
@@ -63,10 +64,10 @@ class Watch:
 
     def least(self) -> list[float | None]:
         """The bar at each report; none in the first quarter, nor where too few runs came so far."""
-        longest = max(map(len, self.finished), default=0)
+        longest = max(map(len, self.runs), default=0)
         bars: list[float | None] = []
         for n in range(longest):
-            there = [reports[n] for reports in self.finished if len(reports) > n and math.isfinite(reports[n])]
+            there = [reports[n] for reports in self.runs if len(reports) > n and math.isfinite(reports[n])]
             bars.append(median(there) if len(there) >= _FEWEST and 4 * (n + 1) > longest else None)
         return bars
 
