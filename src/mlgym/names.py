@@ -8,8 +8,16 @@ from typing import Any
 from mlgym.errors import UsageError
 
 
+PROGRAM = "command"  # the name of an agent that is a command line: all that follows is its
+
+
 def split(spec: str) -> tuple[str, dict[str, Any]]:
-    """`react?window=5&strict=true` -> ("react", {"window": 5, "strict": True}); values are JSON where they parse."""
+    """`react?window=5&strict=true` -> ("react", {"window": 5, "strict": True}); values are JSON where they parse.
+
+    `command mini -y` -> ("command", {"line": "mini -y"}).
+    """
+    if spec.startswith(f"{PROGRAM} "):
+        return PROGRAM, {"line": spec.removeprefix(f"{PROGRAM} ")}
     name, _, query = spec.partition("?")
     options: dict[str, Any] = {}
     for part in filter(None, query.split("&")):
