@@ -27,6 +27,7 @@ from mlgym.cards import cards
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
+from mlgym.memory import Memory
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
 from mlgym.sandbox.proxy import Proxy
@@ -58,11 +59,12 @@ class AnyText(gymnasium.spaces.Text):
 class ResearchEnv(gymnasium.Env[str, str | Action]):
     """One task, one sandbox, one tool call a step; reward 0.0 (the wrapper `Progress` pays).
 
-    `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic";
-    `feedback` the split that `validate` shows; `python` an interpreter whose environment takes the place of the task's
-    own. `processors` are the numbers of those that the episode has for itself (empty: all), `gpus` of the cards that
-    it sees; `network` opens a way to these hosts (empty: all), and `on_network` is told of each that is asked for, as a
-    dictionary and from another thread. Action: a text (a command line) or an Action. Observation: text.
+    `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic",
+    with tools of one's own after plus signs, `memory` and `papers` what further tools use; `feedback` the split that
+    `validate` shows; `python` an interpreter whose environment takes the place of the task's own. `processors` are the
+    numbers of those that the episode has for itself (empty: all), `gpus` of the cards that it sees; `network` opens a
+    way to these hosts (empty: all), and `on_network` is told of each that is asked for, as a dictionary and from
+    another thread. Action: a text (a command line) or an Action. Observation: text.
     The Action `end` (args: reason) ends the episode, graded as it stands. `info` has `observation` (the record as a
     dictionary), `attempt` (when the step graded one), `final` (at the end) and `scored` (False after a fault of the
     infrastructure, with `boundary` and `why`). Raises UsageError for an unknown task, SandboxError where
@@ -83,11 +85,14 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         processors: tuple[int, ...] = (),
         gpus: tuple[int, ...] = (),
         network: tuple[str, ...] | None = None,
+        memory: Memory | None = None,
+        papers: toolbox.Papers | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.task = task if isinstance(task, Task) else load_task(task)
-        self.tools = toolbox.toolset(tools)
-        self.classic = tools == "classic"
+        self.tools = toolbox.toolset(tools, memory=memory is not None, papers=papers is not None)
+        self.classic = tools.split("+")[0] == "classic"
+        self.memory, self.papers = memory, papers
         self.feedback: Split = feedback
         self.limits = limits or self.task.episode_limits
         self.python = python
@@ -147,7 +152,13 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         shell = self._open_shell(self.prepared, place)
         self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
         self._session = toolbox.Session(
-            shell, self.limits, self._tried, self.baseline(self.feedback), feedback=self.feedback
+            shell,
+            self.limits,
+            self._tried,
+            self.baseline(self.feedback),
+            feedback=self.feedback,
+            memory=self.memory,
+            papers=self.papers,
         )
         self.brief = self._brief(seed or 0)
         self._text = render_brief(self.brief)
@@ -170,9 +181,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
                 ended = str(action.args.get("reason", "gave_up"))
                 observation = Observation(text=f"The episode ended: {ended}.", status="end", tool=END)
             else:
-                observation = toolbox.call(session, action, self.tools)
-                if self.classic and not session.ended:
-                    observation = self._with_footer(observation)
+                observation = self._observed(session, action)
                 self._check_room()
         except SandboxError as error:
             ended = "error"
@@ -304,6 +313,21 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             parsed = toolbox.parse(str(action.args.get("text", "")), self.tools)
             return parsed.changed(thought=action.thought, id=action.id, call=action.call)
         return action
+
+    def _observed(self, session: toolbox.Session, action: Action) -> Observation:
+        """What a tool answers; a playback does nothing outside the sandbox again."""
+        if self.replayed is not None and action.tool in toolbox.HOSTED:
+            return self.replayed.observation
+        session.step, session.score = self._steps, self._best_shown()
+        observation = toolbox.call(session, action, self.tools)
+        return self._with_footer(observation) if self.classic and not session.ended else observation
+
+    def _best_shown(self) -> float | None:
+        """The best score that `validate` has shown so far."""
+        shown = [getattr(attempt, self.feedback) for attempt in self.attempts.made if attempt.kind == "validate"]
+        scores = [scores[self.task.metric] for scores in shown if scores]
+        best = max if self.task.direction == "maximize" else min
+        return best(scores, default=None)
 
     def _tried(self, kind: Literal["validate", "submit"]) -> Attempt:
         return self._make(kind)

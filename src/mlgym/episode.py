@@ -29,13 +29,14 @@ from mlgym.errors import (
     UsageError,
 )
 from mlgym.halt import Halt
+from mlgym.memory import RUN, Memory
 from mlgym.models.metered import Metered
-from mlgym.names import split
+from mlgym.names import resolve, split
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Split, Step
 from mlgym.sandbox import cgroups, choose, scratch
 from mlgym.sandbox.local import Local
 from mlgym.sandbox.scratch import sweep
-from mlgym.store import Episode
+from mlgym.store import Episode, episode_folder, method, slug
 from mlgym.task import Task, load_task
 from mlgym.wrappers import Limited, Progress
 
@@ -43,6 +44,7 @@ from mlgym.wrappers import Limited, Progress
 OUT_OF_MEMORY = re.compile("CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|RESOURCE_EXHAUSTED")
 GAVE_UP = Action(tool=END, args={"reason": "gave_up"})
 RESCUES = 3
+RUN_NOTES = "memory"  # in a run's folder
 SPLITS: tuple[Split, ...] = ("validation", "test")
 UNSCORED = ("model", "grader")  # a fault of these is the infrastructure's; a lost sandbox may be the agent's own doing
 OnStep = Callable[[Step, Attempt | None], None]
@@ -192,6 +194,8 @@ class _Drive:
             processors=share.cpus,
             gpus=share.gpus,
             network=spec.network,
+            memory=_memory(spec, store, task),
+            papers=resolve("mlgym.papers:open_papers", {}, "source of papers")(spec.papers) if spec.papers else None,
         )
         self.research.on_network, halt.holds = self._asked, self.research
         self.limited = Limited(self.research)
@@ -444,6 +448,19 @@ def _agent(spec: EpisodeSpec, task: Task) -> agents.Agent:
         actions = [step.action for step in Episode.read(Path(str(folder))).steps() if step.action.tool != END]
         return agents.load(name, actions=actions)
     return agents.load(spec.agent)
+
+
+def _memory(spec: EpisodeSpec, store: Episode, task: Task) -> Memory | None:
+    """The notes of the task and its version; those of episodes that were shown test scores are kept apart."""
+    if not spec.memory:
+        return None
+    run = next((up for up in store.folder.parents if episode_folder(up, spec) == store.folder), store.folder)
+    folder = run / RUN_NOTES if spec.memory == RUN else Path(spec.memory)
+    name = slug(f"{task.name}-v{task.version}{'-test' * (spec.feedback == 'test')}")
+    origin = {"task": task.name, "run": run.resolve().name, "method": method(spec), "seed": spec.seed}
+    memory = Memory(folder / f"{name}.jsonl", {**origin, "episode": store.id})
+    memory.cut(len(store.steps()))
+    return memory
 
 
 def _solution(task: Task) -> dict[str, str]:
