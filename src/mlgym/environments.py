@@ -39,7 +39,7 @@ def environment(packages: Sequence[str], *, whole: bool = True, say: Say = SAY) 
 
     Raises SourceError when packages cannot be had, or when whole pins leave out something that they need.
     """
-    pins, base, folder = sorted(set(packages)), _base(), place(packages)
+    pins, base, folder = sorted(set(packages)), _base(), place(packages, whole)
     what = f"Python environment with {len(pins)} package{'s' * (len(pins) != 1)}"
     made(folder, lambda part: _fill(part, pins, base, what, whole, say), what=f"the {what}", say=say)
     if not (folder / MANIFEST).exists():  # an environment of an older version, perhaps another user's
@@ -48,9 +48,9 @@ def environment(packages: Sequence[str], *, whole: bool = True, say: Say = SAY) 
     return folder
 
 
-def place(packages: Sequence[str]) -> Path:
+def place(packages: Sequence[str], whole: bool = True) -> Path:
     """Where the environment with these packages lies, once it is made."""
-    about = json.dumps([sorted(set(packages)), sys.version, _base(), platform.machine()])
+    about = json.dumps([sorted(set(packages)), sys.version, _base(), platform.machine(), *([] if whole else ["loose"])])
     return cache_dir() / "environments" / hashlib.sha256(about.encode()).hexdigest()[:16]
 
 

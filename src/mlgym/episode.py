@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlgym import agents, beside, models, onward, outcome
+from mlgym import agents, beside, models, onward, outcome, outside
 from mlgym.allocator import Allocator, Share, Want
 from mlgym.cache import cache_dir
 from mlgym.disk import full, is_full
@@ -31,7 +31,7 @@ from mlgym.errors import (
 from mlgym.halt import Halt
 from mlgym.memory import RUN, Memory
 from mlgym.models.metered import Metered
-from mlgym.names import resolve, split
+from mlgym.names import PROGRAM, resolve, split
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Split, Step
 from mlgym.sandbox import cgroups, choose, scratch
 from mlgym.sandbox.local import Local
@@ -205,7 +205,10 @@ class _Drive:
             model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
             self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
             self.model.before = halt.check_call
-        self.agent = _agent(spec, task)
+        self.agent = _agent(spec, task) or outside.agent(
+            spec, store.folder / "agent.log", share.cpus, self.say, halt.check
+        )
+        self.held = contextlib.ExitStack()
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
@@ -219,7 +222,9 @@ class _Drive:
         self._say(note)
 
     def close(self) -> None:
-        """End the sandbox and the grader, and close the model's connections."""
+        """End the agent, the sandbox and the grader, and close the model's connections."""
+        with contextlib.suppress(Exception):
+            self.held.close()
         self.env.close()
         if self.model:
             self.model.close()
@@ -236,6 +241,7 @@ class _Drive:
         self.halt.check()
         self.env.reset(seed=self.spec.seed)
         flow = self.agent(self.research.brief, self.model)
+        self.held.callback(flow.close)
         observation: Observation | None = None
         ended, info = False, dict[str, Any]()
         while not ended:
@@ -269,7 +275,7 @@ class _Drive:
                 action = GAVE_UP
         except StopIteration:
             action = GAVE_UP
-        except (UsageError, StorageError, Stopped):
+        except (UsageError, StorageError, Stopped, SandboxError):  # the last: of an agent that is a program
             raise
         except BudgetError as error:
             action = self._failed(error.limit, error.boundary, error)
@@ -407,7 +413,7 @@ class _Drive:
                 cpu_s=research.cpu_s,
             ),
             hits=dict(Counter(step.observation.hit for step in self.steps if step.observation.hit)),
-            isolation=research.backend.isolation,
+            isolation="none" if self.spec.unsafe else research.backend.isolation,
             backend=research.backend.name,
             feedback=self.spec.feedback,
             oracle=split(self.spec.agent)[0] == "oracle",
@@ -436,9 +442,13 @@ class _Drive:
             self.store.add_attempt(self.kept[n])
 
 
-def _agent(spec: EpisodeSpec, task: Task) -> agents.Agent:
-    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution."""
+def _agent(spec: EpisodeSpec, task: Task) -> agents.Agent | None:
+    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution; None for one that
+    is a program.
+    """
     name, options = split(spec.agent)
+    if name == PROGRAM:
+        return None
     if name == "oracle":
         return agents.load(spec.agent, files=_solution(task))
     if name == "replay":

@@ -7,7 +7,6 @@ from typing import Any
 
 from mlgym.errors import UsageError
 
-
 PROGRAM = "command"  # the name of an agent that is a command line: all that follows is its
 
 

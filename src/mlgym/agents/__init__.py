@@ -46,9 +46,10 @@ def about(spec: str) -> dict[str, Any]:
     """
     name, options = names.split(spec)
     if name == names.PROGRAM:
-        own = program(str(options["line"]))
+        own = own_program(str(options["line"]))
         found = sorted(own.rglob("*")) if own and own.is_dir() else [own] if own else []
-        return {"agent": name, "options": options, "code": _hash([path for path in found if path.is_file()])}
+        hashed = _hash([path for path in found if path.is_file()])
+        return {"agent": name, "options": options, "code": hashed, "prompts": ""}
     agent = names.resolve(name, NICKNAMES, "agent")
     taken = inspect.signature(agent).parameters.values()
     usual = {each.name: each.default for each in taken if each.kind is each.KEYWORD_ONLY and each.default != each.empty}
@@ -58,7 +59,7 @@ def about(spec: str) -> dict[str, Any]:
     return {"agent": name, "options": {**usual, **options}, "code": _hash(code), "prompts": _hash(prompts)}
 
 
-def program(line: str) -> Path | None:
+def own_program(line: str) -> Path | None:
     """The program of the user's that a command line begins with: a relative path, or one below `~`."""
     first = (line.split() or [""])[0]
     return Path(first).expanduser() if "/" in first and not first.startswith("/") else None

@@ -10,16 +10,16 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mlgym.agents import Agent, Flow, program
+from mlgym.agents import Agent, Flow, own_program
 from mlgym.cache import cache_dir
 from mlgym.environments import environment
 from mlgym.errors import UsageError
 from mlgym.models import Model
-from mlgym.names import PROGRAM, split
+from mlgym.names import split
 from mlgym.outside.brief import HOW, told
 from mlgym.outside.chat import Talk
 from mlgym.outside.desk import Desk
@@ -39,10 +39,9 @@ QUIET_S = 600.0  # seconds at least that a program may ask for nothing
 
 def ready(spec: EpisodeSpec) -> None:
     """Raise UsageError where the program of a spec could not be started."""
-    line = str(split(spec.agent)[1]["line"])
-    if not line.strip():
+    line, place = _named(spec)
+    if not line:
         raise UsageError("An agent `command …` needs a command line.")
-    place = program(line)
     if place and not (os.access(place / "run", os.X_OK) if place.is_dir() else place.is_file()):
         raise UsageError(f"{place} is no program: name a file, or a folder with an executable `run`.")
     if not spec.unsafe and choose(spec.sandbox).isolation != "full":
@@ -91,6 +90,12 @@ def _flow(
             note(f"The program's settings of the model were not passed on ({', '.join(talk.ignored)}): -M sets them.")
 
 
+def _named(spec: EpisodeSpec) -> tuple[str, Path | None]:
+    """The command line, and the user's own program that it begins with, if it does."""
+    line = str(split(spec.agent)[1]["line"]).strip()
+    return line, own_program(line)
+
+
 def _confined(
     backend: type[Sandbox],
     processors: tuple[int, ...],
@@ -106,7 +111,7 @@ def _confined(
     server = held.enter_context(Served(place / "socket", Service(desk).answer))
     folder = place / "workspace"
     folder.mkdir()
-    line, own = str(split(spec.agent)[1]["line"]), program(str(split(spec.agent)[1]["line"]))
+    line, own = _named(spec)
     url = f"http://127.0.0.1:{PROXY_PORT}"
     given = _variables(brief, desk, url, "none") | {"NO_PROXY": "*", "no_proxy": "*"}
     given["PATH"] = f"{TASK}:/opt/env/bin:/usr/local/bin:/usr/bin:/bin"
@@ -114,7 +119,7 @@ def _confined(
     if own:
         at = OWN if own.is_dir() else f"{OWN}/{own.name}"
         binds.append(Bind(own.resolve(), at))
-        line = f"{at}/run" * own.is_dir() + at * own.is_file() + line.lstrip()[len(line.split()[0]) :]
+        line = at + "/run" * own.is_dir() + line.removeprefix(line.split()[0])
     sandbox = backend(
         SandboxSpec(folder, python, tuple(binds), given, LIMITS, processors=processors, proxy=server.path)
     )
@@ -128,7 +133,7 @@ def _free(
     """The program on this machine, with the user's variables but for what looks like a key."""
     key = secrets.token_hex(16)
     server = held.enter_context(Served(place / "socket", Service(desk, key).answer))
-    line, own = str(split(spec.agent)[1]["line"]), program(str(split(spec.agent)[1]["line"]))
+    line, own = _named(spec)
     folder = place / "workspace"
     folder.mkdir()
     _lay(place, folder, brief, sys.executable)
@@ -136,11 +141,11 @@ def _free(
     given |= _variables(brief, desk, f"http://127.0.0.1:{server.listen()}", key)
     given["PATH"] = f"{place / 'task'}:{python / 'bin'}:{given.get('PATH', '/usr/bin:/bin')}"
     if own:
-        line = f"{own.resolve()}{'/run' * own.is_dir()}{line.lstrip()[len(line.split()[0]) :]}"
+        line = str(own.resolve()) + "/run" * own.is_dir() + line.removeprefix(line.split()[0])
     return Program.free(line, folder, given, log, desk.leave)
 
 
-def _variables(brief: Brief, desk: Desk, url: str, key: str) -> Mapping[str, str]:
+def _variables(brief: Brief, desk: Desk, url: str, key: str) -> dict[str, str]:
     """What a program finds in its environment."""
     return {
         "OPENAI_BASE_URL": f"{url}/v1",

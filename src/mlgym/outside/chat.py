@@ -78,7 +78,7 @@ def answer(reply: Reply, number: int) -> dict[str, Any]:
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for call in reply.calls
     ]
-    message = {"role": "assistant", "content": reply.text or (None if calls else "")}
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text or (None if calls else "")}
     message |= {"tool_calls": calls} if calls else {}
     message |= {"reasoning_content": reply.reasoning} if reply.reasoning else {}
     stop = STOPS.get(reply.stop, "tool_calls" if calls else "stop")

@@ -29,7 +29,9 @@ class Asker(Protocol):
         """Give it so long to end by itself."""
 
 
-def served(desk: Desk, model: Model | None, asker: Asker, talk: Talk, check: Callable[[], None], quiet_s: float) -> Flow:
+def served(
+    desk: Desk, model: Model | None, asker: Asker, talk: Talk, check: Callable[[], None], quiet_s: float
+) -> Flow:
     """Do what is asked at the desk until the asker has gone.
 
     Raises BudgetError once the model's budget is used up and the grace over, MlgymError for an asker that asks for
@@ -59,9 +61,7 @@ def served(desk: Desk, model: Model | None, asker: Asker, talk: Talk, check: Cal
         raise spent
 
 
-def _next(
-    desk: Desk, asker: Asker, end: float, check: Callable[[], None], spent: BudgetError | None
-) -> Asked | None:
+def _next(desk: Desk, asker: Asker, end: float, check: Callable[[], None], spent: BudgetError | None) -> Asked | None:
     """What is asked next; None where the asker has gone."""
     began = time.monotonic()
     while True:

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, cast
 
 from mlgym.outside import chat, mcp
 from mlgym.outside.desk import Desk, Refused
@@ -36,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def __init__(self, client: socket.socket, service: Service) -> None:
         self.service = service
-        super().__init__(client, ("program", 0), service)  # type: ignore[arg-type] - only kept, as `server`
+        super().__init__(client, ("program", 0), cast(Any, service))  # which is only kept
 
     def do_GET(self) -> None:
         """What there is: models and tools."""

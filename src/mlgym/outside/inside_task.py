@@ -10,17 +10,24 @@ The result goes to standard output, what is left to standard error. The exit cod
 tool says that it did not, 2 where the call was malformed, 124 after a timeout, 3 where the episode was over before.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 import urllib.error
 import urllib.request
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 URL = os.environ.get("MLGYM_URL", "http://127.0.0.1:3128")
 CODES = {"ok": 0, "end": 0, "error": 1, "timeout": 124, "format": 2}
+LEFT = (("steps_left", "d", "steps"), ("seconds_left", ".0f", "seconds"), ("money_left", ".2f", "dollars"))
 
 
-def ask(path, body=None):
+def ask(path: str, body: bytes | None = None) -> tuple[int, bytes]:
     """What the host answers: status and body."""
     headers = {"Content-Type": "application/json", "Authorization": "Bearer " + os.environ.get("OPENAI_API_KEY", "")}
     request = urllib.request.Request(URL + path, body, headers)
@@ -34,12 +41,12 @@ def ask(path, body=None):
         return 0, json.dumps({"error": {"message": f"The host does not answer: {error}."}}).encode()
 
 
-def tools():
+def tools() -> dict[str, dict[str, Any]]:
     """The tools by name, as functions in OpenAI's form."""
     return {tool["function"]["name"]: tool["function"] for tool in json.loads(ask("/tools")[1])}
 
 
-def manual():
+def manual() -> None:
     """What the tools are."""
     for name, tool in tools().items():
         known = tool["parameters"]["properties"].items()
@@ -49,7 +56,7 @@ def manual():
             print(f"    {key.upper()}: {about.get('description', about.get('type', ''))}")
 
 
-def call(name, args):
+def call(name: str, args: dict[str, Any]) -> None:
     """Call a tool, print what came of it, and exit."""
     status, body = ask("/tools", json.dumps({"tool": name, "args": args}).encode())
     answer = json.loads(body)
@@ -66,19 +73,16 @@ def call(name, args):
     sys.exit(CODES[answer["status"]])
 
 
-LEFT = (("steps_left", "d", "steps"), ("seconds_left", ".0f", "seconds"), ("money_left", ".2f", "dollars"))
-
-
-def placed(name, values):
+def placed(name: str, values: list[str]) -> dict[str, Any]:
     """The values as arguments, in the order of the tool's."""
     known = list(tools().get(name, {}).get("parameters", {}).get("properties", {}))
     if len(values) > len(known):
         print(f"`{name}` takes {' '.join(known).upper() or 'no argument'}; see `task tools`.", file=sys.stderr)
         sys.exit(2)
-    return dict(zip(known, [sys.stdin.read() if value == "-" else value for value in values]))
+    return dict(zip(known, [sys.stdin.read() if value == "-" else value for value in values], strict=False))
 
 
-def mcp():
+def mcp() -> None:
     """Hand each message of standard input to the host, and its answer back."""
     for line in sys.stdin.buffer:
         status, body = ask("/mcp", line) if line.strip() else (202, b"")
@@ -87,7 +91,7 @@ def mcp():
             sys.stdout.buffer.flush()
 
 
-def main(words):
+def main(words: list[str]) -> None:
     """Do what the words say."""
     if words[:1] == ["tools"]:
         manual()

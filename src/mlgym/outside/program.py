@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Self
 
 from mlgym.errors import MlgymError, SandboxError
-from mlgym.sandbox import PROXY, PROXY_PORT, Sandbox, launch
+from mlgym.sandbox import PROXY, Sandbox, launch
 from mlgym.sandbox.served import Served
+from mlgym.sandbox.shell import PROXY_PORT
 
 START_S = 30.0
 HEAD, TAIL, MOST = 200_000, 200_000, 64_000_000  # bytes of output that are kept, and at which the program is stopped
