@@ -31,7 +31,7 @@ from mlgym.errors import (
 from mlgym.halt import Halt
 from mlgym.memory import RUN, Memory
 from mlgym.models.metered import Metered
-from mlgym.names import PROGRAM, resolve, split
+from mlgym.names import MCP, PROGRAM, resolve, split
 from mlgym.records import Action, Attempt, Cost, EpisodeSpec, Observation, Result, Split, Step
 from mlgym.sandbox import cgroups, choose, scratch
 from mlgym.sandbox.local import Local
@@ -443,11 +443,11 @@ class _Drive:
 
 
 def _agent(spec: EpisodeSpec, task: Task) -> agents.Agent | None:
-    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution; None for one that
-    is a program.
+    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution; None for one from
+    outside.
     """
     name, options = split(spec.agent)
-    if name == PROGRAM:
+    if name in (PROGRAM, MCP):
         return None
     if name == "oracle":
         return agents.load(spec.agent, files=_solution(task))

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlgym.errors import UsageError
 
-PROGRAM = "command"  # the name of an agent that is a command line: all that follows is its
+PROGRAM, MCP = "command", "mcp"  # agents outside: a command line, all that follows being its, and a client of MCP
 
 
 def split(spec: str) -> tuple[str, dict[str, Any]]:

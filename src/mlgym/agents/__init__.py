@@ -45,8 +45,8 @@ def about(spec: str) -> dict[str, Any]:
     module `prompts` is hashed by itself. Raises UsageError for an unknown agent.
     """
     name, options = names.split(spec)
-    if name == names.PROGRAM:
-        own = own_program(str(options["line"]))
+    if name in (names.PROGRAM, names.MCP):
+        own = own_program(str(options.get("line", "")))
         found = sorted(own.rglob("*")) if own and own.is_dir() else [own] if own else []
         hashed = _hash([path for path in found if path.is_file()])
         return {"agent": name, "options": options, "code": hashed, "prompts": ""}

@@ -6,6 +6,7 @@ episode's model and the task's tools, both at one address that the host serves; 
 """
 
 import contextlib
+import math
 import os
 import re
 import secrets
@@ -19,9 +20,10 @@ from mlgym.cache import cache_dir
 from mlgym.environments import environment
 from mlgym.errors import UsageError
 from mlgym.models import Model
-from mlgym.names import split
+from mlgym.names import MCP, split
 from mlgym.outside.brief import HOW, told
 from mlgym.outside.chat import Talk
+from mlgym.outside.client import Client
 from mlgym.outside.desk import Desk
 from mlgym.outside.flow import served
 from mlgym.outside.http import Service
@@ -54,14 +56,25 @@ def ready(spec: EpisodeSpec) -> None:
 def agent(
     spec: EpisodeSpec, log: Path, processors: tuple[int, ...], note: Callable[[str], None], check: Callable[[], None]
 ) -> Agent:
-    """The agent of a spec; what its program prints goes to the file `log`.
+    """The agent of a spec; what its program prints goes to the file `log`. The agent `mcp` is whoever speaks to this
+    process by MCP.
 
     `note` is told what the result should say, `check` called while nothing is asked for: what it raises ends the flow.
     Raises UsageError for a program that is not there, SourceError where its packages cannot be had.
     """
+    if spec.agent == MCP:
+        return partial(_client, check=check)
     ready(spec)
     python = environment(spec.packages, whole=False)
     return partial(_flow, spec=spec, python=python, log=log, processors=processors, note=note, check=check)
+
+
+def _client(brief: Brief, model: Model | None, *, check: Callable[[], None]) -> Flow:
+    desk = Desk(brief.tools, "")
+    with contextlib.ExitStack() as held:
+        client = Client(desk, sys.stdin.buffer, sys.stdout.buffer)
+        held.callback(desk.close)
+        yield from served(desk, None, client, Talk(), check, math.inf)
 
 
 def _flow(
