@@ -15,12 +15,10 @@ def mcp(
     task: TaskName,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="The run's folder; ./runs/mcp when left out."),
+        typer.Option("-o", "--output", metavar="FOLDER", help="The run's folder; else ./runs/mcp."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", metavar="N", min=1, help="Steps.")] = None,
-    tools: Annotated[
-        str, typer.Option("--tools", metavar="NAME", help="The set of tools: modern or classic.")
-    ] = "modern",
+    tools: Annotated[str, typer.Option("--tools", metavar="NAME", help="The set: modern or classic.")] = "modern",
     sandbox: SandboxName = "auto",
     debug: Debug = False,
 ) -> None:
@@ -29,7 +27,6 @@ def mcp(
     It is stored and graded like any other; the agent's name is mcp. It ends with `submit`, or when the client leaves.
     """
     from mlgym.episode import run_episode
-    from mlgym.errors import StorageError
     from mlgym.protocol import keep, lock
     from mlgym.records import EpisodeSpec
     from mlgym.store import episode_folder
@@ -47,9 +44,6 @@ def mcp(
         print(note, file=sys.stderr)
     keep_run(run, {"tasks": [found.reference], "agent": "mcp"}, versions({found.name: found.version}))
     folder = episode_folder(run, spec)
-    try:
-        result = run_episode(spec, folder, say=lambda note: print(note, file=sys.stderr))
-    except BrokenPipeError as error:
-        raise StorageError("The client has gone.") from error
+    result = run_episode(spec, folder, say=lambda note: print(note, file=sys.stderr))
     score = "no score" if result.final is None else f"score on test {result.final[result.metric]:.4g}"
     print(f"{found.name}: {result.ended} after {result.steps} steps, {score}; stored in {folder}.", file=sys.stderr)

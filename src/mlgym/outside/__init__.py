@@ -92,7 +92,6 @@ def _flow(
     talk, quiet_s = Talk(), max(QUIET_S, brief.limits.command_s)
     with contextlib.ExitStack() as held:
         place = held.enter_context(scratch(cache_dir() / "scratch"))
-        place.chmod(0o711)
         start = _free if spec.unsafe else partial(_confined, choose(spec.sandbox), processors)
         running = held.enter_context(start(spec, brief, desk, python, place, Log(log), held))
         held.callback(desk.close)

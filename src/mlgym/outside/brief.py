@@ -1,6 +1,6 @@
 """What a program is told of its task, and how it reaches the tools."""
 
-from mlgym.records import Brief
+from mlgym.records import Brief, Observation
 
 TASK = """\
 # {title}
@@ -36,6 +36,17 @@ def told(brief: Brief) -> str:
         workspace=brief.machine.get("workspace", ""),
         limits=_limits(brief),
     )
+
+
+def left(seen: Observation) -> str:
+    """What is left of the episode after a step, in brackets; empty where nothing is limited."""
+    parts = [
+        f"{seen.steps_left} steps" if seen.steps_left is not None else "",
+        f"{seen.seconds_left:.0f} seconds of commands" if seen.seconds_left is not None else "",
+        f"{seen.money_left:.2f} dollars" if seen.money_left is not None else "",
+    ]
+    told = ", ".join(filter(None, parts))
+    return f"[{told} left]" if told else ""
 
 
 def _limits(brief: Brief) -> str:

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mlgym.outside.brief import left
 from mlgym.records import Observation, Reply
 
 OVER = "The episode has ended."
@@ -56,7 +57,7 @@ class Desk:
             seen = self.tool(name, args)
         except Refused as error:
             return str(error), True
-        return seen.text, seen.status not in ("ok", "end")
+        return "\n".join(filter(None, (seen.text, left(seen)))), seen.status not in ("ok", "end")
 
     def leave(self) -> None:
         """Nothing more will be asked: whoever asked has gone."""

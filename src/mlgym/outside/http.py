@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 
 from mlgym.outside import chat, mcp
+from mlgym.outside.brief import left
 from mlgym.outside.desk import Desk, Refused
 
 MOST, AT_ONCE = 4_000_000, 4  # bytes of a request's body, and how many of those are held
@@ -90,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not isinstance(name, str) or not isinstance(args, dict):
             raise Refused(400, "invalid_request", 'A call is {"tool": NAME, "args": {…}}.')
         seen = self.service.desk.tool(name, args)
-        self._send(200, seen.model_dump(include={"text", "status", "steps_left", "seconds_left", "money_left"}))
+        self._send(200, {"text": seen.text, "status": seen.status, "left": left(seen)})
 
     def _mcp(self) -> None:
         said = mcp.answered(self._body(), self.service.desk.tools, self.service.desk.called)

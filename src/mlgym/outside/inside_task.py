@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 URL = os.environ.get("MLGYM_URL", "http://127.0.0.1:3128")
 CODES = {"ok": 0, "end": 0, "error": 1, "timeout": 124, "format": 2}
-LEFT = (("steps_left", "d", "steps"), ("seconds_left", ".0f", "seconds"), ("money_left", ".2f", "dollars"))
 
 
 def ask(path: str, body: bytes | None = None) -> tuple[int, bytes]:
@@ -67,9 +66,8 @@ def call(name: str, args: dict[str, Any]) -> None:
     if not answer["text"].endswith("\n"):
         print()
     sys.stdout.flush()
-    left = [f"{answer[key]:{form}} {what} left" for key, form, what in LEFT if answer.get(key) is not None]
-    if left:
-        print(f"[{', '.join(left)}]", file=sys.stderr)
+    if answer["left"]:
+        print(answer["left"], file=sys.stderr)
     sys.exit(CODES[answer["status"]])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-VERSIONS = ("2025-06-18", "2025-03-26", "2024-11-05")  # the newest first
+VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")  # the newest first
 Call = Callable[[str, dict[str, Any]], tuple[str, bool]]
 
 
