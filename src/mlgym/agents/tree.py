@@ -10,9 +10,9 @@ from typing import Any
 
 from mlgym.agents import Search
 from mlgym.agents.commands import shell
+from mlgym.agents.ideas import Propose, by_model, by_settings
 from mlgym.agents.nodes import Choice, Idea, Next, Node
 from mlgym.agents.prompts import Prompts
-from mlgym.agents.proposals import Propose, by_model, by_settings
 from mlgym.agents.solutions import NotWritten
 from mlgym.agents.trials import Trials, read
 from mlgym.errors import BudgetError, UsageError
@@ -56,9 +56,8 @@ def tree(
     trials = yield from read(brief)
     found, ran = yield from _starter(brief, trials)
     propose = by_model(brief, model, Prompts(prompts), mistakes) if model else by_settings(brief, trials, rng)
-    best, dearest, why = found[0], 0.0, ""
-    while (model or trials.start) and len(found) <= nodes and _room(trials.seen, best.number == 0 and not ran, dearest):
-        before = trials.seen.seconds_left
+    best, why = found[0], ""
+    while (model or trials.start) and len(found) <= nodes and _room(trials, best.number == 0 and not ran):
         try:
             node = _chosen(choice.next(found, rng), found, trials.seen, propose)
         except (BudgetError, NotWritten) as error:
@@ -66,7 +65,6 @@ def tree(
             break
         found.append(node)
         yield from _tried(brief, node, trials)
-        dearest = max(dearest, (before or 0.0) - (trials.seen.seconds_left or 0.0))
         if not node.failed and choice.ranked(found)[0] is node:
             best = node
             yield Restore(name=best.name)
@@ -103,7 +101,9 @@ def _tried(brief: Brief, node: Node, trials: Trials) -> Generator[Move, Any, Non
     """Run a node in a branch from its parent, and score it in one of its own if that went well."""
     parent = node.parent.name if node.parent else node.name
     run = shell(brief, node.idea.command, f"Solution {node.number}, {node.kind} from {parent}: {node.idea.plan}")
+    before = trials.seen.seconds_left
     ((trials.seen,),) = yield Branches(branches=(Branch(at=parent, actions=(run,), name=node.name),))
+    trials.dearest = max(trials.dearest, (before or 0.0) - (trials.seen.seconds_left or 0.0))
     node.output = trials.seen.text
     if trials.seen.status != "ok":
         return
@@ -118,7 +118,8 @@ def _score(brief: Brief, seen: Observation) -> float:
     return (seen.validation or {}).get(brief.metric, math.nan)
 
 
-def _room(seen: Observation, starter: bool, dearest: float) -> bool:
+def _room(trials: Trials, starter: bool) -> bool:
     """Whether steps and seconds are left for another node and the end, before which the starter may have to be run."""
+    seen = trials.seen
     steps = seen.steps_left is None or seen.steps_left >= _TRY + 1 + starter
-    return steps and (seen.seconds_left is None or seen.seconds_left > 2 * dearest)
+    return steps and (seen.seconds_left is None or seen.seconds_left > 2 * trials.dearest)
