@@ -110,6 +110,7 @@ def sleeper(brief: Brief, model: object):  # type: ignore[no-untyped-def]
     yield SUBMIT
 
 
+@pytest.mark.slow
 def test_cut_anywhere_it_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
     made = spec(f"best-of-n?n=3&agent={HERE}:guesser")
     whole = run_episode(made, tmp_path / "whole")

@@ -74,6 +74,7 @@ def test_a_draft_is_debugged_and_improved_and_the_best_submitted(tmp_path: Path)
     assert "<think>" not in told and "steps" in told
 
 
+@pytest.mark.slow
 def test_cut_anywhere_the_search_goes_on_as_if_undisturbed(tmp_path: Path) -> None:
     made = spec("tree?drafts=1&debug=1", model=f"scripted/{HERE}:script", steps=9)
     whole = run_episode(made, tmp_path / "whole")
@@ -110,7 +111,7 @@ def test_a_model_without_solutions_and_one_without_money_end_in_a_submission(tmp
     assert result.final == {"closeness": pytest.approx(1 / 3)}
 
 
-@pytest.mark.parametrize("search", ["best", "evolve"])
+@pytest.mark.parametrize("search", ["best", pytest.param("evolve", marks=pytest.mark.slow)])
 def test_without_a_model_it_beats_the_baseline_of_a_game(tmp_path: Path, search: str) -> None:
     made = spec(f"tree?search={search}&drafts=2", task="battle-of-sexes", steps=14, seed=0)
     result = run_episode(made, tmp_path)
