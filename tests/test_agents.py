@@ -42,7 +42,7 @@ def test_unknown_agents_and_options_are_refused(spec: str, said: str) -> None:
 def test_replay_takes_the_actions_again(tmp_path: Path, tools: Any) -> None:
     world = World(tmp_path, tools=tools)
     actions = [shell(world.brief, "echo hello > a"), Action(tool="validate"), Action(tool="submit")]
-    assert world.drive(agents.load("replay", actions=actions)(world.brief, None)) == actions
+    assert world.drive(agents.load("replay", moves=actions)(world.brief, None)) == actions
     assert (tmp_path / "a").read_text() == "hello\n"
 
 

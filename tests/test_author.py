@@ -59,6 +59,7 @@ def test_a_table_becomes_a_task_that_passes_its_check(tmp_path, target, metric, 
     assert "UserId" in task.instruction and "60 other rows" in task.instruction
 
 
+@pytest.mark.slow
 def test_a_game_becomes_a_task_that_passes_its_check(tmp_path):
     said: list[str] = []
     init(tmp_path / "pennies", "game", None, "", "", say=said.append)

@@ -106,6 +106,12 @@ def test_what_is_followed() -> None:
     ]
 
 
+def test_a_whole_agent_is_short() -> None:
+    files = dict(steps((ROOT / "docs" / "agent.md").read_text()))
+    shown = {name: text for name, text in files.items() if name.endswith(".py")}
+    assert {name: len(text.splitlines()) < 50 for name, text in shown.items()} == {"both.py": True, "thinker.py": True}
+
+
 def test_every_document_is_in_an_index() -> None:
     for index, pages in (("index.md", "*.md"), ("tasks.md", "tasks/*.md")):
         text = (ROOT / "docs" / index).read_text()

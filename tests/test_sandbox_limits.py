@@ -61,6 +61,7 @@ class Unwatched(Bubblewrap):
         return Blind()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*OF_MEMORY[:2], "disk", "a fork bomb is told", "processor seconds"])
 def test_nothing_is_bounded_without_the_watch(name: str, watchdog: None) -> None:
     outcome = examine(CASES[name], Unwatched)

@@ -246,6 +246,7 @@ def test_a_lost_sandbox_comes_back(world: World) -> None:
     assert says(world.shell, "cat f; echo $x") == "1\n1\n"
 
 
+@pytest.mark.slow
 def test_thousands_of_files(world: World) -> None:
     says(world.shell, "for d in $(seq 30); do mkdir d$d; for f in $(seq 100); do echo $d $f >d$d/f$f; done; done")
     saved = world.shelf.snapshot(world.shell)

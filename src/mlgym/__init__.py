@@ -14,6 +14,7 @@ _WHERE = {
     "Brief": "mlgym.records",
     "EpisodeSpec": "mlgym.records",
     "Limits": "mlgym.records",
+    "Message": "mlgym.records",
     "MlgymError": "mlgym.errors",
     "Observation": "mlgym.records",
     "ResearchEnv": "mlgym.env",

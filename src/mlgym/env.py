@@ -27,6 +27,7 @@ from mlgym.cards import cards
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
+from mlgym.memory import Memory
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
 from mlgym.sandbox.proxy import Proxy
@@ -58,11 +59,12 @@ class AnyText(gymnasium.spaces.Text):
 class ResearchEnv(gymnasium.Env[str, str | Action]):
     """One task, one sandbox, one tool call a step; reward 0.0 (the wrapper `Progress` pays).
 
-    `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic";
-    `feedback` the split that `validate` shows; `python` an interpreter whose environment takes the place of the task's
-    own. `processors` are the numbers of those that the episode has for itself (empty: all), `gpus` of the cards that
-    it sees; `network` opens a way to these hosts (empty: all), and `on_network` is told of each that is asked for, as a
-    dictionary and from another thread. Action: a text (a command line) or an Action. Observation: text.
+    `task` is a name, a folder's path or a Task; `sandbox` a backend's name or "auto"; `tools` "modern" or "classic",
+    with tools of one's own after plus signs, `memory` and `papers` what further tools use; `feedback` the split that
+    `validate` shows; `python` an interpreter whose environment takes the place of the task's own. `processors` are the
+    numbers of those that the episode has for itself (empty: all), `gpus` of the cards that it sees; `network` opens a
+    way to these hosts (empty: all), and `on_network` is told of each that is asked for, as a dictionary and from
+    another thread. Action: a text (a command line) or an Action. Observation: text.
     The Action `end` (args: reason) ends the episode, graded as it stands. `info` has `observation` (the record as a
     dictionary), `attempt` (when the step graded one), `final` (at the end) and `scored` (False after a fault of the
     infrastructure, with `boundary` and `why`). Raises UsageError for an unknown task, SandboxError where
@@ -83,11 +85,14 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         processors: tuple[int, ...] = (),
         gpus: tuple[int, ...] = (),
         network: tuple[str, ...] | None = None,
+        memory: Memory | None = None,
+        papers: toolbox.Papers | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.task = task if isinstance(task, Task) else load_task(task)
-        self.tools = toolbox.toolset(tools)
-        self.classic = tools == "classic"
+        self.tools = toolbox.toolset(tools, memory=memory is not None, papers=papers is not None)
+        self.classic = tools.split("+")[0] == "classic"
+        self.memory, self.papers = memory, papers
         self.feedback: Split = feedback
         self.limits = limits or self.task.episode_limits
         self.python = python
@@ -111,6 +116,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._open = contextlib.ExitStack()
         self._shelf = Shelf(cache_dir() / "scratch")
         self._snapshots: dict[str, tuple[Snapshot, str]] = {}
+        self.counts = ""  # the snapshot that is graded where the episode ends otherwise than by `submit`; empty: none
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
 
@@ -141,13 +147,19 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
         self._steps, self.command_s = 0, 0.0
-        self._shelf, self._snapshots = Shelf(cache_dir() / "scratch"), {}
+        self._shelf, self._snapshots, self.counts = Shelf(cache_dir() / "scratch"), {}, ""
         place = self._open.enter_context(self._shelf.held())
         self._place, self._room = place, disk.free(place)
         shell = self._open_shell(self.prepared, place)
         self._attempts = Attempts(self.task, shell, self._grader, self.feedback, place, self.recorded, self.checkout)
         self._session = toolbox.Session(
-            shell, self.limits, self._tried, self.baseline(self.feedback), feedback=self.feedback
+            shell,
+            self.limits,
+            self._tried,
+            self.baseline(self.feedback),
+            feedback=self.feedback,
+            memory=self.memory,
+            papers=self.papers,
         )
         self.brief = self._brief(seed or 0)
         self._text = render_brief(self.brief)
@@ -170,9 +182,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
                 ended = str(action.args.get("reason", "gave_up"))
                 observation = Observation(text=f"The episode ended: {ended}.", status="end", tool=END)
             else:
-                observation = toolbox.call(session, action, self.tools)
-                if self.classic and not session.ended:
-                    observation = self._with_footer(observation)
+                observation = self._observed(session, action)
                 self._check_room()
         except SandboxError as error:
             ended = "error"
@@ -206,9 +216,15 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         return {"ended": reason, "attempt": final, "final": final}
 
     def finish(self, reason: str) -> Attempt:
-        """Grade the state as it stands, once; later calls return the same attempt. `reason` says how it ended."""
+        """Grade the state as it stands, or the snapshot that `counts`, once; later calls return the same attempt.
+
+        `reason` says how it ended.
+        """
         if self.attempts.final is not None:
             return self.attempts.final
+        if self.counts and not self.lost:
+            with contextlib.suppress(SandboxError):  # it is lost now, as the attempt will say
+                self.restore(self.counts)
         return self._make("end", reason)
 
     def snapshot(self) -> str:
@@ -226,6 +242,18 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         session, (saved, state) = self._going(), self._saved(id)
         self._shelf.restore(session.shell, saved)
         session.state = json.loads(here(saved, session.shell, state))
+
+    def forget(self, id: str) -> None:
+        """Let go of a snapshot, and of its files that nothing else is made of."""
+        saved, _ = self._saved(id)
+        del self._snapshots[id]
+        others = [self.session.shell.sandbox.spec.layers, *(other.layers for other, _ in self._snapshots.values())]
+        self._shelf.forget(saved, {layer for layers in others for layer in layers})
+
+    @property
+    def snapshots(self) -> set[str]:
+        """The ids of the snapshots of the episode."""
+        return set(self._snapshots)
 
     def fork(self, id: str) -> "ResearchEnv":
         """Another environment at a snapshot, in a sandbox and with a grader of its own; close it like this one.
@@ -304,6 +332,21 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             parsed = toolbox.parse(str(action.args.get("text", "")), self.tools)
             return parsed.changed(thought=action.thought, id=action.id, call=action.call)
         return action
+
+    def _observed(self, session: toolbox.Session, action: Action) -> Observation:
+        """What a tool answers; a playback does nothing outside the sandbox again."""
+        if self.replayed is not None and action.tool in toolbox.HOSTED:
+            return self.replayed.observation
+        session.step, session.score = self._steps, self._best_shown()
+        observation = toolbox.call(session, action, self.tools)
+        return self._with_footer(observation) if self.classic and not session.ended else observation
+
+    def _best_shown(self) -> float | None:
+        """The best score that `validate` has shown so far."""
+        shown = [getattr(attempt, self.feedback) for attempt in self.attempts.made if attempt.kind == "validate"]
+        scores = [scores[self.task.metric] for scores in shown if scores]
+        best = max if self.task.direction == "maximize" else min
+        return best(scores, default=None)
 
     def _tried(self, kind: Literal["validate", "submit"]) -> Attempt:
         return self._make(kind)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from mlgym import agents, presets
 from mlgym.errors import UsageError
+from mlgym.memory import RUN
 from mlgym.mistakes import mistake, shown
 from mlgym.models import default_limits
 from mlgym.names import split
@@ -19,6 +20,7 @@ from mlgym.sandbox import BACKENDS
 from mlgym.sandbox.proxy import rules
 from mlgym.store import method, slug
 from mlgym.task import Positive, Task, load_tasks
+from mlgym.tools import toolset
 
 MOST_SEEDS = 10_000
 LONGEST = 1000
@@ -55,6 +57,15 @@ def _network(text: str) -> str:
 def _sandbox(name: str) -> str:
     if name not in ("auto", *BACKENDS) and ":" not in name:
         raise ValueError(f"should be auto, {', '.join(BACKENDS)} or package.module:attribute")
+    return name
+
+
+def _tools(name: str) -> str:
+    try:
+        toolset(name)
+    except UsageError as error:
+        why = str(error).rstrip(".")
+        raise ValueError(f"should be modern or classic, with +package.module:function for your own ({why})") from error
     return name
 
 
@@ -99,7 +110,8 @@ class Bounds(Record):
 class Grid(Record):
     """What `run.toml` says. `money` is what all episodes together may cost, `limits.money` one of them; `concurrent`
     are the episodes at once: one where it is left out, on Ray as many as there is room for. `network` is any, task, or
-    hosts; `gpus` is none, all, or cards such as 0,1.
+    hosts; `gpus` is none, all, or cards such as 0,1. `memory` is a folder for notes, or run; `papers` are sources with
+    commas between, folders among them with a slash.
     """
 
     tasks: tuple[Line, ...] = Field(default=(), max_length=1000)
@@ -108,7 +120,9 @@ class Grid(Record):
     limits: Bounds = Bounds()
     sandbox: Annotated[Line, AfterValidator(_sandbox)] = "auto"
     feedback: Split = "validation"
-    tools: Literal["modern", "classic"] = "modern"
+    tools: Annotated[Line, AfterValidator(_tools)] = "modern"
+    memory: Line = ""
+    papers: Line = ""
     processors: Positive | None = None
     gpus: Line = ""
     network: Annotated[Line, BeforeValidator(_hosts), AfterValidator(_network)] = ""
@@ -174,10 +188,18 @@ def read_grid(path: Path | str) -> Grid:
         raise UsageError(f"{path}: {str(error).rstrip('.').splitlines()[0]}.") from error
     grid = _checked(data, f"{path}: ")
     here = path.resolve().parent
-    tasks = tuple(str(here / name) if "/" in name and not name.startswith("~") else name for name in grid.tasks)
-    python = str(here / grid.python) if grid.python and not grid.python.startswith("~") else grid.python
-    moved = {"tasks": tasks, "python": python}
+    moved = {
+        "tasks": tuple(_from(here, name) for name in grid.tasks),
+        "python": grid.python and _from(here, grid.python, anyway=True),
+        "memory": _from(here, grid.memory, anyway=grid.memory not in ("", RUN)),
+        "papers": ",".join(_from(here, source) for source in grid.papers.split(",")),
+    }
     return grid.with_flags({key: value for key, value in moved.items() if value != getattr(grid, key)})
+
+
+def _from(here: Path, name: str, anyway: bool = False) -> str:
+    """A name from the folder `here` where it is a path: has a slash, or is one anyway."""
+    return str(here / name) if (anyway or "/" in name) and not name.startswith("~") else name
 
 
 def from_flags(flags: dict[str, Any]) -> Grid:
@@ -212,6 +234,10 @@ def plan(grid: Grid) -> Plan:
     tasks = _tasks(grid)
     if not grid.agents:
         raise UsageError("The grid has no agents: name one with -a, a model with -m, or add [[agents]] to the file.")
+    if grid.memory and grid.launcher == "ray":
+        raise UsageError(
+            "Notes are not kept with the launcher ray, whose machines would not see each other's: leave one out."
+        )
     notes: dict[str, None] = {}
     specs = []
     for task in tasks.values():
@@ -263,7 +289,9 @@ def _spec(grid: Grid, task: Task, one: Method, limits: Limits, network: tuple[st
         tools=grid.tools,
         sandbox=grid.sandbox,
         feedback=grid.feedback,
-        python=_interpreter(grid.python),
+        python=_path(grid.python, "interpreter"),
+        memory=grid.memory if grid.memory == RUN else _path(grid.memory, "folder of notes"),
+        papers=",".join(_path(each, "folder") if "/" in each else each for each in grid.papers.split(",")),
         limits=limits,
         processors=grid.processors,
         network=network,
@@ -271,11 +299,12 @@ def _spec(grid: Grid, task: Task, one: Method, limits: Limits, network: tuple[st
     )
 
 
-def _interpreter(python: str) -> str:
+def _path(name: str, what: str) -> str:
+    """A path from the root; empty for none."""
     try:
-        return str(Path(python).expanduser().absolute()) if python else ""
+        return str(Path(name).expanduser().absolute()) if name else ""
     except RuntimeError as error:  # a home folder that is nobody's
-        raise UsageError(f"The interpreter {shown(python)} cannot be looked up: {error}") from error
+        raise UsageError(f"The {what} {shown(name)} cannot be looked up: {error}") from error
 
 
 def _reached(grid: Grid, task: Task, notes: dict[str, None]) -> tuple[str, ...] | None:

@@ -28,7 +28,7 @@ class Preset(Record):
     isolation: str = ""
 
 
-OWN: dict[str, Any] = {"network": "", "python": ""}
+OWN: dict[str, Any] = {"network": "", "python": "", "memory": "", "papers": ""}
 PRESETS = {
     PAPER: Preset(
         about="the published runs' (arXiv 2502.14499)",

@@ -47,6 +47,8 @@ WORDS = {  # what a key of a task's part is called in a sentence
     "gpus.gpu_memory": "gigabytes of a graphics card",
     "gpus.cards": "kinds of graphics cards",
     "tools.set": "set of tools",
+    "tools.memory": "memory",
+    "tools.papers": "papers",
     "tools.manual": "descriptions of the tools",
 }
 FROM_DATA = ("data.stands_in", "data.answers")  # what only prepared data tell
@@ -151,7 +153,10 @@ def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str, here: bool) 
     found = ready(task, spec.python)
     stands_in = found.data if found else task.data
     own = own_python(Path(spec.python), task.packages, task.workspace).about if spec.python else ""
-    schemas = [tools.schema(tool) for tool in tools.toolset(spec.tools).values()]
+    schemas = [
+        tools.schema(tool)
+        for tool in tools.toolset(spec.tools, memory=bool(spec.memory), papers=bool(spec.papers)).values()
+    ]
     bounds = task.limits
     return {
         "version": task.version,
@@ -176,6 +181,8 @@ def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str, here: bool) 
         "feedback": spec.feedback,
         "tools": {
             "set": spec.tools,
+            **({"memory": "run" if spec.memory == "run" else "shared"} if spec.memory else {}),
+            **({"papers": sorted(Path(each).name for each in spec.papers.split(","))} if spec.papers else {}),
             "names": [schema["function"]["name"] for schema in schemas],
             "manual": digest(schemas),
         },

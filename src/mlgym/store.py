@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -184,6 +185,14 @@ class Episode:
     def asked(self) -> list[dict[str, Any]]:
         """The hosts that the sandbox asked the proxy for."""
         return [json.loads(line) for line in lines(self.folder / "network.jsonl")]
+
+    @property
+    def id(self) -> str:
+        """A word that no other episode has, drawn when it is first asked for."""
+        path = self.folder / "id"
+        if not path.exists():
+            write_whole(path, secrets.token_hex(8).encode())
+        return path.read_text()
 
     @property
     def begun(self) -> bool:

@@ -74,7 +74,26 @@ Preset = Annotated[
     ),
 ]
 Tools = Annotated[
-    str | None, _option("--tools", metavar="NAME", panel=CONDITIONS, help="The set of tools: modern or classic.")
+    str | None,
+    _option(
+        "--tools",
+        metavar="NAME",
+        panel=CONDITIONS,
+        help="modern or classic; one of yours is added: modern+package.module:function.",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    _option(
+        "--memory",
+        metavar="FOLDER",
+        panel=CONDITIONS,
+        help="Notes kept from episode to episode of a task: in a folder for many runs, or 'run' for this one alone.",
+    ),
+]
+Papers = Annotated[
+    str | None,
+    _option("--papers", metavar="SOURCES", panel=CONDITIONS, help="Where literature is looked up (docs/papers.md)."),
 ]
 Feedback = Annotated[
     str | None,

@@ -65,7 +65,7 @@ def grid(config: Path | None, ways: Ways, flags: dict[str, Any], how: How) -> in
 
 def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
     """Run the episode that goes on from EPISODE@STEP."""
-    kept = {"tasks", "seeds", "tools", "feedback", "protocol"} & set(flags)
+    kept = {"tasks", "seeds", "tools", "memory", "papers", "feedback", "protocol"} & set(flags)
     if kept or len(ways.agents) > 1 or len(ways.models) > 1:
         raise UsageError("--from keeps task, seed, tools and feedback of the episode it goes on from: name none.")
     spec = gone_on(source)

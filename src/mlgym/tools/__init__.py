@@ -3,20 +3,36 @@
 `toolset` gives a set, `parse` reads a text action, `call` runs one, `schema` describes one to a model.
 """
 
-from typing import Literal
+import inspect
+from collections import Counter
+from typing import Any, Literal, get_type_hints
 
-from mlgym.errors import UsageError
+from mlgym import names
+from mlgym.errors import MlgymError, UsageError
 from mlgym.records import Action, Observation
 from mlgym.tools import classic, files, search
 from mlgym.tools.classic import footer
 from mlgym.tools.grading import submit, validate
 from mlgym.tools.lint import lint_binds
+from mlgym.tools.memory import recall, remember
 from mlgym.tools.schema import arguments, schema
-from mlgym.tools.session import Session, Tool, ToolError
+from mlgym.tools.session import Papers, Session, Tool, ToolError
 from mlgym.tools.shell import bash
 from mlgym.tools.text import parse
 
-__all__ = ["Session", "Tool", "ToolError", "call", "footer", "lint_binds", "parse", "schema", "toolset"]
+__all__ = [
+    "HOSTED",
+    "Papers",
+    "Session",
+    "Tool",
+    "ToolError",
+    "call",
+    "footer",
+    "lint_binds",
+    "parse",
+    "schema",
+    "toolset",
+]
 
 Status = Literal["ok", "error", "timeout", "format", "end"]
 LONGEST = 200_000  # characters of an observation
@@ -37,24 +53,55 @@ CLASSIC: tuple[Tool, ...] = (
     submit,
 )
 SETS = {"modern": MODERN, "classic": CLASSIC}
+MEMORY: tuple[Tool, ...] = (remember, recall)
+LITERATURE = ("search_papers", "read_paper")
+HOSTED = ("remember", "recall", *LITERATURE)  # their effects and answers lie outside the sandbox: never done twice
 
 
-def toolset(name: str) -> dict[str, Tool]:
-    """The tools of the set "modern" or "classic", by name; raises UsageError for another name.
+def toolset(name: str, *, memory: bool = False, papers: bool = False) -> dict[str, Tool]:
+    """The tools of the set "modern" or "classic", by name, with those of memory and literature where these are on.
 
-    The classic set has shell commands in text actions only, so that `bash` is not among its tools.
+    A tool of the user's own is added with a plus: `modern+package.module:function`. The classic set has shell commands
+    in text actions only, so that `bash` is not among its tools. Raises UsageError for another set, a function that
+    cannot be a tool, and two tools of one name.
     """
-    if name not in SETS:
-        raise UsageError(f"There is no set of tools '{name}'; there are {' and '.join(SETS)}.")
-    return {tool.__name__: tool for tool in SETS[name]}
+    first, *more = name.split("+")
+    if first not in SETS:
+        raise UsageError(f"There is no set of tools '{first}'; there are {' and '.join(SETS)}.")
+    tools = [*SETS[first], *(MEMORY if memory else ()), *(_own(each) for each in more)]
+    tools += [names.resolve(f"mlgym.tools.papers:{each}", {}, "tool") for each in (LITERATURE if papers else ())]
+    by_name = {tool.__name__: tool for tool in tools}
+    if len(by_name) < len(tools):
+        twice = Counter(tool.__name__ for tool in tools).most_common(1)[0][0]
+        raise UsageError(f"The set of tools '{name}' has two tools '{twice}': give your function another name.")
+    return by_name
+
+
+def _own(name: str) -> Tool:
+    """A tool of the user's own."""
+    if ":" not in name:
+        raise UsageError(f"A tool of your own is named as package.module:function, not '{name}'.")
+    tool: Any = names.resolve(name, {}, "tool")
+    try:
+        described = schema(tool)["function"]["description"]
+        fits = tool.__name__.isidentifier() and get_type_hints(tool).get("return") is str
+    except (AttributeError, KeyError, NameError, TypeError, ValueError):
+        described = fits = False
+    if not described or not fits or not inspect.signature(tool).parameters:
+        raise UsageError(
+            f"The tool '{name}' should be a function of the session and of str, int, float, bool or Literal arguments "
+            "that returns str, with annotations and a docstring."
+        )
+    made: Tool = tool
+    return made
 
 
 def call(session: Session, action: Action, tools: dict[str, Tool]) -> Observation:
     """Run one tool call. What the agent did wrong is an observation; SandboxError and GradingError are raised."""
     before, session.attempt = session.ended, None
     status: Status = "ok"
+    tool = bash if action.tool == "bash" else tools.get(action.tool)
     try:
-        tool = bash if action.tool == "bash" else tools.get(action.tool)
         if tool is None:
             raise ToolError(f"There is no tool '{action.tool[:60]}'; the tools are {', '.join(tools)}.", "format")
         text = tool(session, **arguments(tool, action.args))
@@ -62,6 +109,10 @@ def call(session: Session, action: Action, tools: dict[str, Tool]) -> Observatio
         text, status = str(error), error.status
     except OSError as error:
         text, status = _said(error), "error"
+    except Exception as error:
+        if isinstance(error, MlgymError) or str(getattr(tool, "__module__", "")).startswith("mlgym."):
+            raise
+        text, status = f"The tool `{action.tool}` failed: {type(error).__name__}: {error}", "error"
     return Observation(
         text=_cut(text),
         status="end" if session.ended and not before else status,
