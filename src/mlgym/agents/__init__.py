@@ -6,8 +6,9 @@ what the brief and the observations tell, and has no handle on the environment, 
 
 import hashlib
 import inspect
+import json
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,8 @@ Agent = Callable[[Brief, Model | None], Flow | Search]
 
 NICKNAMES = {
     "react": "mlgym.agents.react:react",
+    "tree": "mlgym.agents.tree:tree",
+    "best-of-n": "mlgym.agents.best_of_n:best_of_n",
     "tuner": "mlgym.agents.tuner:tuner",
     "random": "mlgym.agents.random:random",
     "human": "mlgym.agents.human:human",
@@ -34,9 +37,27 @@ NICKNAMES = {
 
 
 def asks(spec: str) -> bool:
-    """Whether the agent of a spec asks a model, if it is given one; of the shipped agents only `react` does."""
-    name = names.split(spec)[0]
-    return name == "react" or name not in NICKNAMES
+    """Whether the agent of a spec asks a model, if it is given one."""
+    name = names.split(core(spec))[0]
+    return name in ("react", "tree") or name not in NICKNAMES
+
+
+def core(spec: str) -> str:
+    """The spec of the agent that acts: the one that `best-of-n` lets try, and any other itself."""
+    name, options = names.split(spec)
+    return core(nested(options)) if name == "best-of-n" else spec
+
+
+def nested(options: Mapping[str, Any]) -> str:
+    """The spec of the agent that `best-of-n` with these options lets try; what is not its own are that one's options.
+
+    Raises UsageError for an agent that is given something by the episode alone.
+    """
+    spec = str(options.get("agent", "react"))
+    if (name := names.split(spec)[0]) in ("oracle", "replay", "human"):
+        raise UsageError(f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs.")
+    more = [f"{key}={json.dumps(value)}" for key, value in options.items() if key not in ("n", "agent")]
+    return "&".join([spec if not more or "?" in spec else f"{spec}?{more.pop(0)}", *more])
 
 
 def about(spec: str) -> dict[str, Any]:
@@ -47,14 +68,27 @@ def about(spec: str) -> dict[str, Any]:
     UsageError for an unknown agent, and for prompts that are not there.
     """
     name, options = names.split(spec)
+    if name in (names.PROGRAM, names.MCP):
+        own = own_program(str(options.get("line", "")))
+        found = sorted(own.rglob("*")) if own and own.is_dir() else [own] if own else []
+        hashed = _hash([path for path in found if path.is_file()])
+        return {"agent": name, "options": options, "code": hashed, "prompts": ""}
     agent = names.resolve(name, NICKNAMES, "agent")
     taken = inspect.signature(agent).parameters.values()
     usual = {each.name: each.default for each in taken if each.kind is each.KEYWORD_ONLY and each.default != each.empty}
     kin = _kin(inspect.getmodule(agent))
-    words = [module for module in kin if module.__name__.rpartition(".")[2] == "prompts"]
+    words = [module for module in kin if module.__name__.endswith("prompts")]
     told = [path for module in words for path in getattr(module, "in_force", lambda _: [])({**usual, **options})]
     code, prompts = _files([module for module in kin if module not in words]), [*_files(words), *told]
+    if name == "best-of-n":
+        usual["of"] = about(nested(options))
     return {"agent": name, "options": {**usual, **options}, "code": _hash(code), "prompts": _hash(prompts)}
+
+
+def own_program(line: str) -> Path | None:
+    """The program of the user's that a command line begins with: a relative path, or one below `~`."""
+    first = (line.split() or [""])[0]
+    return Path(first).expanduser() if "/" in first and not first.startswith("/") else None
 
 
 def _hash(files: list[Path]) -> str:
@@ -95,6 +129,8 @@ def load(spec: str, **more: Any) -> Agent:
     wrong = [key for key in options if key not in open_to_all and not free]
     if wrong:
         raise UsageError(f"The agent '{name}' has no option '{wrong[0]}'; it has: {', '.join(open_to_all) or 'none'}.")
+    if name == "best-of-n":
+        load(nested(options))
     for key, value in options.items():
         default = taken[key].default if key in taken else None
         if isinstance(default, bool | int | float | str) and not isinstance(value, type(default)):

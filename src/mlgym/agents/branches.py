@@ -22,8 +22,8 @@ def straight(flow: Flow | Search) -> Straight:
         while True:
             try:
                 move = next(flow) if sent is None else flow.send(sent)
-            except StopIteration as end:
-                return end.value
+            except StopIteration as stop:
+                return stop.value
             sent = (yield from _taken(move)) if isinstance(move, Branches) else (yield move)
 
 
