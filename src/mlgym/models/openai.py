@@ -66,11 +66,10 @@ class OpenAIModel:
             why = f"it says {str(said)[:300]}" if said else "an OpenAI-compatible base URL usually ends in /v1"
             raise ModelError(f"{self.place.url} sent no completion; {why}.")
         reply = completion(answer, request["messages"], self.place.price)
-        router = self.place.provider == "openrouter" and self.place.usual
         return reply.changed(
             model=reply.model or self.place.model,
             quantization=facts(self.place).quantization,
-            unpinned=router and not _pinned(self._sampling.get("provider")),
+            unpinned=self.place.provider == "openrouter" and not _pinned(self._sampling.get("provider")),
         )
 
 
