@@ -27,7 +27,7 @@ AgentNames = Annotated[
         *("-a", "--agent"),
         metavar="NAME",
         panel=METHODS,
-        help="react, tuner, random, nop, oracle, replay or module:function; options: react?window=5; may be repeated.",
+        help="react, tuner, random, human, nop, oracle, replay, module:function; options: react?window=5; repeatable.",
     ),
 ]
 ModelNames = Annotated[
@@ -38,6 +38,18 @@ ModelNames = Annotated[
         panel=METHODS,
         help="openai/…, anthropic/…, vllm/… (all: 'mlgym models'), local/… or scripted/…; may be repeated.",
     ),
+]
+Packages = Annotated[
+    list[str] | None,
+    _option(
+        "--packages",
+        metavar="PINS",
+        panel=METHODS,
+        help="What a program that is the agent needs, such as mini-swe-agent==2.4.6; may be repeated.",
+    ),
+]
+Unsafe = Annotated[
+    bool, _option("--unsafe", panel=METHODS, help="Run such a program on this machine, without isolation.")
 ]
 BaseUrl = Annotated[
     str, _option("--base-url", metavar="URL", panel=METHODS, help="Address of an OpenAI-compatible server.")

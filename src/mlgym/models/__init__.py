@@ -6,9 +6,8 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from mlgym import names
 from mlgym.errors import UsageError
 from mlgym.models.endpoint import LITELLM, LOCAL, endpoint, priced, providers, served
 from mlgym.models.metered import Metered
@@ -58,7 +57,9 @@ def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = 
         known = ", ".join(f"{provider}/…" for provider in (*providers(), LITELLM, LOCAL, "scripted"))
         raise UsageError(f"There is no model '{name}'; a model is named provider/model, with one of {known}.")
     if provider == LOCAL:
-        return cast(Model, names.resolve("mlgym.models.local:load_local", {}, "model")(rest, sampling, seed))
+        from mlgym.models.local import load_local
+
+        return load_local(rest, sampling, seed)
     if provider == LITELLM:
         from mlgym.models.litellm import LiteLLMModel
 

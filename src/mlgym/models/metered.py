@@ -12,7 +12,7 @@ from mlgym.records import Cost, Limits, Message, Reply
 if TYPE_CHECKING:
     from mlgym.models import Model
 
-REFUSED = "tools_refused"
+REFUSED, TOO_LONG = "tools_refused", "too_long"
 OnCall = Callable[[Sequence[Message], Sequence[dict[str, Any]], Reply], None]
 OnFacts = Callable[[dict[str, Any]], None]
 
@@ -21,7 +21,8 @@ class Metered:
     """A model that keeps account of another one; `cost` is what was used so far.
 
     Recorded replies in `replay` are played first: counted like fresh ones, but neither asked for nor told to
-    `on_call`. A refusal of native tools is a reply whose `stop` is "tools_refused", and is raised again in a replay.
+    `on_call`. A refusal of native tools is a reply whose `stop` is "tools_refused", that of a conversation which is too
+    long one whose `stop` is "too_long"; both are raised again in a replay.
     What is known of the model (`context`, `native`) is found out once, at the first fresh call or when it is asked for,
     and told to `on_facts`; recorded `facts` take the place of that.
     """
@@ -83,6 +84,8 @@ class Metered:
         self._count(reply)
         if reply.stop == REFUSED:
             raise ToolsRefused(reply.text)
+        if reply.stop == TOO_LONG:
+            raise BudgetError(reply.text, limit="context")
         return reply
 
     def drain(self) -> None:
@@ -112,6 +115,10 @@ class Metered:
             reply = self._model(messages, tools)
         except ToolsRefused as error:
             reply = Reply(text=str(error), stop=REFUSED)
+        except BudgetError as error:
+            if error.limit != "context":
+                raise
+            reply = Reply(text=str(error), stop=TOO_LONG)
         except MlgymError:
             raise
         except Exception as error:
