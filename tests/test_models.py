@@ -10,6 +10,8 @@ import pytest
 
 from mlgym import models
 from mlgym.errors import BudgetError, ModelError, ToolsRefused, UsageError
+from mlgym.models import data
+from mlgym.models.endpoint import Provider
 from mlgym.models.metered import REFUSED, Metered
 from mlgym.models.scripted import Scripted
 from mlgym.records import Limits, Message, Reply
@@ -241,3 +243,9 @@ def test_what_is_wrong_in_a_file_of_the_users_is_one_sentence(
     with pytest.raises(UsageError) as failed:
         models.default_limits("openai/x", "", OPEN)
     assert said in str(failed.value) and str(tmp_path / file) in str(failed.value) and "\n" not in str(failed.value)
+
+
+def test_the_documents_have_every_provider() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
+    rows = {name: (kind.key, kind.url) for name, kind in data.shipped("providers.toml", Provider).items()}
+    assert [name for name, told in rows.items() if not all(f"`{each}`" in text for each in (name, *told))] == []

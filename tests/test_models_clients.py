@@ -289,8 +289,6 @@ def test_cached_tokens_are_read_and_counted(ask: Ask, usage: dict[str, Any]) -> 
     [
         ({"reasoning_content": "hm"}, "hi", "hm"),
         ({"reasoning": "hm"}, "hi", "hm"),
-        ({"content": "<think>\nhm\n</think>\n\nhi"}, "hi", "hm"),
-        ({"content": "hi <think>x</think>"}, "hi <think>x</think>", ""),
         (
             {
                 "content": [
