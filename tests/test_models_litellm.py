@@ -27,6 +27,8 @@ def test_without_the_library_one_sentence_says_what_to_install() -> None:
 @pytest.mark.skipif(not HERE, reason="litellm is not installed")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the library leaves its connections to be collected
 def test_the_real_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="needs a key: set OPENAI_API_KEY"):
+        models.load("litellm/openai/gpt-4o")
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     item: dict[str, Any] = {"calls": [("bash", {})], "more_message": {"reasoning_content": "hm"}}
     with OpenAIServer(lambda body: item) as server:
