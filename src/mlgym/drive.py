@@ -95,10 +95,17 @@ class Drive:
         self.env = Progress(self.limited)
         self.model: Metered | None = None
         if spec.model:
-            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
-            self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
+            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling, seed=spec.seed)
+            self.model = Metered(
+                model,
+                spec.limits,
+                replay=store.replies(),
+                on_call=store.add_call,
+                facts=store.facts(),
+                on_facts=store.add_facts,
+            )
             self.model.before = halt.check_call
-        self.agent = agent_for(spec, task)
+        self.agent = agent_for(spec, task, store)
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
@@ -160,8 +167,9 @@ class Drive:
         before = self.model.cost.model_s if self.model else 0.0
         try:
             action = self._chosen(flow, observation, live=old is None)
-        except StopIteration:
-            action = GAVE_UP
+        except StopIteration as stop:
+            self.why = stop.value if isinstance(stop.value, str) else ""
+            action = GAVE_UP.changed(args={**GAVE_UP.args, "why": self.why}) if self.why else GAVE_UP
         except (UsageError, StorageError, Stopped, Lost):
             raise
         except BudgetError as error:
@@ -208,6 +216,14 @@ class Drive:
             self._rescued(str(error))
             raise
 
+    def _settle(self) -> None:
+        """Bring the sandbox to where the agent went back to; one lost thereby raises Lost, or the step finds it."""
+        try:
+            self.saved.settle()
+        except SandboxError as error:
+            self.halt.check()
+            self._rescued(str(error))
+
     def _rescued(self, why: str) -> None:
         """Raise Lost where a sandbox that was lost is set up again."""
         n = len(self.steps) + 1
@@ -246,6 +262,7 @@ class Drive:
         inner = self.research
         grader_before = inner.attempts.grader_s
         inner.replayed = old
+        self._settle()
         _, reward, terminated, truncated, info = self.env.step(action)
         over = terminated or truncated
         self.saved.acted()
