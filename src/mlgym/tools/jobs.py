@@ -25,7 +25,9 @@ INSIDE = Path(__file__).with_name("jobs_inside.py")
 RUN = """timeout -s INT -k {grace:g} {limit:g} bash {folder}/command &
 echo $$ $! > {folder}/pids
 wait $!
-echo $? $(date +%s.%N) > {folder}/end
+code=$?
+truncate -s '<{most}' {folder}/output # so that there is room for what follows
+echo $code $(date +%s.%N) > {folder}/end
 """
 START = """( \\builtin export PYTHONUNBUFFERED="${{PYTHONUNBUFFERED-1}}"; \\command rm -f {folder}/pids {folder}/end
 \\command bash {folder}/run >|{folder}/output 2>&1 </dev/null &
@@ -99,7 +101,8 @@ def _start(session: Session, command: str | None) -> str:
     folder = f"{session.shell.sandbox.outputs}/job-{number}"
     place = shlex.quote(folder)
     session.shell.write(f"{folder}/command", f"{command}\n".encode())
-    session.shell.write(f"{folder}/run", RUN.format(grace=GRACE_S, limit=limit, folder=place).encode())
+    run = RUN.format(grace=GRACE_S, limit=limit, folder=place, most=session.shell.sandbox.spec.limits.output_max)
+    session.shell.write(f"{folder}/run", run.encode())
     began = time.time()
     ran = session.shell.run(START.format(folder=place), SLACK_S)
     if ran.status != "ok" or ran.code:
