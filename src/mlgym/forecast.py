@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlgym import agents, models
+from mlgym import agents, models, outside
 from mlgym.allocator import Allocator
 from mlgym.columns import Columns
 from mlgym.episode import want
@@ -16,7 +16,7 @@ from mlgym.errors import MlgymError, UsageError
 from mlgym.grading.prepare import LARGE_MB, ready
 from mlgym.models.endpoint import endpoint, priced, providers, served
 from mlgym.models.prices import FREE, Price, not_kept
-from mlgym.names import split
+from mlgym.names import PROGRAM, split
 from mlgym.protocol import FROM_DATA, agree, read_lock
 from mlgym.records import EpisodeSpec
 from mlgym.rows import label
@@ -169,7 +169,9 @@ def told(
 def _startable(spec: EpisodeSpec) -> None:
     """Raise MlgymError where the agent or its model could not be started."""
     name = split(spec.agent)[0]
-    if name not in ("oracle", "replay"):  # what these are given only the episode has
+    if name == PROGRAM:
+        outside.ready(spec)
+    elif name not in ("oracle", "replay"):  # what these are given only the episode has
         agents.load(spec.agent)
     if split(agents.core(spec.agent))[0] == "react" and not spec.model:
         raise UsageError("The agent react needs a language model: name one with -m provider/model.")

@@ -68,6 +68,11 @@ def about(spec: str) -> dict[str, Any]:
     UsageError for an unknown agent, and for prompts that are not there.
     """
     name, options = names.split(spec)
+    if name in (names.PROGRAM, names.MCP):
+        own = own_program(str(options.get("line", "")))
+        found = sorted(own.rglob("*")) if own and own.is_dir() else [own] if own else []
+        hashed = _hash([path for path in found if path.is_file()])
+        return {"agent": name, "options": options, "code": hashed, "prompts": ""}
     agent = names.resolve(name, NICKNAMES, "agent")
     taken = inspect.signature(agent).parameters.values()
     usual = {each.name: each.default for each in taken if each.kind is each.KEYWORD_ONLY and each.default != each.empty}
@@ -78,6 +83,12 @@ def about(spec: str) -> dict[str, Any]:
     if name == "best-of-n":
         usual["of"] = about(nested(options))
     return {"agent": name, "options": {**usual, **options}, "code": _hash(code), "prompts": _hash(prompts)}
+
+
+def own_program(line: str) -> Path | None:
+    """The program of the user's that a command line begins with: a relative path, or one below `~`."""
+    first = (line.split() or [""])[0]
+    return Path(first).expanduser() if "/" in first and not first.startswith("/") else None
 
 
 def _hash(files: list[Path]) -> str:

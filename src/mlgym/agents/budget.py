@@ -43,14 +43,7 @@ class Budget:
 
     def left(self, seen: Observation) -> str:
         """What is left, in one line; empty where nothing is limited."""
-        parts = [
-            f"{seen.steps_left} steps" if seen.steps_left is not None else "",
-            f"{seen.money_left:.3f} dollars" if seen.money_left is not None else "",
-            f"{seen.seconds_left:.0f} seconds of commands" if seen.seconds_left is not None else "",
-            f"{self.tokens_left:,} tokens" if self.tokens_left is not None else "",
-        ]
-        told = ", ".join(filter(None, parts))
-        return f"(Left: {told}.)" if told else ""
+        return left(seen, self.tokens_left)
 
     def last(self, seen: Observation) -> str:
         """Why the next action should be the last; empty while there is no reason."""
@@ -65,3 +58,15 @@ class Budget:
         if seen.seconds_left is not None and seen.seconds_left < SECONDS * (self._limits.seconds or 0.0):
             return "the seconds of commands are nearly used up"
         return ""
+
+
+def left(seen: Observation, tokens: int | None = None) -> str:
+    """What is left, `tokens` too where they are limited, in one line; empty where nothing is limited."""
+    parts = [
+        f"{seen.steps_left} steps" if seen.steps_left is not None else "",
+        f"{seen.money_left:.3f} dollars" if seen.money_left is not None else "",
+        f"{seen.seconds_left:.0f} seconds of commands" if seen.seconds_left is not None else "",
+        f"{tokens:,} tokens" if tokens is not None else "",
+    ]
+    told = ", ".join(filter(None, parts))
+    return f"(Left: {told}.)" if told else ""

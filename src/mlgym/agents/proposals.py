@@ -1,48 +1,66 @@
-"""What to try next: from a language model, or from the baseline's own numbers changed by chance."""
+"""Which values the tuner tries next: near the best so far, what Optuna proposes, or what tells why a run broke."""
 
-import random
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from random import Random
 
-from mlgym.agents import tree_prompts
-from mlgym.agents.commands import write
-from mlgym.agents.nodes import Idea, Next, Node
-from mlgym.agents.solutions import NotWritten, solution
+from mlgym.agents.breaks import Breaks
+from mlgym.agents.places import Value
+from mlgym.agents.study import Study
 from mlgym.agents.trials import Trials
-from mlgym.models import Model
-from mlgym.records import Brief, Message, Observation
+from mlgym.records import better
 
-Propose = Callable[[Next, Sequence[Node], Observation], Idea | None]
-
-
-def by_model(brief: Brief, model: Model, mistakes: int) -> Propose:
-    """Ideas of a model, which has `mistakes` replies for each; None where none of them has a solution."""
-
-    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea | None:
-        system, user = tree_prompts.messages(brief, task, nodes, seen)
-        said = [Message(role="system", content=system), Message(role="user", content=user)]
-        for _ in range(mistakes):
-            reply = model(said, ())
-            try:
-                new = solution(reply.text, list(task.parent.idea.files))
-            except NotWritten as error:
-                said.append(Message(role="assistant", content=reply.text or "(an empty reply)", extra=reply.extra))
-                said.append(Message(role="user", content=tree_prompts.asked_again(str(error))))
-                continue
-            command = write(new.files, new.command or brief.baseline["command"])
-            return Idea(new.plan, command, {**task.parent.idea.files, **new.files})
-        return None
-
-    return propose
+_RESTART = 0.15
+_REDRAWN = 20  # times that values are drawn anew which were tried before
 
 
-def by_numbers(brief: Brief, trials: Trials, rng: random.Random) -> Propose:
-    """Ideas without a model: the baseline's numbers changed by chance, near those of the node to go on from."""
+class Proposals:
+    """The search: `best` are the best values so far and `score` is theirs. Without a `study` all proposals are near
+    the best, with one the first `startup`. `tried` are all values so far,
+    the starter's first; `how` says in words where the last proposal came from.
+    """
 
-    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea | None:
-        values = task.parent.idea.values
-        if task.other:
-            values = [rng.choice(pair) for pair in zip(values, task.other.idea.values, strict=True)]
-        values = trials.propose(values, rng)
-        return Idea(f"{trials.difference(values)}.", trials.command(brief, values), values=values)
+    def __init__(
+        self, state: Trials, direction: str, seed: int, score: float, study: Study | None, startup: int
+    ) -> None:
+        self.best, self.score, self.how = state.start, score, ""
+        self._state, self._direction, self._study, self._startup = state, direction, study, startup
+        self._rng, self._breaks = Random(seed), Breaks(state.places)
+        self.tried = [tuple(state.start)]
+        if study and self.open and not math.isnan(score):
+            study.tell(self.best, self.open, score)
 
-    return propose
+    @property
+    def open(self) -> list[int]:
+        """The numbers of the places that may change."""
+        return [n for n in range(len(self.best)) if n not in self._breaks.dropped]
+
+    def next(self, trial: int) -> list[Value]:
+        """The values of the trial of that number, from 1; such as were not tried before, if they are easily found."""
+        self.how = "part of what broke"
+        values = self._breaks.next(self.tried[-1], self._rng)
+        if values is None and self._study and trial > self._startup:
+            self.how = f"by Optuna {self._study.version}, TPE"
+            values = self._study.ask(self.best, self.open)
+        if values is None or tuple(values) in self.tried:
+            self.how, values = "near the best so far", self._near()
+        return values
+
+    def _near(self) -> list[Value]:
+        values = self.best
+        for _ in range(_REDRAWN):
+            around = self._state.start if self._rng.random() < _RESTART else self.best
+            values = self._state.propose(around, self._rng, self._breaks.dropped)
+            if tuple(values) not in self.tried:
+                break
+        return values
+
+    def told(self, values: Sequence[Value], score: float) -> None:
+        """What came of the values that were asked for last: their score, or NaN."""
+        run = self._state.run
+        if self._study:
+            self._study.tell(values, self.open, score, run.reports)
+        self.tried.append(tuple(values))
+        self._breaks.told(values, math.isnan(score) and not run.stopped)
+        if better(score, self.score, self._direction) or (math.isnan(self.score) and not math.isnan(score)):
+            self.best, self.score = list(values), score

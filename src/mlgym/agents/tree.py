@@ -10,8 +10,8 @@ from typing import Any
 
 from mlgym.agents import Search
 from mlgym.agents.commands import shell
+from mlgym.agents.ideas import Propose, by_model, by_numbers
 from mlgym.agents.nodes import Choice, Idea, Next, Node
-from mlgym.agents.proposals import Propose, by_model, by_numbers
 from mlgym.agents.trials import Trials, read
 from mlgym.errors import BudgetError, UsageError
 from mlgym.models import Model

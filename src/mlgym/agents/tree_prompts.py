@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from mlgym.agents import prompts
+from mlgym.agents.budget import left
 from mlgym.agents.nodes import Next, Node
-from mlgym.agents.react import counters, middle_out
+from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.records import Brief, Observation
 
 MOST = 20_000  # characters of a file that are shown
@@ -45,7 +45,7 @@ def messages(brief: Brief, task: Next, nodes: Sequence[Node], seen: Observation)
     command = brief.baseline["command"]
     system = SYSTEM.format(run=RUN.format(command=command) if command else WRITE)
     shown = [_solution(brief, node) for node in (task.parent, task.other) if node]
-    parts = [prompts.task(brief), _tried(brief, nodes), *shown, counters(seen), KINDS[task.kind]]
+    parts = [Prompts().task(brief), _tried(brief, nodes), *shown, left(seen), KINDS[task.kind]]
     return system, "\n\n".join(filter(None, parts))
 
 

@@ -16,6 +16,8 @@ def run(
     config: given.Config = None,
     agents: given.AgentNames = None,
     models: given.ModelNames = None,
+    packages: given.Packages = None,
+    unsafe: given.Unsafe = False,
     base_url: given.BaseUrl = "",
     sampling: given.Sampling = None,
     source: given.From = "",
@@ -78,7 +80,10 @@ def run(
         "limits": {key: value for key, value in limits.items() if value is not None} or None,
     }
     flags = {key: value for key, value in flags.items() if value is not None}
-    ways = running.Ways(tuple(agents or ()), tuple(models or ()), given.settings(sampling or []), base_url)
+    pins = tuple(pin.strip() for each in packages or () for pin in each.split(","))
+    ways = running.Ways(
+        tuple(agents or ()), tuple(models or ()), given.settings(sampling or []), base_url, pins, unsafe
+    )
     how = running.How(output, quiet, tuple(redo or ()), dry_run, tuple(recorded or ()))
     if source:
         _end(running.onward(source, ways, flags, how))

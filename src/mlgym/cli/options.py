@@ -39,6 +39,18 @@ ModelNames = Annotated[
         help="openai/…, anthropic/…, vllm/… (all: 'mlgym models'), local/… or scripted/…; may be repeated.",
     ),
 ]
+Packages = Annotated[
+    list[str] | None,
+    _option(
+        "--packages",
+        metavar="PINS",
+        panel=METHODS,
+        help="What a program that is the agent needs, such as mini-swe-agent==2.4.6; may be repeated.",
+    ),
+]
+Unsafe = Annotated[
+    bool, _option("--unsafe", panel=METHODS, help="Run such a program on this machine, without isolation.")
+]
 BaseUrl = Annotated[
     str, _option("--base-url", metavar="URL", panel=METHODS, help="Address of an OpenAI-compatible server.")
 ]

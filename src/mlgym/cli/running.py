@@ -30,12 +30,19 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Ways:
-    """The agents and models of a command line, and what goes with the models."""
+    """The agents and models of a command line, what goes with the models, and with agents that are programs."""
 
     agents: tuple[str, ...]
     models: tuple[str, ...]
     sampling: dict[str, Any]
     base_url: str
+    packages: tuple[str, ...] = ()
+    unsafe: bool = False
+
+    def methods(self) -> list[dict[str, Any]]:
+        """What they mean, as a grid has it."""
+        found = methods(self.agents, self.models, self.sampling, self.base_url, self.packages, self.unsafe)
+        return [one.model_dump(mode="json") for one in found]
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class How:
 def grid(config: Path | None, ways: Ways, flags: dict[str, Any], how: How) -> int:
     """Run the grid of a file and flags; the exit code."""
     asked = read_grid(config) if config else None
-    if named := [one.model_dump() for one in methods(ways.agents, ways.models, ways.sampling, ways.base_url)]:
+    if named := ways.methods():
         flags["agents"] = named
     elif not asked or not asked.agents:
         flags["agents"] = [{"agent": "tuner", "sampling": ways.sampling, "base_url": ways.base_url}]
@@ -74,7 +81,8 @@ def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
         key: flags[key] for key in ("sandbox", "python", "processors", "max_validations") if key in flags
     }
     own |= {key: named[0] for key, named in (("agent", ways.agents), ("model", ways.models)) if named}
-    own |= {key: value for key, value in (("base_url", ways.base_url), ("sampling", ways.sampling)) if value}
+    more = {key: getattr(ways, key) for key in ("base_url", "sampling", "packages", "unsafe")}
+    own |= {key: value for key, value in more.items() if value}
     own |= {"network": hosts(flags["network"], load_task(spec.task))} if "network" in flags else {}
     spec = spec.changed(**own, limits=spec.limits.changed(**flags.get("limits", {})))
     notes = []
@@ -84,7 +92,7 @@ def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
             spec = spec.changed(limits=spec.limits.changed(money=None))  # the recorded episode's, of another model
         bounds, note = default_limits(spec.model, spec.base_url, spec.limits)
         spec, notes = spec.changed(limits=bounds), [note] if note else []
-    one = {key: getattr(spec, key) for key in ("agent", "model", "sampling", "base_url")}
+    one = {key: getattr(spec, key) for key in ("agent", "model", "sampling", "base_url", "packages", "unsafe")}
     rest = {key: value for key, value in flags.items() if key in ("gpus", "money", "sandbox")}
     rest |= {"tasks": [spec.task], "seeds": [spec.seed], "agents": [one]}
     run = how.output or RUNS / slug(f"{Path(spec.task).name}-{method(spec)}")
