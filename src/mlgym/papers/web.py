@@ -28,7 +28,8 @@ from mlgym.papers.text import clean, short
 T = TypeVar("T")
 HOSTS = frozenset({"api.semanticscholar.org", "export.arxiv.org", "arxiv.org"})
 HOPS, TRIES = 4, 3  # addresses that one request may be led to; requests before a service counts as away
-SILENT_S, WHOLE_S = 20.0, 90.0  # how long a server may say nothing, and how long an answer may take
+CONNECT_S, SILENT_S, WHOLE_S = 10.0, 20.0, 90.0  # to be reached; that a server may say nothing; for a whole answer
+ADDRESSES = 4  # of a host that are tried
 PATIENCE_S, POLL_S = 60.0, 0.1  # how long a turn is waited for, and how often a lock is looked at
 REQUESTS = 200  # that one episode may make
 BUSY = (429, 500, 502, 503, 504)
@@ -164,13 +165,14 @@ class Web:
     def _reached(self, host: str, port: int, own: bool) -> socket.socket:
         """A connection to the first of the host's addresses that answers and is public."""
         why: Exception = OSError(f"{host} is an address of a private network")
-        for family, kind, protocol, _, address in self._lookup(host, port, type=socket.SOCK_STREAM):
-            if not own and not public(str(address[0])):
-                continue
+        found = self._lookup(host, port, type=socket.SOCK_STREAM)
+        open_ = [each for each in found if own or public(str(each[4][0]))]
+        for family, kind, protocol, _, address in open_[:ADDRESSES]:
             reached = socket.socket(family, kind, protocol)
             try:
-                reached.settimeout(SILENT_S)
+                reached.settimeout(CONNECT_S)
                 reached.connect(address)
+                reached.settimeout(SILENT_S)
                 return reached
             except OSError as error:
                 reached.close()
