@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from mlgym.addresses import public
 from mlgym.errors import UsageError
 from mlgym.sandbox import SandboxSpec, open_shell
-from mlgym.sandbox.proxy import CONNECTIONS, Asked, Proxy, rules
+from mlgym.sandbox.proxy import Asked, Proxy, rules
+from mlgym.sandbox.served import CONNECTIONS
 
 
 class Echo(http.server.BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ from mlgym.env import END
 from mlgym.errors import SandboxError, UsageError
 from mlgym.marks import moved
 from mlgym.memory import RUN, Memory
-from mlgym.names import split
+from mlgym.names import MCP, PROGRAM, split
 from mlgym.records import EpisodeSpec, Move
 from mlgym.sandbox import choose
 from mlgym.sandbox.local import Local
@@ -25,7 +25,7 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
     try:
         backend = choose(spec.sandbox)
     except SandboxError as error:
-        shipped = split(spec.agent)[0] in agents.NICKNAMES and not spec.model
+        shipped = split(agents.core(spec.agent))[0] in agents.NICKNAMES and not spec.model
         if spec.sandbox != "auto":
             raise SandboxError(str(error), lasting=True) from error
         if not shipped:
@@ -37,9 +37,16 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
     return backend.name
 
 
-def agent_for(spec: EpisodeSpec, task: Task) -> agents.Agent:
-    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution."""
+def agent_for(spec: EpisodeSpec, task: Task, store: Episode) -> agents.Agent | None:
+    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution; None for one from
+    outside.
+    """
     name, options = split(spec.agent)
+    if name in (PROGRAM, MCP):
+        return None
+    if name == "human":
+        recorded = [step.action for step in store.steps() if step.action.tool != END]
+        return agents.load(spec.agent, recorded=recorded)
     if name == "oracle":
         return agents.load(spec.agent, files=_solution(task))
     if name == "replay":

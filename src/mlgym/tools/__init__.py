@@ -13,6 +13,7 @@ from mlgym.records import Action, Observation
 from mlgym.tools import classic, files, search
 from mlgym.tools.classic import footer
 from mlgym.tools.grading import submit, validate
+from mlgym.tools.jobs import catch_up, job, ran_since
 from mlgym.tools.lint import lint_binds
 from mlgym.tools.memory import recall, remember
 from mlgym.tools.papers import read_paper, search_papers
@@ -28,9 +29,11 @@ __all__ = [
     "Tool",
     "ToolError",
     "call",
+    "catch_up",
     "footer",
     "lint_binds",
     "parse",
+    "ran_since",
     "schema",
     "toolset",
 ]
@@ -38,7 +41,7 @@ __all__ = [
 Status = Literal["ok", "error", "timeout", "format", "end"]
 LONGEST = 200_000  # characters of an observation
 
-MODERN: tuple[Tool, ...] = (bash, files.view, files.create, files.str_replace, files.insert, validate, submit)
+MODERN: tuple[Tool, ...] = (bash, files.view, files.create, files.str_replace, files.insert, job, validate, submit)
 CLASSIC: tuple[Tool, ...] = (
     classic.open,
     classic.goto,
