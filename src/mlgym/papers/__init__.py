@@ -24,13 +24,12 @@ MOST, FURTHEST = 20, 980  # papers listed at once, and where a list begins at th
 QUERY = 300  # characters
 SCHOLAR_ID = r"(?i:s2):[0-9a-f]{40}|(?i:doi):10\.\d{4,9}/[^\s?#\\]+"
 NAMED = f"{ARXIV.name}, {SCHOLAR.name} or a folder that is there, with a slash in it (./papers)"
-Find = Callable[[str, int, int], Found]
 IDS = "2502.14499 (arXiv), s2:… (Semantic Scholar), DOI:10.… or local:…"
+Find = Callable[[str, int, int], Found]
 
 
 def open_papers(text: str, *, web: Web | None = None, arxiv: Service = ARXIV, scholar: Service = SCHOLAR) -> "Papers":
-    """The sources that a text names, with commas between: `arxiv`, `semantic-scholar` and folders of papers,
-    which have a slash in them.
+    """The sources that a text names, with commas between: `arxiv`, `semantic-scholar`, folders with a slash.
 
     Raises UsageError for a source that there is not, and where a package is missing. Nothing is asked yet. `web`,
     `arxiv` and `scholar` are for tests, whose services lie elsewhere.
