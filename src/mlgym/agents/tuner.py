@@ -19,7 +19,7 @@ def tuner(
     *,
     trials: int = 20,
     sampler: str = SAMPLER,
-    startup: int = 8,
+    startup: int = 5,
     prune: bool = True,
     longest: float = 4.0,
 ) -> Flow:
