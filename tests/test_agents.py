@@ -32,7 +32,7 @@ def test_an_agent_may_be_named_by_its_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"), [("nobody", "known: nop, oracle, random, react"), ("tuner?trails=3", "trails.*it has: trials")]
+    ("spec", "said"), [("nobody", "known: .*nop.*react"), ("tuner?trails=3", "trails.*it has: trials")]
 )
 def test_unknown_agents_and_options_are_refused(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):

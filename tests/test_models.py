@@ -73,7 +73,9 @@ def test_a_base_url_without_its_scheme_is_refused() -> None:
         ("openai/gpt-4o", "", Limits(money=3.0), 3.0, None, ""),
         ("openai/gpt-4o", "", Limits(tokens=5), None, 5, ""),
         ("openai/unheard-of", "", OPEN, None, 2_000_000, "price of openai/unheard-of is unknown"),
-        ("openai/unheard-of", "", Limits(money=3.0), 3.0, 2_000_000, "needs a price"),
+        ("vllm/a", "", Limits(money=3.0), 3.0, 2_000_000, "bounds nothing"),
+        ("openrouter/a/b", "", OPEN, 1.0, None, "1.00 dollars"),  # its answers tell what they cost
+        ("openrouter/a/b", "", Limits(money=3.0), 3.0, None, ""),
         ("openai/gpt-4o", "https://gateway.example/v1", OPEN, None, 2_000_000, "unknown"),
         ("openai/gpt-4o", "http://localhost:8000/v1", OPEN, None, 2_000_000, "costs nothing"),
         ("vllm/a", "", OPEN, None, 2_000_000, "costs nothing"),
@@ -87,6 +89,21 @@ def test_default_limits(
     limits, sentence = models.default_limits(name, base_url, given)
     assert (limits.money, limits.tokens) == (money, tokens)
     assert said in sentence and bool(said) == bool(sentence)
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url"), [("openai/unheard-of", ""), ("groq/a", ""), ("openai/gpt-4o", "https://g.example")]
+)
+def test_a_limit_in_dollars_needs_a_price_and_the_error_names_both_ways_out(
+    name: str, base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLGYM_CONFIG", str(tmp_path))
+    with pytest.raises(UsageError, match=r"3\.00 dollars cannot be kept.*prices\.toml.*--tokens") as refused:
+        models.default_limits(name, base_url, Limits(money=3.0))
+    line = str(refused.value).split("`")[1].replace("DOLLARS", "2.5")
+    (tmp_path / "prices.toml").write_text(f"[prices]\n{line}\n")
+    assert models.default_limits(name, base_url, Limits(money=3.0)) == (Limits(money=3.0), "")
+    assert models.default_limits(name, base_url, Limits(tokens=3)) == (Limits(tokens=3), "")
 
 
 def test_scripts_answer_by_the_place_in_the_conversation(tmp_path: Path) -> None:

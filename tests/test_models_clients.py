@@ -159,8 +159,10 @@ def test_anthropic_sends_only_what_was_asked_for(ask: Ask) -> None:
     assert server.requests[0]["body"] == {
         "model": "x",
         "max_tokens": 16_000,
-        "system": "Be brief.",
-        "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}],
+        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}]}
+        ],
         "tools": [
             {"name": "bash", "description": "Run a command.", "input_schema": TOOL["function"]["parameters"]},
         ],

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mlgym import agents
 from mlgym.env import END
 from mlgym.errors import SandboxError, UsageError
 from mlgym.marks import moved
 from mlgym.memory import RUN, Memory
-from mlgym.names import resolve, split
+from mlgym.names import MCP, PROGRAM, split
 from mlgym.records import EpisodeSpec, Move
 from mlgym.sandbox import choose
 from mlgym.sandbox.local import Local
 from mlgym.store import Episode, episode_folder, method, slug
 from mlgym.task import Task
+from mlgym.tools import Papers
 
 Say = Callable[[str], None]
 RUN_NOTES = "memory"  # in a run's folder
@@ -25,7 +25,7 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
     try:
         backend = choose(spec.sandbox)
     except SandboxError as error:
-        shipped = split(spec.agent)[0] in agents.NICKNAMES and not spec.model
+        shipped = split(agents.core(spec.agent))[0] in agents.NICKNAMES and not spec.model
         if spec.sandbox != "auto":
             raise SandboxError(str(error), lasting=True) from error
         if not shipped:
@@ -37,9 +37,16 @@ def backend_for(spec: EpisodeSpec, say: Say) -> str:
     return backend.name
 
 
-def agent_for(spec: EpisodeSpec, task: Task) -> agents.Agent:
-    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution."""
+def agent_for(spec: EpisodeSpec, task: Task, store: Episode) -> agents.Agent | None:
+    """The agent, given what only the episode may hand out: recorded actions, or the hidden solution; None for one from
+    outside.
+    """
     name, options = split(spec.agent)
+    if name in (PROGRAM, MCP):
+        return None
+    if name == "human":
+        recorded = [step.action for step in store.steps() if step.action.tool != END]
+        return agents.load(spec.agent, recorded=recorded)
     if name == "oracle":
         return agents.load(spec.agent, files=_solution(task))
     if name == "replay":
@@ -63,9 +70,13 @@ def memory_for(spec: EpisodeSpec, store: Episode, task: Task) -> Memory | None:
     return memory
 
 
-def papers_for(spec: EpisodeSpec) -> Any:
+def papers_for(spec: EpisodeSpec) -> Papers | None:
     """Where literature is looked up; None where it is not."""
-    return resolve("mlgym.papers:open_papers", {}, "source of papers")(spec.papers) if spec.papers else None
+    if not spec.papers:
+        return None
+    from mlgym.papers import open_papers  # with the clients of a network, which most episodes need not load
+
+    return open_papers(spec.papers)
 
 
 def _moves(recorded: Episode) -> list[Move]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mlgym import models, onward, outcome
+from mlgym import models, onward, outcome, outside
 from mlgym.agents.branches import Straight, straight
 from mlgym.allocator import Share
 from mlgym.cache import cache_dir
@@ -95,10 +95,20 @@ class Drive:
         self.env = Progress(self.limited)
         self.model: Metered | None = None
         if spec.model:
-            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)
-            self.model = Metered(model, spec.limits, replay=store.replies(), on_call=store.add_call)
+            model = models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling, seed=spec.seed)
+            self.model = Metered(
+                model,
+                spec.limits,
+                replay=store.replies(),
+                on_call=store.add_call,
+                facts=store.facts(),
+                on_facts=store.add_facts,
+            )
             self.model.before = halt.check_call
-        self.agent = agent_for(spec, task)
+        self.agent = agent_for(spec, task, store) or outside.agent(
+            spec, store.folder / "agent.log", share.cpus, self.say, halt.check
+        )
+        self.held = contextlib.ExitStack()
         self.kept = {attempt.n: attempt for attempt in store.attempts()}
         self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
         self.steps: list[Step] = []
@@ -112,7 +122,9 @@ class Drive:
         self._say(note)
 
     def close(self) -> None:
-        """End the sandbox and the grader, and close the model's connections."""
+        """End the agent, the sandbox and the grader, and close the model's connections."""
+        with contextlib.suppress(Exception):
+            self.held.close()
         self.env.close()
         if self.model:
             self.model.close()
@@ -130,6 +142,7 @@ class Drive:
         self.env.reset(seed=self.spec.seed)
         self.saved = Marks(self.research)
         flow = straight(self.agent(self.research.brief, self.model))
+        self.held.callback(flow.close)
         observation: Observation | None = None
         ended, info = False, dict[str, Any]()
         while not ended:
@@ -160,16 +173,10 @@ class Drive:
         before = self.model.cost.model_s if self.model else 0.0
         try:
             action = self._chosen(flow, observation, live=old is None)
-        except StopIteration:
-            action = GAVE_UP
         except (UsageError, StorageError, Stopped, Lost):
             raise
-        except BudgetError as error:
-            action = self._failed(error.limit, error.boundary, error)
-        except (ModelError, SandboxError) as error:
-            action = self._failed("error", error.boundary, error)
-        except (Exception, SystemExit) as error:  # a bad episode is a result: what the agent's code raises is its own
-            action = self._failed("error", "agent", error)
+        except (Exception, SystemExit) as error:  # a bad episode is a result
+            action = self._ended(error)
         seconds = (self.model.cost.model_s if self.model else 0.0) - before
         if old is None:
             return action, seconds
@@ -208,6 +215,14 @@ class Drive:
             self._rescued(str(error))
             raise
 
+    def _settle(self) -> None:
+        """Bring the sandbox to where the agent went back to; one lost thereby raises Lost, or the step finds it."""
+        try:
+            self.saved.settle()
+        except SandboxError as error:
+            self.halt.check()
+            self._rescued(str(error))
+
     def _rescued(self, why: str) -> None:
         """Raise Lost where a sandbox that was lost is set up again."""
         n = len(self.steps) + 1
@@ -237,6 +252,17 @@ class Drive:
             f"{self.spec.source}: name the agent and the options that made it."
         )
 
+    def _ended(self, error: BaseException) -> Action:
+        """The action `end` for what came out of the agent; what its code raises is its own."""
+        if isinstance(error, StopIteration):
+            self.why = error.value if isinstance(error.value, str) else ""
+            return GAVE_UP.changed(args={**GAVE_UP.args, "why": self.why}) if self.why else GAVE_UP
+        if isinstance(error, SandboxError) and not self.research.lost:  # that of an agent which is a program
+            raise error
+        if isinstance(error, BudgetError):
+            return self._failed(error.limit, error.boundary, error)
+        return self._failed("error", error.boundary if isinstance(error, ModelError | SandboxError) else "agent", error)
+
     def _failed(self, reason: str, boundary: str, error: BaseException) -> Action:
         self.boundary, self.lasting = boundary, getattr(error, "lasting", False) is True
         self.why = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
@@ -246,6 +272,7 @@ class Drive:
         inner = self.research
         grader_before = inner.attempts.grader_s
         inner.replayed = old
+        self._settle()
         _, reward, terminated, truncated, info = self.env.step(action)
         over = terminated or truncated
         self.saved.acted()
@@ -340,7 +367,7 @@ class Drive:
                 cpu_s=research.cpu_s,
             ),
             hits=dict(Counter(step.observation.hit for step in self.steps if step.observation.hit)),
-            isolation=research.backend.isolation,
+            isolation="none" if self.spec.unsafe else research.backend.isolation,
             backend=research.backend.name,
             feedback=self.spec.feedback,
             oracle=split(self.spec.agent)[0] == "oracle",

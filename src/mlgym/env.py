@@ -110,7 +110,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self.replayed: Step | None = None
         self.prepared: Prepared | None = None
         self._grader: Grader | None = None
-        self._steps = 0
+        self._steps, self._left = 0, 0.0
         self._text = ""
         self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
@@ -146,7 +146,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         if self.prepared is None or self._grader is None:
             self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
-        self._steps, self.command_s = 0, 0.0
+        self._steps, self.command_s, self._left = 0, 0.0, time.time()
         self._shelf, self._snapshots, self.counts = Shelf(cache_dir() / "scratch"), {}, ""
         place = self._open.enter_context(self._shelf.held())
         self._place, self._room = place, disk.free(place)
@@ -174,9 +174,10 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._steps += 1
         made, grader_before, began = len(attempts.made), attempts.grader_s, time.perf_counter()
         info: dict[str, Any] = {"scored": True}
-        ended = ""
+        ended, idle = "", 0.0
         action = self._action(action)
         try:
+            idle = self._jobs_meanwhile(session)
             self._check_room()
             if action.tool == END:
                 ended = str(action.args.get("reason", "gave_up"))
@@ -195,7 +196,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             info.update(_fault(error))
         if ended:
             info.update(self.end(ended))
-        self.command_s = time.perf_counter() - began - (attempts.grader_s - grader_before)
+        self.command_s = idle + time.perf_counter() - began - (attempts.grader_s - grader_before)
         if self.replayed is not None:
             self.command_s = self.replayed.command_s
         info["observation"] = observation.model_dump()
@@ -203,7 +204,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             info["attempt"] = _told(attempts.made[-1])
         if attempts.final is not None:
             info["final"] = _told(attempts.final)
-        self._text = observation.text
+        self._text, self._left = observation.text, time.time()
         terminated = info["scored"] and (session.ended or ended == "gave_up")
         return observation.text, 0.0, terminated, not terminated and bool(ended or not info["scored"]), info
 
@@ -340,6 +341,13 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         session.step, session.score = self._steps, self._best_shown()
         observation = toolbox.call(session, action, self.tools)
         return self._with_footer(observation) if self.classic and not session.ended else observation
+
+    def _jobs_meanwhile(self, session: toolbox.Session) -> float:
+        """The seconds since the last step in which jobs ran; a playback gives them the time that they had then."""
+        if self.replayed is None:
+            return toolbox.ran_since(session, self._left)
+        toolbox.catch_up(session, self.replayed)
+        return 0.0
 
     def _best_shown(self) -> float | None:
         """The best score that `validate` has shown so far."""

@@ -33,23 +33,24 @@ SHEBANG = b"""#!/bin/sh
 """
 
 
-def environment(packages: Sequence[str], *, say: Say = SAY) -> Path:
-    """An environment with exactly these pinned packages, made the first time from wheels with the caller's pip.
+def environment(packages: Sequence[str], *, whole: bool = True, say: Say = SAY) -> Path:
+    """An environment with exactly these pinned packages, made the first time from wheels with the caller's pip; where
+    they are not the `whole`, with the newest of what they need too.
 
-    Raises SourceError when packages cannot be had, or when the pins leave out something that they need.
+    Raises SourceError when packages cannot be had, or when whole pins leave out something that they need.
     """
-    pins, base, folder = sorted(set(packages)), _base(), place(packages)
+    pins, base, folder = sorted(set(packages)), _base(), place(packages, whole)
     what = f"Python environment with {len(pins)} package{'s' * (len(pins) != 1)}"
-    made(folder, lambda part: _fill(part, pins, base, what, say), what=f"the {what}", say=say)
+    made(folder, lambda part: _fill(part, pins, base, what, whole, say), what=f"the {what}", say=say)
     if not (folder / MANIFEST).exists():  # an environment of an older version, perhaps another user's
         with suppress(OSError):
             _write_manifest(folder, pins)
     return folder
 
 
-def place(packages: Sequence[str]) -> Path:
+def place(packages: Sequence[str], whole: bool = True) -> Path:
     """Where the environment with these packages lies, once it is made."""
-    about = json.dumps([sorted(set(packages)), sys.version, _base(), platform.machine()])
+    about = json.dumps([sorted(set(packages)), sys.version, _base(), platform.machine(), *([] if whole else ["loose"])])
     return cache_dir() / "environments" / hashlib.sha256(about.encode()).hexdigest()[:16]
 
 
@@ -57,14 +58,14 @@ def _base() -> str:
     return str(getattr(sys, "_base_executable", sys.executable))
 
 
-def _fill(folder: Path, pins: list[str], base: str, what: str, say: Say) -> None:
+def _fill(folder: Path, pins: list[str], base: str, what: str, whole: bool, say: Say) -> None:
     venv = [base, "-I", "-m", "venv", "--without-pip", str(folder)]
     ran = subprocess.run(venv, capture_output=True, text=True, umask=UMASK)
     if ran.returncode:
         raise SourceError(f"{base} could not make a virtual environment: {(ran.stderr or ran.stdout).strip()[-200:]}.")
     python = folder / ("bin" if os.name == "posix" else "Scripts") / "python"
     if pins:
-        _install(folder, python, pins, what, say)
+        pins = _install(folder, python, pins, what, whole, say)
     _relocate(folder, python.parent)
     _write_manifest(folder, pins)
 
@@ -77,7 +78,8 @@ def _write_manifest(folder: Path, pins: list[str]) -> None:
     part.replace(folder / MANIFEST)
 
 
-def _install(folder: Path, python: Path, pins: list[str], what: str, say: Say) -> None:
+def _install(folder: Path, python: Path, pins: list[str], what: str, whole: bool, say: Say) -> list[str]:
+    """Install the pins; returns all that the environment is made of."""
     large = {name: LARGE_MB[name] for name in map(_name, pins) if name in LARGE_MB}
     size = f", some {sum(large.values())} MB or more to fetch ({', '.join(large)})" if large else ""
     say(f"Making the {what}, once{size}.")
@@ -89,12 +91,13 @@ def _install(folder: Path, python: Path, pins: list[str], what: str, say: Say) -
     named = {_name(pin) for pin in pins}
     found = {_name(item["name"]): f"{item['name']}=={item['version']}" for item in installed}
     extra = [pin for name, pin in found.items() if name not in named and not name.startswith(COMPANIONS)]
-    if extra:
+    if extra and whole:
         raise SourceError(f"The packages of a task must pin all that they need: add {', '.join(sorted(extra))}.")
     # unchecked: the folder is never changed again; what tests there are is left to compile itself
     compile_all = ["compileall", "-qq", "-j", "0", "-x", r"[\\/]tests?[\\/]", "--invalidation-mode", "unchecked-hash"]
     strip = ["-s", str(folder), "-p", MOUNTED, str(folder)]
     subprocess.run([str(python), "-I", "-m", *compile_all, *strip], capture_output=True, umask=UMASK)
+    return pins if whole else sorted(found.values())
 
 
 def _relocate(folder: Path, scripts: Path) -> None:

@@ -14,7 +14,7 @@ from mlgym.errors import UsageError
 from mlgym.memory import RUN
 from mlgym.mistakes import mistake, shown
 from mlgym.models import default_limits
-from mlgym.names import split
+from mlgym.names import PROGRAM, split
 from mlgym.records import Args, EpisodeSpec, Limits, Record, Split, merged
 from mlgym.sandbox import BACKENDS
 from mlgym.sandbox.proxy import rules
@@ -80,17 +80,23 @@ Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Method(Record):
-    """What is compared: an agent, and the model that it asks. Without an agent it is `react`, which needs a model."""
+    """What is compared: an agent, and the model that it asks. Without an agent it is `react`, which needs a model.
+    `packages` are for the environment of an agent that is a program, `unsafe` lets it run outside any sandbox.
+    """
 
     agent: Line = ""
     model: Line = ""
     sampling: Args = Field(default_factory=dict)
     base_url: Line = ""
+    packages: tuple[Line, ...] = Field(default=(), max_length=1000)
+    unsafe: bool = False
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.agent and not self.model:
             raise ValueError("should have an agent, a model, or both")
+        if (self.packages or self.unsafe) and not self.agent.startswith(f"{PROGRAM} "):
+            raise ValueError(f"should have packages and unsafe only for an agent `{PROGRAM} …`")
         return self
 
 
@@ -144,6 +150,8 @@ class Grid(Record):
         if not self.protocol:
             return self
         given = self.model_dump(mode="json", exclude_unset=True)
+        if presets.preset(self.protocol).isolation == "full" and any(one.unsafe for one in self.agents):
+            raise UsageError(f"The protocol {self.protocol} asks for full isolation: leave out --unsafe.")
         told = [
             {**one.model_dump(), "agent": presets.agent(self.protocol, one.agent or "react")} for one in self.agents
         ]
@@ -207,15 +215,27 @@ def from_flags(flags: dict[str, Any]) -> Grid:
     return _checked(flags, "")
 
 
-def methods(named: Iterable[str], models: Iterable[str], sampling: dict[str, Any], base_url: str) -> Iterator[Method]:
+def methods(
+    named: Iterable[str],
+    models: Iterable[str],
+    sampling: dict[str, Any],
+    base_url: str,
+    packages: tuple[str, ...] = (),
+    unsafe: bool = False,
+) -> Iterator[Method]:
     """The methods that agents and models on a command line mean: each agent that asks no model, and each other one with
-    each model; `react` where no such agent is named. An agent alone goes without a model.
+    each model; `react` where no such agent is named. An agent alone goes without a model. `packages` and `unsafe` are
+    those of the programs among them; raises UsageError where there is none.
     """
     named, models = list(dict.fromkeys(named)), list(dict.fromkeys(models))
+    program: dict[str, Any] = {"packages": packages, "unsafe": unsafe}
+    if (packages or unsafe) and not any(agent.startswith(f"{PROGRAM} ") for agent in named):
+        raise UsageError(f"--packages and --unsafe belong to an agent that is a program: -a '{PROGRAM} …'.")
     asking = [agent for agent in named if agents.asks(agent)]
     for agent in asking or ["react"] * bool(models):
         for model in models or [""]:
-            yield Method(agent=agent, model=model, sampling=sampling, base_url=base_url)
+            own = program if agent.startswith(f"{PROGRAM} ") else {}
+            yield Method(agent=agent, model=model, sampling=sampling, base_url=base_url, **own)
     told = ({}, "") if models else (sampling, base_url)
     for agent in (each for each in named if each not in asking):
         yield Method(agent=agent, sampling=told[0], base_url=told[1])
@@ -296,6 +316,8 @@ def _spec(grid: Grid, task: Task, one: Method, limits: Limits, network: tuple[st
         processors=grid.processors,
         network=network,
         max_validations=grid.max_validations,
+        packages=one.packages,
+        unsafe=one.unsafe,
     )
 
 

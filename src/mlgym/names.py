@@ -7,9 +7,16 @@ from typing import Any
 
 from mlgym.errors import UsageError
 
+PROGRAM, MCP = "command", "mcp"  # agents outside: a command line, all that follows being its, and a client of MCP
+
 
 def split(spec: str) -> tuple[str, dict[str, Any]]:
-    """`react?window=5&strict=true` -> ("react", {"window": 5, "strict": True}); values are JSON where they parse."""
+    """`react?window=5&strict=true` -> ("react", {"window": 5, "strict": True}); values are JSON where they parse.
+
+    `command mini -y` -> ("command", {"line": "mini -y"}).
+    """
+    if spec.startswith(f"{PROGRAM} "):
+        return PROGRAM, {"line": spec.removeprefix(f"{PROGRAM} ")}
     name, _, query = spec.partition("?")
     options: dict[str, Any] = {}
     for part in filter(None, query.split("&")):

@@ -150,6 +150,7 @@ def isolated(name: str, sandbox: str) -> None:
 
 def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str, here: bool) -> dict[str, Any]:
     isolation, python = _isolation(spec.sandbox)
+    isolation = "none" if spec.unsafe else isolation
     found = ready(task, spec.python)
     stands_in = found.data if found else task.data
     own = own_python(Path(spec.python), task.packages, task.workspace).about if spec.python else ""
@@ -242,6 +243,7 @@ def _method(spec: EpisodeSpec, limits: Limits) -> dict[str, Any]:
         "tool_protocol": protocol,
         "bounds": added,
         "source": spec.source,
+        **({"packages": sorted(spec.packages)} if spec.packages else {}),
     }
 
 

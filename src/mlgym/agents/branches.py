@@ -9,7 +9,7 @@ from mlgym.records import Action, Branches, Checkpoint, Observation, Restore
 
 # The name of the state that counts if the episode ends before it is gone back to.
 MAIN = ""
-Straight = Generator[Action | Checkpoint | Restore, Any, None]
+Straight = Generator[Action | Checkpoint | Restore, Any, Any]
 
 
 def straight(flow: Flow | Search) -> Straight:
@@ -22,8 +22,8 @@ def straight(flow: Flow | Search) -> Straight:
         while True:
             try:
                 move = next(flow) if sent is None else flow.send(sent)
-            except StopIteration:
-                return
+            except StopIteration as stop:
+                return stop.value
             sent = (yield from _taken(move)) if isinstance(move, Branches) else (yield move)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mlgym.sandbox.inside_files import Refused, list_folder, pack, read_file, unpack, write_file
+    from mlgym.sandbox.inside_network import hand_out
     from mlgym.sandbox.inside_shell import Driver, Ended
     from mlgym.sandbox.inside_trees import load_trees, save_trees
 
@@ -169,26 +170,6 @@ class Inside:
             number = getattr(error, "errno", None) or 5
             header, body = {"errno": number, "error": getattr(error, "strerror", None) or str(error)}, b""
         self.channel.send({"id": ask["id"], **header}, body)
-
-
-def hand_out(path: str, port: int) -> Any:
-    """Give the host's proxy an address of this network, 127.0.0.1, to listen at: nothing in here has to serve it.
-
-    It listens as long as the socket is open that comes back.
-    """
-    import socket
-
-    proxy = socket.socket(socket.AF_UNIX)
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(64)
-        proxy.settimeout(10)
-        proxy.connect(path)
-        socket.send_fds(proxy, [b"."], [listener.fileno()])
-        if not proxy.recv(1):
-            raise OSError(5, "the host's proxy did not take its address")
-    return proxy
 
 
 def main() -> None:

@@ -1,37 +1,31 @@
 """The one way from a sandbox to a network: an HTTP proxy of the host, for the hosts that are allowed.
 
-The sandbox keeps a network of its own, with nothing in it. Its driver opens the proxy's address there before the agent
-has a say, and hands that socket out to the host over a Unix socket: so nothing inside has to forward bytes, and nothing
-inside can be killed or forged. Every name is resolved here, every address checked, and the very address that was
-checked is connected to; this machine and private networks are refused, whatever is allowed.
+It listens inside the sandbox (see `served`). Every name is resolved here, every address checked, and the very address
+that was checked is connected to; this machine and private networks are refused, whatever is allowed.
 """
 
 import contextlib
-import ipaddress
-import os
 import re
-import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from mlgym.addresses import public
 from mlgym.errors import UsageError
+from mlgym.sandbox.served import Served
 
 PORTS = (80, 443)  # that a host without a port means
 HEAD, HEAD_S, CONNECT_S = 65536, 30, 20  # bytes and seconds that a request's head may take, seconds to reach a host
-CONNECTIONS, LISTENERS, LOGGED = 64, 256, 10_000  # at once, for one proxy, and requests that are told of
+LOGGED = 10_000  # requests that are told of
 NAME = re.compile(r"(\*\.)?([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)(?::(\d{1,5}))?")
 HOST = r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)"
 TUNNEL = re.compile(rf"CONNECT {HOST}:(\d{{1,5}}) HTTP/1\.[01]")
 PLAIN = re.compile(rf"([A-Z]+) http://{HOST}(?::(\d{{1,5}}))?(/\S*)? HTTP/1\.[01]")
 DROPPED = ("proxy-", "connection:", "keep-alive:", "host:")  # headers that are the proxy's own
-# Addresses that carry another one, which they could lead to: NAT64, 6to4, Teredo.
-CARRIERS = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
 
 
 class Rule(NamedTuple):
@@ -80,17 +74,6 @@ def rules(hosts: Iterable[str]) -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def public(address: str) -> bool:
-    """Whether an address is one of the open internet: not private, loopback, link-local, shared or reserved."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            return public(str(ip.ipv4_mapped))
-        if ip.is_site_local or any(ip in net for net in CARRIERS):
-            return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
-
-
 class Proxy:
     """A proxy for one sandbox or a few: use it in a `with`; `path` is the socket that a specification names.
 
@@ -109,97 +92,15 @@ class Proxy:
     ) -> None:
         self.rules, self.path, self.private = rules(hosts), folder / "proxy", private
         self._tell, self._lookup = tell, lookup
-        self._told = 0
-        self._lock, self._room = threading.Lock(), threading.BoundedSemaphore(CONNECTIONS)
-        self._open: set[socket.socket] = set()
-        self._selector = selectors.DefaultSelector()
-        self._closing = False
+        self._told, self._lock = 0, threading.Lock()
+        self._served = Served(self.path, self._answer)
 
     def __enter__(self) -> Self:
-        control = self._kept(socket.socket(socket.AF_UNIX))
-        folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            control.bind(f"/proc/self/fd/{folder}/{self.path.name}")  # a path of its own may be too long for a socket
-        finally:
-            os.close(folder)
-        self.path.chmod(0o666)
-        control.listen()
-        self._wake, waking = map(self._kept, socket.socketpair())
-        self._selector.register(control, selectors.EVENT_READ, self._handed)
-        self._selector.register(waking, selectors.EVENT_READ, lambda _: None)
-        self._thread = threading.Thread(target=self._serve, name="sandbox proxy", daemon=True)
-        self._thread.start()
+        self._served.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._closing = True
-        with self._lock:
-            for each in self._open:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)  # wakes who waits for it
-        self._wake.close()
-        self._thread.join(5)
-        with self._lock:
-            for each in self._open:
-                each.close()
-        self._selector.close()
-        self.path.unlink(missing_ok=True)
-
-    def _serve(self) -> None:
-        while not self._closing:
-            for key, _ in self._selector.select():
-                with contextlib.suppress(OSError):
-                    if not self._closing:
-                        key.data(key.fileobj)
-
-    def _handed(self, control: socket.socket) -> None:
-        """Take a listening socket that comes from inside, for as long as its giver is there; no other is taken."""
-        talk, _ = control.accept()
-        given, fds = None, list[int]()
-        try:
-            talk.settimeout(2)
-            _, fds, _, _ = socket.recv_fds(talk, 1, 1)
-            given = socket.socket(fileno=fds[0]) if fds else None
-            if given is not None and self._fit(given):
-                given.setblocking(False)
-                talk.sendall(b".")
-                self._selector.register(self._kept(given), selectors.EVENT_READ, self._accept)
-                self._selector.register(self._kept(talk), selectors.EVENT_READ, partial(self._left, given))
-                return
-        except OSError:
-            pass
-        talk.close()
-        if given is not None:
-            given.detach()
-        for fd in fds:
-            os.close(fd)
-
-    def _fit(self, given: socket.socket) -> bool:
-        listening = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        return given.family == socket.AF_INET and bool(listening) and len(self._selector.get_map()) < 2 * LISTENERS
-
-    def _left(self, listener: socket.socket, talk: socket.socket) -> None:
-        """A sandbox has ended, or says what it has no reason to say: its address goes."""
-        for each in (listener, talk):
-            self._selector.unregister(each)
-            self._dropped(each)
-
-    def _accept(self, listener: socket.socket) -> None:
-        client, _ = listener.accept()
-        if not self._room.acquire(blocking=False):
-            client.close()
-            return
-        threading.Thread(target=self._answer, args=(self._kept(client),), daemon=True).start()
-
-    def _kept(self, opened: socket.socket) -> socket.socket:
-        with self._lock:
-            self._open.add(opened)
-        return opened
-
-    def _dropped(self, opened: socket.socket) -> None:
-        with self._lock:
-            self._open.discard(opened)
-        opened.close()
+    def __exit__(self, *error: object) -> None:
+        self._served.__exit__(*error)
 
     def _answer(self, client: socket.socket) -> None:
         """One connection from inside."""
@@ -208,7 +109,7 @@ class Proxy:
             client.settimeout(HEAD_S)
             head, rest = _head(client)
             method, host, port, first = _target(head)
-            server = self._kept(self._reach(host, port))
+            server = self._served.kept(self._reach(host, port))
             client.settimeout(None)
             server.settimeout(None)
             if method == "CONNECT":
@@ -226,9 +127,8 @@ class Proxy:
         except OSError:
             pass  # one of the two has gone
         finally:
-            for opened in filter(None, (client, server)):
-                self._dropped(opened)
-            self._room.release()
+            if server:
+                self._served.dropped(server)
 
     def _reach(self, host: str, port: int) -> socket.socket:
         """A connection to the host, if it is allowed; raises Refused."""

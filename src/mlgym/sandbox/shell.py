@@ -31,7 +31,9 @@ START, SLACK = 30.0, 20.0  # seconds that a start may take, and an answer beside
 PATIENCE, DISTRUST = 10.0, 2.0  # seconds that a driver has for its end; one that has failed has less
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
 WHOLE = 600.0  # seconds for whole folders
-PROGRAM = ("inside_files.py", "inside_trees.py", "inside_output.py", "inside_shell.py", "inside.py")
+PROGRAM = (
+    *("inside_files.py", "inside_trees.py", "inside_output.py", "inside_network.py", "inside_shell.py", "inside.py"),
+)
 BOOT = """import os,marshal
 def r(n):
   b=b''
