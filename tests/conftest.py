@@ -40,8 +40,10 @@ def own_claims(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(autouse=True)
-def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test can spend the user's money."""
+def no_keys(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test can spend the user's money, reads the user's own prices, or waits long for a server that fails."""
+    monkeypatch.setenv("MLGYM_CONFIG", str(tmp_path_factory.getbasetemp() / "config"))
+    monkeypatch.setenv("MLGYM_MODEL_PAUSE", "0.001")
     for name in list(os.environ):
         if re.search(r"_(API_KEY|BASE_URL)$", name):
             monkeypatch.delenv(name)

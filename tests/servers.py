@@ -3,8 +3,9 @@
 A script is a list or a function of the request's body. The n-th item of a list answers a conversation with n - 1
 replies in it, so that a continued episode gets the same answers; a function can do anything else. An item is text, or
 a dictionary with: text, calls [(name, arguments)] (arguments as an object, or as text to be sent as it stands), stop,
-usage (tokens in, out; None leaves it out), status and error (a failure), headers, raw (a body sent as it stands), hang
-(seconds before the answer) and cut (the connection is closed after half of the body).
+usage (tokens in, out; None leaves it out), more_usage, more (fields of the answer), more_message (fields of the
+message), status and error (a failure), headers, raw (a body sent as it stands), hang (seconds before the answer) and
+cut (the connection is closed after half of the body).
 """
 
 import json
@@ -47,12 +48,27 @@ TOOLS_REFUSED: dict[str, tuple[int, Any]] = {
 }
 
 
+def is_preflight(body: dict[str, Any]) -> bool:
+    """Whether a request is the short call before a run."""
+    tools = body.get("tools") or [{}]
+    return "ready" in (tools[0].get("name"), tools[0].get("function", {}).get("name"))
+
+
 class Server:
-    """A server in a thread; `url` is its base URL, `requests` what it was sent: path, headers and body of each."""
+    """A server in a thread; `url` is its base URL, `requests` what it was sent: path, headers and body of each.
+
+    The short call before a run is kept apart, in `preflights`. `tells` has the answers to requests for what is served,
+    by path; their paths are kept in `asked`.
+    """
 
     suffix = ""
 
-    def __init__(self, script: Script = (), *, refuse_tools: str = "", delay_s: float = 0.0) -> None:
+    def __init__(
+        self, script: Script = (), *, refuse_tools: str = "", delay_s: float = 0.0, tells: dict[str, Any] | None = None
+    ) -> None:
+        self.tells = tells or {}
+        self.asked: list[str] = []
+        self.preflights: list[dict[str, Any]] = []
         self.script = script
         self.refuse_tools = refuse_tools
         self.delay_s = delay_s
@@ -64,8 +80,11 @@ class Server:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path in outer.tells:
+                    return self.tell()
                 headers = {key.lower(): value for key, value in self.headers.items()}
-                outer.requests.append({"path": self.path, "headers": headers, "body": body})
+                kept = outer.preflights if is_preflight(body) else outer.requests
+                kept.append({"path": self.path, "headers": headers, "body": body})
                 time.sleep(outer.delay_s)
                 status, headers, answer = outer.answer(self.path, body)
                 time.sleep(float(headers.pop("hang", 0)))
@@ -81,6 +100,17 @@ class Server:
                 except OSError:
                     cut = "gone"
                 self.close_connection |= bool(cut)
+
+            def do_GET(self) -> None:
+                self.tell()
+
+            def tell(self) -> None:
+                outer.asked.append(self.path)
+                data = json.dumps(outer.tells.get(self.path, {"detail": "Not Found"})).encode()
+                self.send_response(200 if self.path in outer.tells else 404)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
             def log_message(self, *args: Any) -> None:
                 """Stay silent."""
@@ -154,6 +184,7 @@ class OpenAIServer(Server):
             for place, (name, args) in enumerate(item.get("calls", ()))
         ]
         message = {"role": "assistant", "content": item.get("text"), **({"tool_calls": calls} if calls else {})}
+        message |= item.get("more_message", {})
         stop = item.get("stop", "tool_calls" if calls else "stop")
         answer = {
             "id": f"chatcmpl-{number}",
@@ -166,7 +197,7 @@ class OpenAIServer(Server):
         if usage:
             told = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
             answer["usage"] = {**told, **item.get("more_usage", {})}
-        return answer
+        return answer | item.get("more", {})
 
 
 class AnthropicServer(Server):

@@ -8,32 +8,21 @@ from typing import Any
 import pytest
 
 from mlgym import agents, models
+from mlgym.agents.context import Conversation
 from mlgym.agents.fences import NotSpoken, spoken
-from mlgym.agents.react import middle_out, shortened
+from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.errors import BudgetError, ToolsRefused, UsageError
 from mlgym.models.metered import Metered
 from mlgym.models.scripted import Scripted
-from mlgym.records import Limits, Message, Reply
+from mlgym.records import Limits, Message
 from tests.servers import TOOLS_REFUSED, AnthropicServer, OpenAIServer
-from tests.worlds import CLASSIC, MODERN, World
+from tests.worlds import CLASSIC, MODERN, Watched, World
 
 ALWAYS_0 = "printf 'def row_strategy(history):\\n    return 0\\n' > strategy.py"
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:
     return {"name": name, "arguments": arguments}
-
-
-class Watched(Scripted):
-    """A scripted model that keeps what it was sent."""
-
-    def __init__(self, script: Any, **options: Any) -> None:
-        super().__init__(script, **options)
-        self.sent: list[tuple[list[Message], list[Any]]] = []
-
-    def __call__(self, messages: Any, tools: Any) -> Reply:
-        self.sent.append((list(messages), list(tools)))
-        return super().__call__(messages, tools)
 
 
 def run(
@@ -65,7 +54,7 @@ def test_a_whole_episode_by_tool_calls(tmp_path: Path) -> None:
     world, model = run(tmp_path, script)
     assert world.submitted and world.seen[1][1].validation["Score"] > 1.4
     assert world.seen[0][0].thought == "Always 0." and world.seen[0][0].id == "call_0_0"
-    messages, tools = model.sent[-1]
+    messages, tools = model.sent[-1], model.offered[-1]
     assert tools == list(world.brief.tools)
     assert [m.role for m in messages] == ["system", "user", "assistant", "tool", "assistant", "tool"]
     assert "Left: 49 steps" in messages[3].content and "printed nothing" in messages[3].content
@@ -84,7 +73,7 @@ def test_parallel_calls_are_steps_of_one_reply(tmp_path: Path) -> None:
     world, model = run(tmp_path, script)
     first, second, last = (action for action, _ in world.seen)
     assert first.call == second.call != last.call and (first.thought, second.thought) == ("Both.", "")
-    results = [m for m in model.sent[1][0] if m.role == "tool"]
+    results = [m for m in model.sent[1] if m.role == "tool"]
     assert [m.id for m in results] == ["call_0_0", "call_0_1"]
     assert [m.content[0] for m in results] == ["1", "2"]
 
@@ -103,7 +92,7 @@ def test_parallel_calls_are_steps_of_one_reply(tmp_path: Path) -> None:
 def test_a_mistake_is_corrected_and_too_many_end_it(tmp_path: Path, reply: Any, said: str) -> None:
     world, model = run(tmp_path, [reply, {"calls": [call("submit")]}])
     assert world.submitted and len(world.seen) == 1
-    last = model.sent[1][0][-1]
+    last = model.sent[1][-1]
     assert re.search(said, last.content)
     world, model = run(tmp_path, [reply] * 9)
     assert not world.submitted and world.seen == [] and len(model.sent) == 3
@@ -113,7 +102,7 @@ def test_a_good_call_beside_a_bad_one_is_done_and_both_are_answered(tmp_path: Pa
     both = {"calls": [call("fly"), call("bash", command="echo 1")]}
     world, model = run(tmp_path, [both] * 4 + [{"calls": [call("submit")]}])
     assert world.submitted and len(world.seen) == 5
-    assert [m.id for m in model.sent[1][0] if m.role == "tool"] == ["call_0_0", "call_0_1"]
+    assert [m.id for m in model.sent[1] if m.role == "tool"] == ["call_0_0", "call_0_1"]
 
 
 def test_refused_tools_fall_back_to_text(tmp_path: Path) -> None:
@@ -121,8 +110,8 @@ def test_refused_tools_fall_back_to_text(tmp_path: Path) -> None:
     world, model = run(tmp_path, script, refuse_tools=True)
     assert world.submitted and world.seen[1][1].validation["Score"] > 1.4
     assert world.seen[0][0].args == {"text": ALWAYS_0} and world.seen[0][0].thought == "Always 0."
-    assert [bool(tools) for _, tools in model.sent] == [True, False, False, False]
-    first = model.sent[2][0][-1]
+    assert [bool(tools) for tools in model.offered] == [True, False, False, False]
+    first = model.sent[2][-1]
     assert first.role == "user" and first.content.endswith("(Current Step: 1, Remaining Steps: 49)\nbash-$")
 
 
@@ -134,15 +123,15 @@ def test_refused_tools_are_an_error_where_tools_were_asked_for(tmp_path: Path) -
 @pytest.mark.parametrize(("spec", "tools"), [("react?protocol=text", MODERN), ("react", CLASSIC)])
 def test_the_text_protocol_can_be_chosen(tmp_path: Path, spec: str, tools: Any) -> None:
     world, model = run(tmp_path, ["no block", "```\nsubmit\n```"], spec, tools=tools)
-    assert world.submitted and not any(tools for _, tools in model.sent)
-    assert ("edit: Does edit." in model.sent[0][0][0].content) == (tools is CLASSIC)
-    assert "No command was run" in model.sent[1][0][-1].content
+    assert world.submitted and not any(model.offered)
+    assert ("edit: Does edit." in model.sent[0][0].content) == (tools is CLASSIC)
+    assert "No command was run" in model.sent[1][-1].content
 
 
 def test_several_blocks_take_the_last_and_say_so(tmp_path: Path) -> None:
     two = "```\necho 1\n```\nor\n```\necho 2\n```"
     world, model = run(tmp_path, [two, "```\nsubmit\n```"], "react?protocol=text")
-    assert world.seen[0][1].text == "2\n" and "only the last one was run" in model.sent[1][0][-1].content
+    assert world.seen[0][1].text == "2\n" and "only the last one was run" in model.sent[1][-1].content
     world, model = run(tmp_path, [two] * 5, "react?protocol=text&strict=true")
     assert world.seen == [] and len(model.sent) == 3
 
@@ -176,12 +165,16 @@ def test_replies_without_a_command(text: str | None) -> None:
 
 def test_old_observations_are_shortened_in_jumps() -> None:
     long = "".join(f"{n}\n" for n in range(2000))
-    turns = [Message(role=role, content=long) for _ in range(12) for role in ("assistant", "user")]
-    messages = [Message(role="system", content=long), Message(role="user", content=long), *turns]
-    sizes = [len(m.content) for m in shortened(messages, 4) if m.role == "user"]
+    head = [Message(role="system", content=long), Message(role="user", content=long)]
+    talk = Conversation(head, Prompts(), policy="last", window=4, tokens=None)
+    kept = [talk.messages()]
+    for _ in range(12):
+        talk.add(Message(role="assistant", content=long))
+        talk.answer(long)
+        kept.append(talk.messages())
+    sizes = [len(m.content) for m in kept[-1] if m.role == "user"]
     assert sizes[0] == len(long) and sizes[-4:] == [len(long)] * 4 and max(sizes[1:9]) < 1100
-    assert all(len(m.content) == len(long) for m in shortened(messages, 4) if m.role != "user")
-    kept = [shortened(messages[:end], 4) for end in range(2, len(messages) + 1, 2)]
+    assert all(len(m.content) == len(long) for m in kept[-1] if m.role != "user")
     changes = sum(later[: len(earlier)] != earlier for earlier, later in itertools.pairwise(kept))
     assert changes == 2  # not at every call
 

@@ -138,12 +138,12 @@ def test_tasks_versions_and_test_feedback_are_kept_apart(tmp_path: Path) -> None
 
 
 def test_a_tasks_name_stays_inside_the_folder(tmp_path: Path) -> None:
-    from mlgym.episode import _memory
+    from mlgym.cast import memory_for
 
     made = spec(memory=str(tmp_path / "notes"))
     store = Episode.open(tmp_path / "run", made)
     task = load_task(GUESS).model_copy(update={"name": "../../etc/\0passwd"})
-    found = _memory(made, store, task)
+    found = memory_for(made, store, task)
     store.close()
     assert found and found.path.parent == tmp_path / "notes"
     assert found.path.name.startswith("etc-passwd-v1-") and found.path.suffix == ".jsonl"

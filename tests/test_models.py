@@ -10,6 +10,8 @@ import pytest
 
 from mlgym import models
 from mlgym.errors import BudgetError, ModelError, ToolsRefused, UsageError
+from mlgym.models import data
+from mlgym.models.endpoint import Provider
 from mlgym.models.metered import REFUSED, Metered
 from mlgym.models.scripted import Scripted
 from mlgym.records import Limits, Message, Reply
@@ -73,7 +75,9 @@ def test_a_base_url_without_its_scheme_is_refused() -> None:
         ("openai/gpt-4o", "", Limits(money=3.0), 3.0, None, ""),
         ("openai/gpt-4o", "", Limits(tokens=5), None, 5, ""),
         ("openai/unheard-of", "", OPEN, None, 2_000_000, "price of openai/unheard-of is unknown"),
-        ("openai/unheard-of", "", Limits(money=3.0), 3.0, 2_000_000, "needs a price"),
+        ("vllm/a", "", Limits(money=3.0), 3.0, 2_000_000, "bounds nothing"),
+        ("openrouter/a/b", "", OPEN, 1.0, None, "1.00 dollars"),  # its answers tell what they cost
+        ("openrouter/a/b", "", Limits(money=3.0), 3.0, None, ""),
         ("openai/gpt-4o", "https://gateway.example/v1", OPEN, None, 2_000_000, "unknown"),
         ("openai/gpt-4o", "http://localhost:8000/v1", OPEN, None, 2_000_000, "costs nothing"),
         ("vllm/a", "", OPEN, None, 2_000_000, "costs nothing"),
@@ -87,6 +91,21 @@ def test_default_limits(
     limits, sentence = models.default_limits(name, base_url, given)
     assert (limits.money, limits.tokens) == (money, tokens)
     assert said in sentence and bool(said) == bool(sentence)
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url"), [("openai/unheard-of", ""), ("groq/a", ""), ("openai/gpt-4o", "https://g.example")]
+)
+def test_a_limit_in_dollars_needs_a_price_and_the_error_names_both_ways_out(
+    name: str, base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLGYM_CONFIG", str(tmp_path))
+    with pytest.raises(UsageError, match=r"3\.00 dollars cannot be kept.*prices\.toml.*--tokens") as refused:
+        models.default_limits(name, base_url, Limits(money=3.0))
+    line = str(refused.value).split("`")[1].replace("DOLLARS", "2.5")
+    (tmp_path / "prices.toml").write_text(f"[prices]\n{line}\n")
+    assert models.default_limits(name, base_url, Limits(money=3.0)) == (Limits(money=3.0), "")
+    assert models.default_limits(name, base_url, Limits(tokens=3)) == (Limits(tokens=3), "")
 
 
 def test_scripts_answer_by_the_place_in_the_conversation(tmp_path: Path) -> None:
@@ -194,3 +213,39 @@ def test_a_refusal_of_tools_is_recorded_and_played_back() -> None:
         again(ASK, [TOOL])
     assert again(ASK, []).text == "text"
     assert again.cost == first.cost
+
+
+def test_the_users_own_providers_and_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLGYM_CONFIG", str(tmp_path))
+    (tmp_path / "providers.toml").write_text('[gateway]\nurl = "https://gate.example/v1"\nkey = "GATE_KEY"\n')
+    (tmp_path / "prices.toml").write_text('[prices]\n"gateway/a" = { sent = 1, received = 2.0 }\n')
+    with pytest.raises(UsageError, match="GATE_KEY"):
+        models.load("gateway/a")
+    assert models.default_limits("gateway/a", "", Limits(money=2.0)) == (Limits(money=2.0), "")
+    assert not models.free("gateway/a") and models.free("vllm/a") and models.free("local/a")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("prices.toml", '[prices]\n"a/b" = { sent = 1 }', "'a/b': the key 'received' is missing"),
+        ("prices.toml", '[prices]\n"a/b" = { sent = -1, received = 2 }', "'a/b': sent: should be greater"),
+        ("prices.toml", "prices = 3", "'prices' should be a table"),
+        ("prices.toml", "[", "cannot be read as TOML"),
+        ("providers.toml", '[a]\nurl = "http://a"\nkeys = "X"', "unknown key 'keys' (did you mean 'key'?)"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_the_users_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, said: str
+) -> None:
+    monkeypatch.setenv("MLGYM_CONFIG", str(tmp_path))
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UsageError) as failed:
+        models.default_limits("openai/x", "", OPEN)
+    assert said in str(failed.value) and str(tmp_path / file) in str(failed.value) and "\n" not in str(failed.value)
+
+
+def test_the_documents_have_every_provider() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
+    rows = {name: (kind.key, kind.url) for name, kind in data.shipped("providers.toml", Provider).items()}
+    assert [name for name, told in rows.items() if not all(f"`{each}`" in text for each in (name, *told))] == []

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlgym.addresses import public
 from mlgym.errors import UsageError
 from mlgym.sandbox import SandboxSpec, open_shell
-from mlgym.sandbox.proxy import Asked, Proxy, public, rules
+from mlgym.sandbox.proxy import Asked, Proxy, rules
 from mlgym.sandbox.served import CONNECTIONS
 
 

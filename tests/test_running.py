@@ -83,20 +83,24 @@ def test_a_dry_run_says_what_is_missing_and_makes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLGYM_CACHE", str(tmp_path / "cache"))
-    args = ["house-price", "-m", "openai/gpt-5", "-m", "openrouter/a/b", "-a", "nop", "--budget", "7"]
+    args = ["house-price", "-m", "openai/gpt-5", "-m", "groq/b", "-a", "nop", "--budget", "7"]
     dry = said_of(capsys, *args)
     for said in (
         "openai/gpt-5 needs a key: set OPENAI_API_KEY",
-        "openrouter/a/b needs a key: set OPENROUTER_API_KEY",
+        "groq/b needs a key: set GROQ_API_KEY",
         "house-price is not prepared",
         "`mlgym prepare house-price`",
-        "The price of openrouter/a/b is unknown",
+        "A limit of 7.00 dollars cannot be kept with groq/b, whose price is unknown",
         "Expected: 0.00 dollars and those of 2 more, unknown; hours of episodes unknown, 1 at once.",
         "The run stops at 7.00 dollars.",
     ):
         assert said in dry
     assert [path.name for path in tmp_path.iterdir()] == ["cache"] and not list((tmp_path / "cache").iterdir())
-    with pytest.raises(UsageError, match=r"OPENAI_API_KEY.*OPENROUTER_API_KEY"):
+    with pytest.raises(UsageError, match=r"OPENAI_API_KEY.*GROQ_API_KEY"):
+        app(["run", *args], standalone_mode=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("GROQ_API_KEY", "k")
+    with pytest.raises(UsageError, match=r"7\.00 dollars cannot be kept with groq/b.*prices\.toml.*--tokens"):
         app(["run", *args], standalone_mode=False)
     assert not (tmp_path / "runs").exists()
 
@@ -109,6 +113,8 @@ def test_a_dry_run_says_what_is_missing_and_makes_nothing(
         (["-c", "none.toml", "-M", "temperature=0"], "-M and --base-url belong to a model named with -m"),
         (["blotto", "--protocol", "v1", "--steps", "3"], "The protocol v1 fixes limits.steps"),
         (["blotto", "--protocol", "v1", "--sandbox", "local"], "v1 asks for full isolation, and here is none"),
+        (["blotto", "-m", "groq/b", "--protocol", "v1"], "A limit of 4.00 dollars cannot be kept with groq/b"),
+        (["blotto", "-m", "groq/b", "--money", "3"], "A limit of 3.00 dollars cannot be kept with groq/b"),
         (["blotto", "--protocol", "v2"], "protocol: should be mlgym-2025 or v1, but is 'v2'."),
         (["--from", "x@1", "--protocol", "v1"], "--from keeps task, seed, tools"),
     ],

@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Literal
 
-from mlgym.records import Action, Brief, Limits, Observation
+from mlgym.models.scripted import Scripted
+from mlgym.records import Action, Brief, Limits, Message, Observation, Reply
 
 STRATEGY = '''"""The starter's strategy."""
 
@@ -53,6 +54,20 @@ def play(source: str, seed: int, games: int = 400) -> float:
             total += {(0, 0): 2, (1, 1): 1}.get((row, column), 0)
             history.append((row, column))
     return total / (10 * games)
+
+
+class Watched(Scripted):
+    """A scripted model that keeps the messages that it was sent and the tools that it was offered, of each call."""
+
+    def __init__(self, script: Any, **options: Any) -> None:
+        super().__init__(script, **options)
+        self.sent: list[list[Message]] = []
+        self.offered: list[list[Any]] = []
+
+    def __call__(self, messages: Any, tools: Any) -> Reply:
+        self.sent.append(list(messages))
+        self.offered.append(list(tools))
+        return super().__call__(messages, tools)
 
 
 class World:

@@ -18,7 +18,7 @@ from mlgym.allocator import cores, usable
 from mlgym.cache import cache_dir, offline
 from mlgym.cards import cards
 from mlgym.errors import MlgymError
-from mlgym.models.endpoint import PROVIDERS
+from mlgym.models.endpoint import providers
 
 DISTRIBUTION = "mlgym-env"
 LITTLE_GB = 5
@@ -158,7 +158,7 @@ def _engine(name: str) -> Finding:
 
 
 def _models() -> Iterator[Finding]:
-    keys = [provider.key_variable for provider in PROVIDERS.values() if os.environ.get(provider.key_variable)]
+    keys = [provider.key for provider in providers().values() if os.environ.get(provider.key)]
     yield Finding("keys", "ok", ", ".join(keys) or "none set, so models need a server of yours (--base-url)")
 
 

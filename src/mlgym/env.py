@@ -110,12 +110,13 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self.replayed: Step | None = None
         self.prepared: Prepared | None = None
         self._grader: Grader | None = None
-        self._steps = 0
+        self._steps, self._left = 0, 0.0
         self._text = ""
         self._place, self._room = Path(), 0
         self._open = contextlib.ExitStack()
         self._shelf = Shelf(cache_dir() / "scratch")
         self._snapshots: dict[str, tuple[Snapshot, str]] = {}
+        self.counts = ""  # the snapshot that is graded where the episode ends otherwise than by `submit`; empty: none
         self._session: toolbox.Session | None = None
         self._attempts: Attempts | None = None
 
@@ -145,8 +146,8 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         if self.prepared is None or self._grader is None:
             self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
-        self._steps, self.command_s = 0, 0.0
-        self._shelf, self._snapshots = Shelf(cache_dir() / "scratch"), {}
+        self._steps, self.command_s, self._left = 0, 0.0, time.time()
+        self._shelf, self._snapshots, self.counts = Shelf(cache_dir() / "scratch"), {}, ""
         place = self._open.enter_context(self._shelf.held())
         self._place, self._room = place, disk.free(place)
         shell = self._open_shell(self.prepared, place)
@@ -173,9 +174,10 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         self._steps += 1
         made, grader_before, began = len(attempts.made), attempts.grader_s, time.perf_counter()
         info: dict[str, Any] = {"scored": True}
-        ended = ""
+        ended, idle = "", 0.0
         action = self._action(action)
         try:
+            idle = self._jobs_meanwhile(session)
             self._check_room()
             if action.tool == END:
                 ended = str(action.args.get("reason", "gave_up"))
@@ -194,7 +196,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             info.update(_fault(error))
         if ended:
             info.update(self.end(ended))
-        self.command_s = time.perf_counter() - began - (attempts.grader_s - grader_before)
+        self.command_s = idle + time.perf_counter() - began - (attempts.grader_s - grader_before)
         if self.replayed is not None:
             self.command_s = self.replayed.command_s
         info["observation"] = observation.model_dump()
@@ -202,7 +204,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
             info["attempt"] = _told(attempts.made[-1])
         if attempts.final is not None:
             info["final"] = _told(attempts.final)
-        self._text = observation.text
+        self._text, self._left = observation.text, time.time()
         terminated = info["scored"] and (session.ended or ended == "gave_up")
         return observation.text, 0.0, terminated, not terminated and bool(ended or not info["scored"]), info
 
@@ -215,9 +217,15 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         return {"ended": reason, "attempt": final, "final": final}
 
     def finish(self, reason: str) -> Attempt:
-        """Grade the state as it stands, once; later calls return the same attempt. `reason` says how it ended."""
+        """Grade the state as it stands, or the snapshot that `counts`, once; later calls return the same attempt.
+
+        `reason` says how it ended.
+        """
         if self.attempts.final is not None:
             return self.attempts.final
+        if self.counts and not self.lost:
+            with contextlib.suppress(SandboxError):  # it is lost now, as the attempt will say
+                self.restore(self.counts)
         return self._make("end", reason)
 
     def snapshot(self) -> str:
@@ -235,6 +243,18 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         session, (saved, state) = self._going(), self._saved(id)
         self._shelf.restore(session.shell, saved)
         session.state = json.loads(here(saved, session.shell, state))
+
+    def forget(self, id: str) -> None:
+        """Let go of a snapshot, and of its files that nothing else is made of."""
+        saved, _ = self._saved(id)
+        del self._snapshots[id]
+        others = [self.session.shell.sandbox.spec.layers, *(other.layers for other, _ in self._snapshots.values())]
+        self._shelf.forget(saved, {layer for layers in others for layer in layers})
+
+    @property
+    def snapshots(self) -> set[str]:
+        """The ids of the snapshots of the episode."""
+        return set(self._snapshots)
 
     def fork(self, id: str) -> "ResearchEnv":
         """Another environment at a snapshot, in a sandbox and with a grader of its own; close it like this one.
@@ -321,6 +341,13 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         session.step, session.score = self._steps, self._best_shown()
         observation = toolbox.call(session, action, self.tools)
         return self._with_footer(observation) if self.classic and not session.ended else observation
+
+    def _jobs_meanwhile(self, session: toolbox.Session) -> float:
+        """The seconds since the last step in which jobs ran; a playback gives them the time that they had then."""
+        if self.replayed is None:
+            return toolbox.ran_since(session, self._left)
+        toolbox.catch_up(session, self.replayed)
+        return 0.0
 
     def _best_shown(self) -> float | None:
         """The best score that `validate` has shown so far."""

@@ -57,9 +57,14 @@ class StorageError(MlgymError):
 
 
 class ModelError(MlgymError):
-    """The model's provider failed, or its answer cannot be used; `lasting` where the next try comes to the same."""
+    """The model's provider failed, or its answer cannot be used; `lasting` where the next try comes to the same.
+
+    `after` are the seconds for which the provider asked to be left alone; not `reached` is a server that nobody found.
+    """
 
     boundary = "model"
+    after: float | None = None
+    reached = True
 
     def __init__(self, message: str, lasting: bool = False) -> None:
         super().__init__(message)

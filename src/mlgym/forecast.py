@@ -14,8 +14,8 @@ from mlgym.columns import Columns
 from mlgym.episode import want
 from mlgym.errors import MlgymError, UsageError
 from mlgym.grading.prepare import LARGE_MB, ready
-from mlgym.models.endpoint import PROVIDERS, endpoint
-from mlgym.models.prices import FREE, Price
+from mlgym.models.endpoint import endpoint, priced, providers, served
+from mlgym.models.prices import FREE, Price, not_kept
 from mlgym.names import PROGRAM, split
 from mlgym.protocol import FROM_DATA, agree, read_lock
 from mlgym.records import EpisodeSpec
@@ -62,8 +62,7 @@ def cells(specs: Iterable[EpisodeSpec], run: Path, recorded: Iterable[Path]) -> 
 
 def _price(spec: EpisodeSpec) -> Price | None:
     """What the tokens of an episode cost; nothing without a model, None where it is unknown."""
-    asked = spec.model.partition("/")[0] in PROVIDERS
-    return endpoint(spec.model, spec.base_url).price if asked else None if spec.model else FREE
+    return priced(spec.model, spec.base_url) if served(spec.model) else None if spec.model else FREE
 
 
 def runs_in(folders: Iterable[Path]) -> Iterator[Path]:
@@ -104,14 +103,17 @@ def lacking(specs: Iterable[EpisodeSpec]) -> list[str]:
     return list(found)
 
 
-def unpriced(specs: Iterable[EpisodeSpec]) -> list[str]:
-    """A sentence for each model whose price is not known, so that no limit in dollars holds for it."""
-    named = {(spec.model, spec.base_url): spec for spec in specs if spec.model.partition("/")[0] in PROVIDERS}
+def unpriced(specs: Iterable[EpisodeSpec], money: float | None = None) -> list[str]:
+    """A sentence for each model of unknown price: no limit in dollars, such as `money` of the run, holds for it."""
+    named = {(spec.model, spec.base_url): spec for spec in specs if served(spec.model)}
+    unknown = {name: spec for (name, url), spec in named.items() if priced(name, url) is None}
+    if money is not None:
+        return [not_kept(money, name) for name in unknown]
     return [
         f"The price of {name} is unknown: its dollars are neither counted nor limited, its tokens are "
         f"({spec.limits.tokens:,} an episode)."
-        for (name, base_url), spec in named.items()
-        if endpoint(name, base_url).price is None and spec.limits.tokens
+        for name, spec in unknown.items()
+        if spec.limits.tokens
     ]
 
 
@@ -158,7 +160,7 @@ def told(
     missing += [
         *lacking(left),
         *fetch,
-        *unpriced(specs),
+        *unpriced(specs, money),
         *(impossible(left, allocator) if allocator else []),
     ]
     return [*lines, *missing, "Nothing was started."]
@@ -171,10 +173,10 @@ def _startable(spec: EpisodeSpec) -> None:
         outside.ready(spec)
     elif name not in ("oracle", "replay"):  # what these are given only the episode has
         agents.load(spec.agent)
-    if name == "react" and not spec.model:
+    if split(agents.core(spec.agent))[0] == "react" and not spec.model:
         raise UsageError("The agent react needs a language model: name one with -m provider/model.")
     provider, _, rest = spec.model.partition("/")
-    if provider in PROVIDERS and rest:
+    if provider in providers() and rest:
         endpoint(spec.model, spec.base_url).key()
     elif spec.model:
         models.load(spec.model, base_url=spec.base_url, sampling=spec.sampling)

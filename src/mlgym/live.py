@@ -110,7 +110,8 @@ def run(
     cancelled, SIGUSR1), 128 and the number of another signal that stopped it.
 
     `detail` is steps (of a single episode each with its action and observation; of several a table that is kept up to
-    date on a terminal, else a line an episode), attempts (a line each) or none (a line an episode). `launcher` takes
+    date on a terminal, else a line an episode), attempts (a line each), ended (a line an episode, and the table at the
+    end) or none (a line an episode). `launcher` takes
     the place of threads in this process; one that uses other machines is not `here`, so that this one's processors and
     cards are no bound. `redo` and `patience` are those of `bench.run_grid`.
     """

@@ -72,6 +72,10 @@ def laid(name: str, given: dict[str, Any]) -> dict[str, Any]:
 def agent(name: str, spec: str) -> str:
     """The agent with the options that the protocol gives it; what it says itself stays."""
     kind, options = split(spec)
-    more = {key: value for key, value in preset(name).react.items() if kind == "react" and key not in options}
+    said = options
+    if kind == "best-of-n":  # what it does not know itself are options of the agent that it lets try
+        kind, own = split(str(options.get("agent", "react")))
+        said = {**own, **options}
+    more = {key: value for key, value in preset(name).react.items() if kind == "react" and key not in said}
     told = [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in more.items()]
     return spec + ("&" if options else "?") * bool(told) + "&".join(told)

@@ -56,29 +56,30 @@ class Action(Record):
 
 class Checkpoint(Record):
     """Save the episode's state under a name, which a later save under the same name replaces. No step, and sent back is
-    an Observation with what is left. What runs in the background ends.
+    an Observation with what is left. What runs in the background ends. What is saved under the empty name counts where
+    the episode ends, but for `submit`, before it is gone back to.
     """
 
-    name: str
+    name: Text
 
 
 class Restore(Record):
     """Take the episode back to the state saved under a name; counters never go back. No step, as a Checkpoint."""
 
-    name: str
+    name: Text
 
 
 class Branch(Record):
     """Actions taken one after another from the state saved as `at`; where they lead is saved as `name`, if any."""
 
-    at: str
+    at: Text
     actions: tuple[Action, ...]
-    name: str = ""
+    name: Text = ""
 
 
 class Branches(Record):
-    """Several branches, each action a step; the state then is the one before. Sent back is a tuple of the branches,
-    each a tuple of the observations of its actions: fewer of them where a limit ended the episode.
+    """Several branches, each action a step; the state then is the one before, and so it is where a limit ends the
+    episode in one of them. Sent back is a tuple of the branches, each a tuple of the observations of its actions.
     """
 
     branches: tuple[Branch, ...]

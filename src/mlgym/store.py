@@ -178,6 +178,15 @@ class Episode:
         }
         self._append("calls.jsonl", json.dumps(record))
 
+    def facts(self) -> dict[str, Any] | None:
+        """What was found out of the model at its first call; None before."""
+        path = self.folder / "model.json"
+        return dict(json.loads(path.read_bytes())) if path.exists() else None
+
+    def add_facts(self, facts: dict[str, Any]) -> None:
+        """Keep what was found out of the model."""
+        write_whole(self.folder / "model.json", json.dumps(facts).encode())
+
     def add_asked(self, asked: dict[str, Any]) -> None:
         """Append a host that the sandbox asked the proxy for."""
         self._append("network.jsonl", json.dumps(asked))
@@ -201,6 +210,8 @@ class Episode:
 
     def take(self, other: "Episode", steps: Sequence[Step]) -> None:
         """Begin with the first `steps` of another episode, the calls and attempts that belong to them before them."""
+        if (facts := other.facts()) and other.spec.model == self.spec.model:
+            self.add_facts(facts)
         for attempt in other.attempts():
             if attempt.step <= len(steps) and attempt.kind == "validate":
                 for digest in {*attempt.files.values(), *attempt.code.values()}:

@@ -36,14 +36,18 @@ class Limited(gymnasium.Wrapper[str, str | Action, str, str | Action]):
         inner: ResearchEnv = self.unwrapped  # type: ignore[assignment]
         self.steps += 1
         self.seconds += inner.command_s
-        limits = inner.limits
-        steps_left = None if limits.steps is None else max(0, limits.steps - self.steps)
-        info["observation"]["steps_left"] = steps_left
-        ended = "steps" if steps_left == 0 else "time" if self.seconds_left == 0 else ""
+        info["observation"]["steps_left"] = self.steps_left
+        ended = "steps" if self.steps_left == 0 else "time" if self.seconds_left == 0 else ""
         if ended and not terminated and not truncated:
             truncated = True
             info = {**inner.end(ended), **info}  # the attempt of this step stays beside the final one
         return text, reward, terminated, truncated, info
+
+    @property
+    def steps_left(self) -> int | None:
+        """Steps that are left, None without such a limit."""
+        limit = self.unwrapped.limits.steps  # type: ignore[attr-defined]
+        return None if limit is None else max(0, limit - self.steps)
 
     @property
     def seconds_left(self) -> float | None:

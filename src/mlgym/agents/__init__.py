@@ -1,13 +1,14 @@
 """Agents: generators that yield actions and are sent observations, `agent(brief, model, **options)`.
 
-An agent that returns without having submitted has given up. It knows of the world what the brief and the observations
-tell, and has no handle on the environment, the task or the sandbox.
+An agent that returns without having submitted has given up; a sentence that it returns says why. It knows of the world
+what the brief and the observations tell, and has no handle on the environment, the task or the sandbox.
 """
 
 import hashlib
 import inspect
+import json
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -18,14 +19,17 @@ from mlgym.errors import UsageError
 from mlgym.models import Model
 from mlgym.records import Action, Brief, Move, Observation
 
-Flow = Generator[Action, Observation, None]
-Search = Generator[Move, Any, None]  # one that also saves, goes back and branches
+Flow = Generator[Action, Observation, Any]
+Search = Generator[Move, Any, Any]  # one that also saves, goes back and branches
 Agent = Callable[[Brief, Model | None], Flow | Search]
 
 NICKNAMES = {
     "react": "mlgym.agents.react:react",
+    "tree": "mlgym.agents.tree:tree",
+    "best-of-n": "mlgym.agents.best_of_n:best_of_n",
     "tuner": "mlgym.agents.tuner:tuner",
     "random": "mlgym.agents.random:random",
+    "human": "mlgym.agents.human:human",
     "replay": "mlgym.agents.replay:replay",
     "nop": "mlgym.agents.replay:nop",
     "oracle": "mlgym.agents.replay:oracle",
@@ -33,16 +37,35 @@ NICKNAMES = {
 
 
 def asks(spec: str) -> bool:
-    """Whether the agent of a spec asks a model, if it is given one; of the shipped agents only `react` does."""
-    name = names.split(spec)[0]
-    return name == "react" or name not in NICKNAMES
+    """Whether the agent of a spec asks a model, if it is given one."""
+    name = names.split(core(spec))[0]
+    return name in ("react", "tree") or name not in NICKNAMES
+
+
+def core(spec: str) -> str:
+    """The spec of the agent that acts: the one that `best-of-n` lets try, and any other itself."""
+    name, options = names.split(spec)
+    return core(nested(options)) if name == "best-of-n" else spec
+
+
+def nested(options: Mapping[str, Any]) -> str:
+    """The spec of the agent that `best-of-n` with these options lets try; what is not its own are that one's options.
+
+    Raises UsageError for an agent that is given something by the episode alone.
+    """
+    spec = str(options.get("agent", "react"))
+    if (name := names.split(spec)[0]) in ("oracle", "replay", "human"):
+        raise UsageError(f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs.")
+    more = [f"{key}={json.dumps(value)}" for key, value in options.items() if key not in ("n", "agent")]
+    return "&".join([spec if not more or "?" in spec else f"{spec}?{more.pop(0)}", *more])
 
 
 def about(spec: str) -> dict[str, Any]:
     """What an agent is: its name, all options with their values, and hashes of its code and of its prompts.
 
-    The code is that of its module and of the modules of the same package that this one takes things from; of those a
-    module `prompts` is hashed by itself. Raises UsageError for an unknown agent.
+    The code is that of its module and of the modules of the same package that it takes things from; of those a module
+    `prompts` is hashed by itself, with the files that its `in_force(options)` names, if it has such a function. Raises
+    UsageError for an unknown agent, and for prompts that are not there.
     """
     name, options = names.split(spec)
     if name in (names.PROGRAM, names.MCP):
@@ -53,9 +76,12 @@ def about(spec: str) -> dict[str, Any]:
     agent = names.resolve(name, NICKNAMES, "agent")
     taken = inspect.signature(agent).parameters.values()
     usual = {each.name: each.default for each in taken if each.kind is each.KEYWORD_ONLY and each.default != each.empty}
-    files = _files(inspect.getmodule(agent))
-    prompts = [path for path in files if path.name == "prompts.py"]
-    code = [path for path in files if path not in prompts]
+    kin = _kin(inspect.getmodule(agent))
+    words = [module for module in kin if module.__name__.endswith("prompts")]
+    told = [path for module in words for path in getattr(module, "in_force", lambda _: [])({**usual, **options})]
+    code, prompts = _files([module for module in kin if module not in words]), [*_files(words), *told]
+    if name == "best-of-n":
+        usual["of"] = about(nested(options))
     return {"agent": name, "options": {**usual, **options}, "code": _hash(code), "prompts": _hash(prompts)}
 
 
@@ -70,18 +96,23 @@ def _hash(files: list[Path]) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16] if files else ""
 
 
-def _files(module: ModuleType | None) -> list[Path]:
-    """The source files of a module and of those beside it that it takes things from."""
-    if module is None:
-        return []
-    package = module.__name__.rpartition(".")[0]
-    kin = {module.__name__: module}
-    for value in vars(module).values():
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
-        if package and isinstance(name, str) and name.startswith(f"{package}.") and name in sys.modules:
-            kin[name] = sys.modules[name]
-    files = (kin[name].__file__ for name in sorted(kin))
-    return [path for file in files if file and (path := Path(file)).is_file()]
+def _kin(module: ModuleType | None) -> list[ModuleType]:
+    """A module and those beside it that it takes things from, and those that these do, by name."""
+    package = module.__name__.rpartition(".")[0] if module else ""
+    kin, new = dict[str, ModuleType](), [module] if module else []
+    while new:
+        one = new.pop()
+        kin[one.__name__] = one
+        for value in vars(one).values():
+            name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+            known = package and isinstance(name, str) and name.startswith(f"{package}.") and name in sys.modules
+            new += [sys.modules[name]] if known and name not in kin else []
+    return [kin[name] for name in sorted(kin)]
+
+
+def _files(modules: Iterable[ModuleType]) -> list[Path]:
+    """The source files of modules."""
+    return [path for one in modules if one.__file__ and (path := Path(one.__file__)).is_file()]
 
 
 def load(spec: str, **more: Any) -> Agent:
@@ -98,6 +129,8 @@ def load(spec: str, **more: Any) -> Agent:
     wrong = [key for key in options if key not in open_to_all and not free]
     if wrong:
         raise UsageError(f"The agent '{name}' has no option '{wrong[0]}'; it has: {', '.join(open_to_all) or 'none'}.")
+    if name == "best-of-n":
+        load(nested(options))
     for key, value in options.items():
         default = taken[key].default if key in taken else None
         if isinstance(default, bool | int | float | str) and not isinstance(value, type(default)):

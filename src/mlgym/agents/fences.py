@@ -19,14 +19,24 @@ class NotSpoken(ValueError):
     """The reply has no command; the message tells the model why."""
 
 
-def spoken(text: str, strict: bool = False) -> Spoken:
+def spoken(text: str, strict: bool = False, whole: bool = False) -> Spoken:
     """The command of a reply: what stands between the outermost fences; a language may follow the first.
 
     Of several blocks the last one is taken, and the note says so; with `strict` they are an error. A fence with a
-    language inside a block opens a block within it. Raises NotSpoken.
+    language inside a block opens a block within it. A last block that is never closed is taken, and the note says so,
+    where the reply is known to be `whole` and no other fence stands in it; with `strict` it is not seen, and in a reply
+    that may have been cut off it is an error. Raises NotSpoken.
     """
     lines = text.split("\n")
-    blocks = _blocks(lines)
+    blocks, open_at = _blocks(lines)
+    if not any(line.strip() for line in lines[open_at + 1 :]):
+        open_at = len(lines)
+    notes = []
+    if open_at < len(lines) and not strict:
+        if not whole or any(map(_FENCE.match, lines[open_at + 1 :])):
+            raise NotSpoken("its last block has no closing fence")
+        blocks.append((open_at, len(lines)))
+        notes.append("(Your block had no closing fence; it was run up to the end of your reply.)")
     if not blocks:
         raise NotSpoken("it has no complete block fenced by three backticks")
     if strict and len(blocks) > 1:
@@ -36,13 +46,14 @@ def spoken(text: str, strict: bool = False) -> Spoken:
     command = one_line.group(1) if one_line else "\n".join(lines[first + 1 : last])
     if not command.strip():
         raise NotSpoken("its block is empty")
-    note = f"(Your reply had {len(blocks)} blocks; only the last one was run.)" if len(blocks) > 1 else ""
+    if len(blocks) > 1:
+        notes.append(f"(Your reply had {len(blocks)} blocks; only the last one was run.)")
     thought = "\n".join([*lines[:first], *lines[last + 1 :]]).strip()
-    return Spoken(thought, command, note)
+    return Spoken(thought, command, "\n".join(notes))
 
 
-def _blocks(lines: list[str]) -> list[tuple[int, int]]:
-    """First and last line of each outermost block that is closed."""
+def _blocks(lines: list[str]) -> tuple[list[tuple[int, int]], int]:
+    """First and last line of each outermost block that is closed, and the first of one that is not (or the end)."""
     blocks: list[tuple[int, int]] = []
     opened: list[tuple[int, int]] = []  # line and length of the fences that are open
     for number, line in enumerate(lines):
@@ -57,4 +68,4 @@ def _blocks(lines: list[str]) -> list[tuple[int, int]]:
                 blocks.append((start, number))
         elif not opened or fence.group(2).strip():
             opened.append((number, len(fence.group(1))))
-    return blocks
+    return blocks, opened[0][0] if opened else len(lines)

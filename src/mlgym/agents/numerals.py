@@ -1,25 +1,14 @@
-"""The numbers of a Python file that can be tuned, and the file with other numbers in their places."""
+"""Every number of a Python file that could be tuned: for programs that give their settings no names."""
 
 import ast
-from collections.abc import Sequence
-from dataclasses import dataclass
+import bisect
 
-Number = int | float
-_NOT_FOR_TUNING = ("seed", "random_state", "n_jobs", "verbose", "version")
+from mlgym.agents.places import Place, Range, fit
+
 _NOT_CALLED = ("range", "round", "print", "open", "exit", "seed", "default_rng", "sleep", "reshape")
 
 
-@dataclass(frozen=True)
-class Numeral:
-    """A number in a source: its bytes from `start` to `end`, and whether it is a threshold (an operand of `<`)."""
-
-    start: int
-    end: int
-    value: Number
-    threshold: bool
-
-
-def numerals(source: str) -> list[Numeral]:
+def numerals(source: str, path: str = "") -> list[Place]:
     """The numbers of assignments, defaults, comparisons and arguments, in order; none where it is no Python.
 
     Left out: indices, flags (the whole numbers 0 and 1), returned whole numbers, seeds, and arguments of `range` and
@@ -29,72 +18,68 @@ def numerals(source: str) -> list[Numeral]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return []
-    finder = _Finder(source)
+    finder = _Finder(Spans(source), path)
     finder.visit(tree)
-    return sorted(finder.found, key=lambda numeral: numeral.start)
+    return sorted(finder.found, key=lambda place: place.start)
 
 
-def replaced(source: str, places: Sequence[Numeral], values: Sequence[Number]) -> str:
-    """The source with `values` in the places of its numerals."""
-    text = source.encode()
-    for place, value in sorted(zip(places, values, strict=True), key=lambda pair: -pair[0].start):
-        text = text[: place.start] + written(value).encode() + text[place.end :]
-    return text.decode()
+class Spans:
+    """Where the nodes of a source lie, in bytes."""
 
+    def __init__(self, source: str) -> None:
+        self._starts = [0]
+        for line in source.encode().splitlines(keepends=True):
+            self._starts.append(self._starts[-1] + len(line))
 
-def written(value: Number) -> str:
-    """A number as Python source: whole numbers stay whole, floats keep five digits and stay floats."""
-    if isinstance(value, int):
-        return str(value)
-    text = f"{value:.5g}"
-    return text if any(mark in text for mark in ".en") else text + ".0"
+    def of(self, node: ast.expr) -> tuple[int, int]:
+        """The first byte of a node and the one after its last."""
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        return self._starts[node.lineno - 1] + node.col_offset, self._starts[node.end_lineno - 1] + node.end_col_offset
+
+    def line(self, start: int) -> int:
+        """The number of the line of a byte, from 1."""
+        return bisect.bisect_right(self._starts, start)
 
 
 class _Finder(ast.NodeVisitor):
-    """Collects the numerals; what may not be tuned is not visited."""
+    """Collects the numbers; what may not be tuned is not visited."""
 
-    def __init__(self, source: str) -> None:
-        self.found: list[Numeral] = []
-        self._source = source.encode()
-        self._starts = [0]
-        for line in self._source.splitlines(keepends=True):
-            self._starts.append(self._starts[-1] + len(line))
+    def __init__(self, spans: Spans, path: str) -> None:
+        self.found: list[Place] = []
+        self._spans, self._path = spans, path
         self._inside = ""  # what the number would be part of: "", "value" or "threshold"
+        self._name = ""
 
-    def _within(self, inside: str, *nodes: ast.AST | None) -> None:
-        before, self._inside = self._inside, inside
+    def _within(self, inside: str, *nodes: ast.AST | None, name: str = "") -> None:
+        if fit(name, True) is None:
+            return
+        before, self._inside, self._name = (self._inside, self._name), inside, name
         for node in nodes:
             if node is not None:
                 self.visit(node)
-        self._inside = before
+        self._inside, self._name = before
 
     def visit_Constant(self, node: ast.Constant) -> None:
         value = node.value
         if not self._inside or type(value) not in (int, float) or (type(value) is int and value in (0, 1)):
             return
-        assert isinstance(value, int | float) and node.end_lineno is not None and node.end_col_offset is not None
-        start = self._starts[node.lineno - 1] + node.col_offset
-        end = self._starts[node.end_lineno - 1] + node.end_col_offset
-        self.found.append(Numeral(start, end, value, self._inside == "threshold"))
+        assert isinstance(value, int | float)
+        found = fit(self._name, value, threshold=self._inside == "threshold") or Range("linear", -1, 1)
+        start, end = self._spans.of(node)
+        self.found.append(Place(self._path, node.lineno, self._name, start, end, value, found))
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        if not any(_named(target) in _NOT_FOR_TUNING for target in node.targets):
-            self._within("value", node.value)
+        self._within("value", node.value, name=named(node.targets[0]))
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if _named(node.target) not in _NOT_FOR_TUNING:
-            self._within("value", node.value)
+        self._within("value", node.value, name=named(node.target))
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self._within("value", node.value)
 
     def visit_arguments(self, node: ast.arguments) -> None:
-        names = [argument.arg for argument in (*node.posonlyargs, *node.args)]
-        defaults = [*zip(names[len(names) - len(node.defaults) :], node.defaults, strict=True)]
-        defaults += [
-            (argument.arg, value) for argument, value in zip(node.kwonlyargs, node.kw_defaults, strict=True) if value
-        ]
-        self._within("value", *(value for name, value in defaults if name not in _NOT_FOR_TUNING))
+        for argument, default in defaults(node):
+            self._within("value", default, name=argument.arg)
 
     def visit_Compare(self, node: ast.Compare) -> None:
         ordered = all(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in node.ops)
@@ -102,9 +87,10 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         self._within("", node.func)
-        if _named(node.func) not in _NOT_CALLED:
+        if named(node.func).lower() not in _NOT_CALLED:
             self._within("value", *node.args)
-            self._within("value", *(word.value for word in node.keywords if word.arg not in _NOT_FOR_TUNING))
+            for word in node.keywords:
+                self._within("value", word.value, name=word.arg or "")
 
     def visit_Return(self, node: ast.Return) -> None:
         self._within("" if isinstance(node.value, ast.Constant) else self._inside, node.value)
@@ -116,6 +102,15 @@ class _Finder(ast.NodeVisitor):
         """Text; the positions of numbers in it are not told truly before Python 3.12."""
 
 
-def _named(node: ast.AST) -> str:
-    name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-    return name.lower()
+def named(node: ast.AST) -> str:
+    """The name of a variable, or the last one of a dotted name; empty where there is none."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def defaults(node: ast.arguments) -> list[tuple[ast.arg, ast.expr]]:
+    """The arguments of a function that have a default, with it."""
+    names = [*node.posonlyargs, *node.args]
+    placed = [*zip(names[len(names) - len(node.defaults) :], node.defaults, strict=True)]
+    return placed + [
+        (argument, value) for argument, value in zip(node.kwonlyargs, node.kw_defaults, strict=True) if value
+    ]

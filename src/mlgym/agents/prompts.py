@@ -1,89 +1,148 @@
-"""What the agent `react` tells a model: plain templates, filled from the brief."""
+"""What the agent `react` tells a model: the files of `templates/`, filled from the brief; a user can replace each.
 
-import json
-
-from mlgym.agents.commands import tool_names
-from mlgym.records import Brief, Limits
-
-SYSTEM = """\
-You are a machine-learning researcher at work in a sandbox: a Linux machine with a shell, without network access.
-In your workspace there is a task with a working baseline. Make it score better on the hidden test data.
-
-How to work:
-- Look at the files first, then change one thing at a time and measure it.
-- `validate` scores the submission of your workspace and shows the score. Use it often: it shows what helped.
-- The score on the test data is what counts. Prefer changes that should hold on new data.
-- Keep commands short enough for the limits. Save your work as you go: the workspace is graded as it stands when the
-  episode ends, however it ends.
-- Before the steps run out, bring the workspace back to the best version you validated, and call `submit`. It ends the
-  episode.
-{protocol}"""
-
-NATIVE = """\
-
-Act by calling the tools. Say in a sentence what you are about to do and why, then call one."""
-
-TEXT = """\
-
-Act by writing commands. Each of your replies has a sentence or two of thought, and then exactly one command in a block
-fenced by three backticks, like this:
-
-```
-ls -la
-```
-
-The block is run and you are shown what it printed.
-{commands}"""
-
-TEXT_MODERN = """\
-It is run by bash, and may be a script of many lines; write files by here-documents. `validate` and `submit`, alone in a
-block, are commands of their own."""
-
-TEXT_CLASSIC = """\
-If its first word is one of the following commands it is that one; anything else is run by bash.
-
-{manual}"""
-
-TASK = """\
-# {title}
-
-{instruction}
-
-Score: {metric}, to be {direction}d. {scores}
-{baseline}Limits: {limits}.
-Machine: {machine}.
+A template is plain text with fields such as `$title`; a dollar sign of its own is written `$$`.
 """
 
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
 
-def system(brief: Brief, native: bool) -> str:
-    """The system message, for native tool calls or for the text protocol."""
-    return SYSTEM.format(protocol=NATIVE if native else TEXT.format(commands=_commands(brief)))
+from mlgym.agents.commands import tool_names
+from mlgym.errors import UsageError
+from mlgym.records import Brief, Limits, Step
 
-
-def task(brief: Brief) -> str:
-    """The message that gives the task."""
-    files, command = brief.baseline["files"], brief.baseline["command"]
-    known = _pairs(brief.baseline["scores"])
-    baseline = f"The baseline is {', '.join(files)}" if files else ""
-    baseline += f"; `{command}` makes its submission" if files and command else ""
-    return TASK.format(
-        title=brief.title,
-        instruction=brief.instruction.strip(),
-        metric=brief.metric,
-        direction=brief.direction,
-        scores=f"The baseline has {known} on {brief.feedback} data." if known else "The baseline was not measured.",
-        baseline=f"{baseline}.\n" if baseline else "",
-        limits=_limits(brief.limits),
-        machine=_pairs(brief.machine),
-    )
+SHIPPED = Path(__file__).parent / "templates"
+BY_NAME = ("bash", "validate", "submit")  # what can be written in a block as it is, with the modern set
+MOST = 20_000  # characters of an example
+MOST_SEEN = 1_000  # and of an observation in it
 
 
-def _commands(brief: Brief) -> str:
-    if "bash" in tool_names(brief):
-        return TEXT_MODERN
-    functions = [tool["function"] for tool in brief.tools]
-    manual = "\n\n".join(f"{function['name']}: {function.get('description', '').strip()}" for function in functions)
-    return TEXT_CLASSIC.format(manual=manual)
+class Prompts:
+    """The templates in force: those of `folder`, and the shipped ones for those that it lacks.
+
+    Raises UsageError for a folder that is not there or has no template, for a file that is none, and for a field that
+    the shipped template of that name has not.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        self._texts = {path.stem: _checked(path) for path in in_force({"prompts": folder})}
+
+    def __call__(self, name: str, **fields: Any) -> str:
+        """The template of that name, its fields filled in."""
+        return self._texts[name].substitute(fields).rstrip()
+
+    def system(self, brief: Brief, native: bool) -> str:
+        """The system message, for native tool calls or for the text protocol."""
+        return self("system", protocol=self("tools") if native else self("text", commands=self._commands(brief)))
+
+    def task(self, brief: Brief) -> str:
+        """The message that gives the task."""
+        files, command = brief.baseline["files"], brief.baseline["command"]
+        known = _pairs(brief.baseline["scores"])
+        baseline = f"The baseline is {', '.join(files)}" if files else "There is no baseline"
+        baseline += f"; `{command}` makes its submission" if files and command else ""
+        return self(
+            "task",
+            title=brief.title,
+            instruction=brief.instruction.strip(),
+            metric=brief.metric,
+            direction=brief.direction,
+            scores=f"The baseline has {known} on {brief.feedback} data." if known else "The baseline was not measured.",
+            baseline=f"{baseline}.",
+            limits=_limits(brief.limits),
+            machine=_pairs(brief.machine),
+        )
+
+    def _commands(self, brief: Brief) -> str:
+        if "bash" not in tool_names(brief):
+            return self("text_classic", manual=_manual(brief, ()))
+        further = _manual(brief, BY_NAME)
+        return self("text_modern", more=self("text_more", manual=further) if further else "")
+
+
+def in_force(options: Mapping[str, Any]) -> list[Path]:
+    """The files that an agent's words come from, by its options `prompts` and `demonstration`; raises UsageError."""
+    shipped = {path.name: path for path in sorted(SHIPPED.glob("*.txt"))}
+    folder, example = Path(str(options.get("prompts") or "")), str(options.get("demonstration") or "")
+    own: dict[str, Path] = {}
+    if options.get("prompts"):
+        own = {path.name: path for path in sorted(folder.glob("*.txt"))}
+        if not own:
+            raise UsageError(f"The folder '{folder}' has no prompt; prompts are named {', '.join(shipped)}.")
+        if wrong := [name for name in own if name not in shipped]:
+            raise UsageError(f"There is no prompt {wrong[0]} ({folder}); prompts are named {', '.join(shipped)}.")
+    return [*{**shipped, **own}.values(), *([_recorded(example)] if example else [])]
+
+
+def example(where: str) -> str:
+    """The text of an example: a text file's, or what an agent thought, did and saw in a recorded episode.
+
+    Raises UsageError where it cannot be read.
+    """
+    path = _recorded(where)
+    try:
+        text = path.read_text("utf-8")
+        lines = text.split("\n")[:-1] if path.name == "steps.jsonl" else None
+        steps = None if lines is None else [Step.model_validate_json(line) for line in lines]
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UsageError(f"The demonstration '{where}' is no text file and no recorded episode: {why}.") from error
+    return middle_out(text.strip() if steps is None else "\n\n".join(map(_told, steps)), MOST)
+
+
+def middle_out(text: str, most: int, hint: Callable[[str], str] = "[… {} characters left out …]".format) -> str:
+    """The text with both ends kept where it is longer than `most` characters; `hint` says how many are left out."""
+    if len(text) <= most:
+        return text
+    head, tail = most * 2 // 3, most // 3
+    return f"{text[:head]}\n{hint(f'{len(text) - head - tail:,}')}\n{text[len(text) - tail :]}"
+
+
+def _checked(path: Path) -> Template:
+    try:
+        template = Template(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The prompt {path} cannot be read: {error}.") from error
+    if not template.is_valid():
+        raise UsageError(f"The prompt {path} has a dollar sign that begins no field; one of its own is written $$.")
+    known = Template((SHIPPED / path.name).read_text("utf-8")).get_identifiers()
+    if unknown := [name for name in template.get_identifiers() if name not in known]:
+        fields = ", ".join(f"${name}" for name in known) or "none"
+        raise UsageError(
+            f"The prompt {path} has a field ${unknown[0]} that is not known; it can have: {fields}. (A dollar sign of "
+            "its own is written $$.)"
+        )
+    return template
+
+
+def _recorded(where: str) -> Path:
+    """The file of a demonstration: of a recorded episode its steps."""
+    path = Path(where) / "steps.jsonl" if Path(where).is_dir() else Path(where)
+    if not path.is_file():
+        raise UsageError(f"The demonstration '{where}' is not there: it is a text file, or the folder of an episode.")
+    return path
+
+
+def _told(step: Step) -> str:
+    args = step.action.args
+    did = str(args.get("command") or args.get("text") or json.dumps(args)) if args else ""
+    action = f"{'' if step.action.tool in ('', 'bash') else step.action.tool} {did}".strip()
+    return "\n".join(filter(None, (step.action.thought, f"> {action}", middle_out(step.observation.text, MOST_SEEN))))
+
+
+def _manual(brief: Brief, but: tuple[str, ...]) -> str:
+    """What each tool does, and with which arguments where it is not written by name."""
+    functions = [tool["function"] for tool in brief.tools if tool["function"]["name"] not in but]
+    told = []
+    for function in functions:
+        arguments = ", ".join(function.get("parameters", {}).get("properties", {})) if but else ""
+        told.append(
+            f"{function['name']}: {function.get('description', '').strip()}"
+            + (f" Arguments: {arguments}." if arguments else "")
+        )
+    return "\n\n".join(told)
 
 
 def _limits(limits: Limits) -> str:
@@ -92,6 +151,7 @@ def _limits(limits: Limits) -> str:
         f"{limits.seconds:g} seconds of commands in all" if limits.seconds is not None else "",
         limits.of_a_command,
         f"{limits.money:.2f} dollars for your replies" if limits.money is not None else "",
+        f"{limits.tokens:,} tokens, sent and received" if limits.tokens is not None else "",
     ]
     return "; ".join(filter(None, parts))
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 
-from mlgym.agents import Flow
+from mlgym.agents import Flow, Search
 from mlgym.agents.commands import shell, write
 from mlgym.models import Model
-from mlgym.records import Action, Brief
+from mlgym.records import Action, Brief, Move
 
 
-def replay(brief: Brief, model: Model | None, *, actions: Iterable[Action]) -> Flow:
-    """Take the given actions again, one after another."""
-    for action in actions:  # noqa: UP028 (a list cannot be sent observations)
-        yield action
+def replay(brief: Brief, model: Model | None, *, moves: Iterable[Move]) -> Search:
+    """Do the given things again, one after another."""
+    for move in moves:  # noqa: UP028 (a list cannot be sent observations)
+        yield move
 
 
 def nop(brief: Brief, model: Model | None) -> Flow:

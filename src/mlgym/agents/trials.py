@@ -1,33 +1,47 @@
-"""What the agents without a language model share: the baseline's numbers read, changed at random, tried and scored."""
+"""What the agents without a language model share: the baseline's settings read, changed by chance, tried and scored."""
 
-import ast
 import math
 import random
+import re
 import shlex
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import dataclass, field
 
+from mlgym.agents import configs
 from mlgym.agents.commands import shell, write
-from mlgym.agents.numerals import Number, Numeral, numerals, replaced, written
+from mlgym.agents.numerals import numerals
+from mlgym.agents.places import Place, Value, replaced
+from mlgym.agents.settings import settings
+from mlgym.agents.watch import Run, Watch
 from mlgym.records import Action, Brief, Observation
 
 _RESERVE = 3  # steps kept for restoring the best, submitting, and one to spare
+_SHORTEST = 10.0  # seconds that a trial may always take
+_MOVED = 5  # places that a change by chance moves, about, where there are many
 
 
 @dataclass
 class Trials:
-    """The baseline's `files`, where its numbers lie (`places`) and what they are (`start`), and the last observation.
+    """The baseline's `files`, the `places` in them and in its command that can be tuned, and the last observation.
 
-    `lying` are the numbers in the workspace's submission, None while it is as it was found; `dearest` are the command
-    seconds of the trial that took most.
+    `lying` are the values in the workspace's submission, None while it is as it was found; `dearest` are the command
+    seconds of the trial that took most. `watch` knows of the baseline's runs, of which `run` was the last. A trial may
+    take `longest` times as long as the starter's own run.
     """
 
     files: dict[str, str]
-    places: dict[str, list[Numeral]]
-    start: list[Number]
+    places: list[Place]
     seen: Observation
-    lying: Sequence[Number] | None = None
+    lying: Sequence[Value] | None = None
     dearest: float = 0.0
+    watch: Watch = field(default_factory=Watch)
+    run: Run = field(default_factory=Run)
+    longest: float = math.inf
+
+    @property
+    def start(self) -> list[Value]:
+        """The starter's own values."""
+        return [place.value for place in self.places]
 
     def time_left(self) -> bool:
         """Whether steps and seconds are left for one more trial and the end."""
@@ -35,81 +49,115 @@ class Trials:
         steps = seen.steps_left is None or seen.steps_left >= 2 + _RESERVE
         return steps and (seen.seconds_left is None or seen.seconds_left > 3 * self.dearest)
 
-    def propose(self, values: Sequence[Number], rng: random.Random) -> list[Number]:
-        """New values near `values`."""
-        return propose([place for found in self.places.values() for place in found], values, rng)
+    def propose(self, values: Sequence[Value], rng: random.Random, fixed: Collection[int] = ()) -> list[Value]:
+        """New values near `values`, but for the places `fixed`: at least one moves, mostly about half of them."""
+        free = [n for n in range(len(self.places)) if n not in fixed]
+        chosen = {rng.choice(free)}
+        if rng.random() < 0.8:
+            chosen |= {n for n in free if rng.random() < min(0.5, _MOVED / len(free))}
+        return [self.places[n].range.moved(value, rng) if n in chosen else value for n, value in enumerate(values)]
 
-    def command(self, brief: Brief, values: Sequence[Number]) -> str:
-        """The command that writes the files that have numbers, with `values` in them, and runs the baseline."""
-        changed, taken = {}, 0
-        for path, found in self.places.items():
-            if found:
-                changed[path] = replaced(self.files[path], found, values[taken : taken + len(found)])
-            taken += len(found)
-        return write(changed, brief.baseline["command"])
+    def command(self, brief: Brief, values: Sequence[Value]) -> str:
+        """The command that writes the files that have places, with `values` in them, and runs the baseline."""
+        texts = {"": brief.baseline["command"], **self.files}
+        changed = {}
+        for path in dict.fromkeys(["", *(place.path for place in self.places)]):
+            here = [(place, value) for place, value in zip(self.places, values, strict=True) if place.path == path]
+            changed[path] = replaced(texts[path], [place for place, _ in here], [value for _, value in here])
+        return write(
+            {path: text for path, text in changed.items() if path}, self.watch.command(changed[""], self._within(brief))
+        )
 
-    def difference(self, values: Sequence[Number]) -> str:
+    def _within(self, brief: Brief) -> float:
+        """The seconds that the next run may take, so that it ends before a limit, and the best can be restored."""
+        limit = 0.95 * (brief.limits.training_s or brief.limits.command_s)
+        bounds = [limit]
+        if self.watch.seconds is not None and math.isfinite(self.longest):
+            bounds.append(max(_SHORTEST, self.longest * self.watch.seconds))
+        if self.seen.seconds_left is not None:
+            bounds.append(max(1.0, self.seen.seconds_left - 1.5 * self.dearest))
+        return round(min(bounds), 1)
+
+    def difference(self, values: Sequence[Value]) -> str:
         """What `values` change, in words."""
-        changes = [f"{written(a)} -> {written(b)}" for a, b in zip(self.start, values, strict=True) if a != b]
-        return ", ".join(changes) or "the starter's numbers"
+        changes = [
+            f"{place.title} {place.text(place.value)} -> {place.text(value)}"
+            for place, value in zip(self.places, values, strict=True)
+            if place.value != value
+        ]
+        return ", ".join(changes) or "the starter's values"
 
 
 def read(brief: Brief) -> Generator[Action, Observation, Trials]:
-    """Read the baseline's files, a step each."""
-    files: dict[str, str] = {}
-    seen = Observation(text="")
-    for path in brief.baseline["files"]:
-        seen = yield shell(brief, f"cat {shlex.quote(path)}", "Read the baseline.")
-        files[path] = _source(seen.text)
-    places = {path: numerals(text) for path, text in files.items()}
-    return Trials(files, places, [place.value for found in places.values() for place in found], seen)
+    """Read the baseline's files, and the configuration files that its command names, in one step."""
+    paths = list(dict.fromkeys([*brief.baseline["files"], *configs.named(brief.baseline["command"])]))
+    if not paths:
+        return Trials({}, [], Observation(text=""))
+    mark = f"END-OF-FILE-{random.Random(brief.task).getrandbits(64):016x}"  # no file has it by chance
+    parts = [f"cat {shlex.quote(path)}; echo {mark} $(wc -c < {shlex.quote(path)})" for path in paths]
+    seen = yield shell(brief, "\n".join(parts), "Read the baseline.")
+    files = _files(paths, seen.text, mark)
+    return Trials(files, _places(files, brief), seen)
 
 
-def tried(trials: Trials, brief: Brief, values: Sequence[Number], number: int) -> Generator[Action, Observation, float]:
+def measured(trials: Trials, brief: Brief, longest: float) -> Generator[Action, Observation, None]:
+    """Run the starter as it is, where it is to be run: how long it takes, and what it reports on its way. Trials may
+    then take `longest` times as long.
+    """
+    if not brief.baseline["command"]:
+        return
+    yield from _run(
+        trials, brief, trials.start, "Run the starter as it is, to see how long it takes and what it prints."
+    )
+    trials.longest = longest
+
+
+def tried(
+    trials: Trials, brief: Brief, values: Sequence[Value], number: int, how: str = "by chance"
+) -> Generator[Action, Observation, float]:
     """Write the files with `values`, run the baseline's command and, if that went well, validate; the score or NaN."""
-    before = trials.seen.seconds_left
-    thought = f"Trial {number}: {trials.difference(values)}."
-    trials.seen = yield shell(brief, trials.command(brief, values), thought)
+    yield from _run(trials, brief, values, f"Trial {number}, {how}: {trials.difference(values)}.")
     if trials.seen.status == "ok":
         trials.seen = yield Action(tool="validate")
-    if before is not None and trials.seen.seconds_left is not None:
-        trials.dearest = max(trials.dearest, before - trials.seen.seconds_left)
-    trials.lying = values
     return (trials.seen.validation or {}).get(brief.metric, math.nan)
 
 
-def propose(places: Sequence[Numeral], values: Sequence[Number], rng: random.Random) -> list[Number]:
-    """New values near `values`: at least one number moves, mostly about half of them."""
-    chosen = {rng.randrange(len(values))}
-    if rng.random() < 0.8:
-        chosen |= {index for index in range(len(values)) if rng.random() < 0.5}
-    return [
-        _moved(place, value, rng) if index in chosen else value
-        for index, (place, value) in enumerate(zip(places, values, strict=True))
-    ]
+def restored(trials: Trials, brief: Brief, values: Sequence[Value]) -> Generator[Action, Observation, None]:
+    """Make the submission of `values` again, unless it lies there: by a run that only the limits of the task stop."""
+    if trials.lying != values and (trials.lying is not None or brief.baseline["command"]):
+        trials.watch.kind, trials.longest = None, math.inf
+        yield from _run(trials, brief, values, f"Restore the best: {trials.difference(values)}.")
 
 
-def _moved(place: Numeral, value: Number, rng: random.Random) -> Number:
-    """Thresholds and shares move within 0 and 1, by a step or anywhere; other numbers by a factor."""
-    share = isinstance(value, float) and 0 <= value <= 1
-    if share and (place.threshold or rng.random() < 0.6):
-        # Reaching beyond 0 and 1 makes the ends themselves likely, where the best often lies.
-        return min(1.0, max(0.0, rng.uniform(-0.3, 1.3) if rng.random() < 0.5 else value + rng.gauss(0, 0.2)))
-    factor = math.exp(rng.gauss(0, rng.choice((0.3, 1.0, 2.0))))
-    if isinstance(value, int):
-        low = 1 if place.value > 0 else place.value
-        moved = max(low, round(value * factor))
-        return moved if moved != value else max(low, value + rng.choice((-1, 1)))
-    return value * factor if value else rng.gauss(0, 0.1)
+def _run(trials: Trials, brief: Brief, values: Sequence[Value], thought: str) -> Generator[Action, Observation, None]:
+    first, before = trials.watch.seconds is None, trials.seen.seconds_left
+    trials.seen = yield shell(brief, trials.command(brief, values), thought)
+    trials.lying = values
+    trials.run = trials.watch.began(trials.seen.text, brief) if first else trials.watch.read(trials.seen.text)
+    if trials.run.reports:
+        trials.watch.runs.append(trials.run.reports)
+    if before is not None and trials.seen.seconds_left is not None:
+        trials.dearest = max(trials.dearest, before - trials.seen.seconds_left)
 
 
-def _source(text: str) -> str:
-    """The file's text in what `cat` printed; lines that the tools may have put at its end are left off."""
-    lines = text.splitlines(keepends=True)
-    for kept in range(len(lines), max(0, len(lines) - 5), -1):
-        try:
-            ast.parse("".join(lines[:kept]))
-        except (SyntaxError, ValueError):
-            continue
-        return "".join(lines[:kept])
-    return text
+def _files(paths: Sequence[str], text: str, mark: str) -> dict[str, str]:
+    """The files in what was printed; those that are missing, or were cut on their way, are left out."""
+    files = {}
+    parts = re.split(rf"{mark} *(\d*)\n?", text)
+    for path, part, size in zip(paths, parts[::2], parts[1::2], strict=False):
+        if size and len(part.encode()) == int(size):
+            files[path] = part
+    return files
+
+
+def _places(files: dict[str, str], brief: Brief) -> list[Place]:
+    """The settings of all files and of the command or, where they name none, every number of the Python files."""
+    command = brief.baseline["command"]
+    words = {*re.split(r"\W+", command), *re.split(r"\W+", brief.task)}
+    found = configs.options(command)
+    for path, text in files.items():
+        if path.endswith(configs.SUFFIXES):
+            found += configs.entries(text, path)
+        else:
+            found += settings(text, path, given=configs.given(command), hints=words)
+    return found or [place for path, text in files.items() for place in numerals(text, path)]

@@ -1,37 +1,53 @@
-"""The agent without a language model: a seeded random search over the numbers in the workspace's baseline."""
+"""The agent without a language model: a seeded search over the settings of the workspace's baseline."""
 
 import math
-import random
 
 from mlgym.agents import Flow
-from mlgym.agents.commands import shell
-from mlgym.agents.trials import read, tried
+from mlgym.agents.proposals import Proposals
+from mlgym.agents.study import INSTALLED, Study
+from mlgym.agents.trials import measured, read, restored, tried
+from mlgym.errors import UsageError
 from mlgym.models import Model
-from mlgym.records import Action, Brief, better
+from mlgym.records import Action, Brief
 
-_RESTART = 0.15
+SAMPLER = "tpe" if INSTALLED else "near"  # being an option's default, it is told in a run's protocol.lock
 
 
-def tuner(brief: Brief, model: Model | None, *, trials: int = 20) -> Flow:
-    """Search, at most `trials` times, for better numbers in the baseline's files; submit the best by validation.
+def tuner(
+    brief: Brief,
+    model: Model | None,
+    *,
+    trials: int = 20,
+    sampler: str = SAMPLER,
+    startup: int = 8,
+    prune: bool = True,
+    longest: float = 4.0,
+) -> Flow:
+    """Search, at most `trials` times, for better values of the baseline's settings; submit the best by validation.
 
-    Each trial writes the files, runs the baseline's command and, if that went well, validates; a trial that breaks
-    counts as worse.
+    A baseline with a command is run as it is first. Each trial then writes the files, runs the command and, if that
+    went well, validates; a trial that breaks counts as worse. `sampler` is `tpe` (Optuna's, after `startup` trials near
+    the best so far) or `near` (always near the best so far). A trial is stopped when it lags behind the others, unless
+    `prune` is off, and when it takes `longest` times as long as the starter.
+
+    Raises UsageError for another sampler, and for `tpe` where Optuna is not installed.
     """
+    if sampler not in ("tpe", "near"):
+        raise UsageError(f"The tuner has no sampler {sampler!r}; it has tpe and near.")
     state = yield from read(brief)
-    best, score = state.start, brief.baseline["scores"].get(brief.metric, math.nan)
+    study = Study(state.places, brief.direction, brief.seed) if sampler == "tpe" else None
+    yield from measured(state, brief, longest)
+    score = brief.baseline["scores"].get(brief.metric, math.nan)
     if math.isnan(score):
-        yield shell(brief, brief.baseline["command"] or "true", "Measure the starter, which has no recorded score.")
-        state.seen = yield Action(tool="validate")
-        score, state.lying = (state.seen.validation or {}).get(brief.metric, math.nan), state.start
-    rng = random.Random(brief.seed)
-    for trial in range(trials if state.start else 0):
-        if not state.time_left():
+        state.seen = yield Action(tool="validate", thought="Measure the starter, which has no recorded score.")
+        score = (state.seen.validation or {}).get(brief.metric, math.nan)
+    if not prune:
+        state.watch.kind = None
+    search = Proposals(state, brief.direction, brief.seed, score, study, startup)
+    for trial in range(1, trials + 1):
+        if not state.time_left() or not search.open:
             break
-        values = state.propose(state.start if rng.random() < _RESTART else best, rng)
-        got = yield from tried(state, brief, values, trial + 1)
-        if better(got, score, brief.direction) or (math.isnan(score) and not math.isnan(got)):
-            best, score = values, got
-    if state.lying != best and (state.lying is not None or brief.baseline["command"]):
-        yield shell(brief, state.command(brief, best), f"Restore the best: {state.difference(best)}.")
-    yield Action(tool="submit", thought=f"Submit the best by validation, {brief.metric} {score:.4g}.")
+        values = search.next(trial)
+        search.told(values, (yield from tried(state, brief, values, trial, search.how)))
+    yield from restored(state, brief, search.best)
+    yield Action(tool="submit", thought=f"Submit the best by validation, {brief.metric} {search.score:.4g}.")

@@ -8,7 +8,6 @@ import typer
 
 from mlgym.cli import options as given
 from mlgym.cli.app import Debug, SandboxName, app
-from mlgym.errors import UsageError
 
 
 @app.command()
@@ -82,7 +81,9 @@ def run(
     }
     flags = {key: value for key, value in flags.items() if value is not None}
     pins = tuple(pin.strip() for each in packages or () for pin in each.split(","))
-    ways = running.Ways(tuple(agents or ()), tuple(models or ()), _sampling(sampling or []), base_url, pins, unsafe)
+    ways = running.Ways(
+        tuple(agents or ()), tuple(models or ()), given.settings(sampling or []), base_url, pins, unsafe
+    )
     how = running.How(output, quiet, tuple(redo or ()), dry_run, tuple(recorded or ()))
     if source:
         _end(running.onward(source, ways, flags, how))
@@ -119,15 +120,3 @@ def _end(code: int) -> None:
     """Exit with the code that a run has told; see `live.run`."""
     if code:
         raise typer.Exit(code)
-
-
-def _sampling(items: list[str]) -> dict[str, Any]:
-    from mlgym.names import value
-
-    settings: dict[str, Any] = {}
-    for item in items:
-        key, equals, text = item.partition("=")
-        if not key or not equals:
-            raise UsageError(f"-M takes key=value, not '{item}'.")
-        settings[key] = value(text)
-    return settings

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mlgym.errors import UsageError
+
 METHODS, LIMITS, CONDITIONS, RUN = "Methods", "Limits of an episode", "Conditions", "The run"
 
 
@@ -25,7 +27,7 @@ AgentNames = Annotated[
         *("-a", "--agent"),
         metavar="NAME",
         panel=METHODS,
-        help="react, tuner, random, nop, oracle, replay or module:function; options: react?window=5; may be repeated.",
+        help="react, tuner, random, human, nop, oracle, replay, module:function; options: react?window=5; repeatable.",
     ),
 ]
 ModelNames = Annotated[
@@ -34,7 +36,7 @@ ModelNames = Annotated[
         *("-m", "--model"),
         metavar="NAME",
         panel=METHODS,
-        help="openai/…, anthropic/…, openrouter/…, vllm/…, ollama/… or scripted/…; may be repeated.",
+        help="openai/…, anthropic/…, vllm/… (all: 'mlgym models'), local/… or scripted/…; may be repeated.",
     ),
 ]
 Packages = Annotated[
@@ -217,3 +219,16 @@ Recorded = Annotated[
     ),
 ]
 Quiet = Annotated[bool, _option("-q", "--quiet", panel=RUN, help="One line an episode.")]
+
+
+def settings(items: list[str]) -> dict[str, Any]:
+    """What -M KEY=VALUE means; raises UsageError for anything else."""
+    from mlgym.names import value
+
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not key or not equals:
+            raise UsageError(f"-M takes key=value, not '{item}'.")
+        found[key] = value(text)
+    return found

@@ -5,17 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from mlgym import live
+from mlgym import agents, live
 from mlgym.allocator import Allocator
-from mlgym.errors import SourceError, UsageError
-from mlgym.forecast import lacking, told
+from mlgym.errors import ModelError, SourceError, UsageError
+from mlgym.forecast import lacking, told, unpriced
 from mlgym.grading.prepare import prepare
 from mlgym.grid import Grid, folder_name, from_flags, hosts, methods, plan, read_grid
 from mlgym.launchers import Launcher, launcher
 from mlgym.launchers.flow import Say
-from mlgym.models import default_limits
+from mlgym.models import default_limits, preflight
+from mlgym.models.endpoint import priced, served
+from mlgym.names import split
 from mlgym.onward import onward as gone_on
 from mlgym.protocol import FROM_DATA, isolated, keep, lock, read_lock, refuse
 from mlgym.records import EpisodeSpec, Limits
@@ -85,6 +87,9 @@ def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
     spec = spec.changed(**own, limits=spec.limits.changed(**flags.get("limits", {})))
     notes = []
     if ways.models:
+        given = "money" in flags.get("limits", {})
+        if served(spec.model) and not given and priced(spec.model, spec.base_url) is None:
+            spec = spec.changed(limits=spec.limits.changed(money=None))  # the recorded episode's, of another model
         bounds, note = default_limits(spec.model, spec.base_url, spec.limits)
         spec, notes = spec.changed(limits=bounds), [note] if note else []
     one = {key: getattr(spec, key) for key in ("agent", "model", "sampling", "base_url", "packages", "unsafe")}
@@ -99,6 +104,9 @@ def _run(
 ) -> int:
     for note in notes:
         print(note, file=sys.stderr if how.quiet else sys.stdout)
+    asks = any(split(spec.agent)[0] == "human" for spec in specs)
+    if asks and (asked.launcher != "threads" or (asked.concurrent or 1) > 1):
+        raise UsageError("The agent human has one terminal: leave out --launcher, and -n or a concurrent above 1.")
     allocator = Allocator(asked.gpus)
     isolated(asked.protocol, asked.sandbox)
     here = asked.launcher != "ray"
@@ -119,8 +127,11 @@ def _run(
     left = [spec for spec in specs if how.redo or not (episode_folder(run, spec) / "result.json").exists()]
     if missing := lacking(left):  # what is done is read without a key
         raise UsageError(" ".join(missing))
+    if asked.money is not None and (unknown := unpriced(left, asked.money)):
+        raise UsageError(" ".join(unknown))
     if old := read_lock(run):  # before anything is fetched
         refuse(run, old, now(), FROM_DATA)
+    _ask(left, begun=bool(old), out=sys.stderr if how.quiet else sys.stdout)
     _prepare(specs)
     for note in keep(run, now(), preset=asked.protocol):
         print(note, file=sys.stderr)
@@ -129,13 +140,28 @@ def _run(
         list(specs),
         run,
         asked.concurrent or 1,
-        "none" if how.quiet else "steps",
+        "none" if how.quiet else "ended" if asks else "steps",
         allocator=allocator,
         launcher=_launcher(asked),
         money=asked.money,
         redo=how.redo,
         here=here,
     )
+
+
+def _ask(left: Sequence[EpisodeSpec], begun: bool, out: TextIO) -> None:
+    """One short call of each model. What will not pass, and a server that is not there for a run that has not begun,
+    end the command; anything else is said, since episodes are tried again.
+    """
+    for spec in preflight.reached(spec for spec in left if agents.asks(spec.agent)).values():
+        try:
+            print(preflight.trial(spec.model, spec.base_url, spec.sampling).line, file=out)
+        except ModelError as error:
+            if error.lasting:
+                raise UsageError(f"{error} Nothing was run.") from error
+            if not error.reached and not begun:
+                raise
+            print(f"{error} The run starts all the same: its episodes are tried again.", file=sys.stderr)
 
 
 def _launcher(asked: Grid) -> Launcher | None:

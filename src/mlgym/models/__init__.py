@@ -1,16 +1,18 @@
 """Language models: a model is a callable from messages and tools to a reply; its name is `provider/model`.
 
-`openai/NAME` (any OpenAI-compatible server with a base URL), `vllm/NAME`, `ollama/NAME`, `openrouter/NAME`,
-`anthropic/NAME`, and `scripted/PATH` or `scripted/package.module:attribute`, the shipped test double.
+`openai/NAME` (any OpenAI-compatible server with a base URL), `anthropic/NAME`, and the other providers of
+`providers.toml` and of the user's own; `litellm/NAME` by the library of that name; `local/PATH` in this process; and
+`scripted/PATH` or `scripted/package.module:attribute`, the shipped test double.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mlgym.errors import UsageError
-from mlgym.models.endpoint import PROVIDERS, endpoint
+from mlgym.models.endpoint import LITELLM, LOCAL, endpoint, priced, providers, served
 from mlgym.models.metered import Metered
 from mlgym.models.prices import FREE, default_limits
+from mlgym.models.retried import Retried
 from mlgym.records import Message, Reply
 
 __all__ = ["Metered", "Model", "default_limits", "free", "load"]
@@ -19,7 +21,10 @@ _OURS = ("model", "messages", "tools", "system", "stream", "n")
 
 
 class Model(Protocol):
-    """Anything that answers a conversation. Raises ModelError, and ToolsRefused when it cannot take `tools`."""
+    """Anything that answers a conversation. Raises ModelError, and ToolsRefused when it cannot take `tools`.
+
+    It may have `context`, its window in tokens, and `native`, whether it takes native tool calls; None where unknown.
+    """
 
     def __call__(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
         """The reply to `messages`; `tools` are OpenAI function schemas, empty for none."""
@@ -27,19 +32,18 @@ class Model(Protocol):
 
 
 def free(name: str, base_url: str = "") -> bool:
-    """Whether a model is known to cost nothing: it is served at an address of the user's own."""
-    if name.partition("/")[0] not in PROVIDERS:
-        return False
+    """Whether a model is known to cost nothing: it runs here, or is served at an address of the user's own."""
     try:
-        return endpoint(name, base_url).price == FREE
+        return served(name) and priced(name, base_url) == FREE
     except UsageError:
         return False
 
 
-def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = None) -> Model:
+def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = None, seed: int = 0) -> Model:
     """The model of that name; only what stands in `sampling` is sent beside the conversation and the tools.
 
-    Makes no connection. Raises UsageError for an unknown provider and for a missing key, naming the variable.
+    `seed` is for models that run here. Makes no connection. What may pass is tried again with pauses. Raises UsageError
+    for an unknown provider and for a missing key, naming the variable.
     """
     sampling = dict(sampling or {})
     if taken := [key for key in sampling if key in _OURS]:
@@ -49,14 +53,22 @@ def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = 
         from mlgym.models.scripted import load_script
 
         return load_script(rest, sampling)
-    if provider not in PROVIDERS or not rest:
-        known = ", ".join(f"{provider}/…" for provider in (*PROVIDERS, "scripted"))
+    if not served(name):
+        known = ", ".join(f"{provider}/…" for provider in (*providers(), LITELLM, LOCAL, "scripted"))
         raise UsageError(f"There is no model '{name}'; a model is named provider/model, with one of {known}.")
+    if provider == LOCAL:
+        from mlgym.models.local import load_local
+
+        return load_local(rest, sampling, seed)
+    if provider == LITELLM:
+        from mlgym.models.litellm import LiteLLMModel
+
+        return Retried(LiteLLMModel(rest, base_url, sampling))
     place = endpoint(name, base_url)
-    if provider == "anthropic":
+    if place.speaks == "anthropic":
         from mlgym.models.anthropic import AnthropicModel
 
-        return AnthropicModel(place, sampling)
+        return Retried(AnthropicModel(place, sampling))
     from mlgym.models.openai import OpenAIModel
 
-    return OpenAIModel(place, sampling)
+    return Retried(OpenAIModel(place, sampling))

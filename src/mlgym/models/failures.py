@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from email.utils import mktime_tz, parsedate_tz
 
 from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused
 from mlgym.models.endpoint import Endpoint
@@ -30,14 +32,30 @@ def explain(error: Exception, place: Endpoint, with_tools: bool) -> MlgymError:
     """
     status = getattr(error, "status_code", None)
     if not isinstance(status, int):
-        return ModelError(_unreached(error, place))
+        return _unreached(error, place)
     said = detail(error)
     if with_tools and status in (400, 404, 405, 422, 500, 501) and _REFUSALS.search(said):
         return ToolsRefused(f"{place.name} takes no native tool calls here ({said}).")
     if _TOO_LONG.search(said) and status in (400, 413, 422, 500):
         sentence = f"The conversation is too long for {place.name}; a smaller react?window=N keeps less of it ({said})."
         return BudgetError(sentence, limit="context")
-    return ModelError(f"{_sentence(status, said, place)} ({said}).", lasting=status < 500 and status not in _PASSING)
+    failed = ModelError(f"{_sentence(status, said, place)} ({said}).", lasting=status < 500 and status not in _PASSING)
+    failed.after = _after(error)
+    return failed
+
+
+def _after(error: Exception) -> float | None:
+    """The seconds that the answer's headers ask to wait, in the forms that servers use: a number or a date."""
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            wait = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if wait >= 0:
+            return wait
+    date = parsedate_tz(headers.get("retry-after", ""))
+    return max(0.0, mktime_tz(date) - time.time()) if date else None
 
 
 def detail(error: Exception) -> str:
@@ -54,14 +72,17 @@ def detail(error: Exception) -> str:
     return (line if len(line) <= 300 else line[:299] + "…").rstrip(". ") or type(error).__name__
 
 
-def _unreached(error: Exception, place: Endpoint) -> str:
+def _unreached(error: Exception, place: Endpoint) -> ModelError:
     kind = type(error).__name__
-    if kind == "APITimeoutError":
-        return f"{place.name} did not answer in time at {place.url}; try again, or take a faster model."
+    if kind in ("APITimeoutError", "Timeout"):
+        return ModelError(f"{place.name} did not answer in time at {place.url}; try again, or take a faster model.")
     if kind == "APIConnectionError":
         cause = " ".join(str(error.__cause__ or error).split())
-        return f"No server answers at {place.url} ({cause}); is it running, and is the address right?"
-    return f"{place.url} answered something that {place.provider}'s client cannot read ({detail(error)})."
+        failed = ModelError(f"No server answers at {place.url} ({cause}); is it running, and is the address right?")
+        failed.reached = False
+        return failed
+    said = detail(error)
+    return ModelError(f"{place.url} answered something that {place.provider}'s client cannot read ({said}).")
 
 
 def _sentence(status: int, said: str, place: Endpoint) -> str:

@@ -2,28 +2,40 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused, UsageError
+from mlgym.models.retried import Retried
 from mlgym.records import Cost, Limits, Message, Reply
 
 if TYPE_CHECKING:
     from mlgym.models import Model
 
-REFUSED = "tools_refused"
+REFUSED, TOO_LONG = "tools_refused", "too_long"
 OnCall = Callable[[Sequence[Message], Sequence[dict[str, Any]], Reply], None]
+OnFacts = Callable[[dict[str, Any]], None]
 
 
 class Metered:
     """A model that keeps account of another one; `cost` is what was used so far.
 
     Recorded replies in `replay` are played first: counted like fresh ones, but neither asked for nor told to
-    `on_call`. A refusal of native tools is a reply whose `stop` is "tools_refused", and is raised again in a replay.
+    `on_call`. A refusal of native tools is a reply whose `stop` is "tools_refused", that of a conversation which is too
+    long one whose `stop` is "too_long"; both are raised again in a replay.
+    What is known of the model (`context`, `native`) is found out once, at the first fresh call or when it is asked for,
+    and told to `on_facts`; recorded `facts` take the place of that.
     """
 
     def __init__(
-        self, model: "Model", limits: Limits, *, replay: Iterable[Reply] = (), on_call: OnCall | None = None
+        self,
+        model: "Model",
+        limits: Limits,
+        *,
+        replay: Iterable[Reply] = (),
+        on_call: OnCall | None = None,
+        facts: Mapping[str, Any] | None = None,
+        on_facts: OnFacts | None = None,
     ) -> None:
         self.cost = Cost()
         self.closed = ""  # why only recorded replies may be given now, a sentence
@@ -32,6 +44,19 @@ class Metered:
         self._limits = limits
         self._replay = deque(replay)
         self._on_call = on_call
+        self._facts, self._on_facts = facts, on_facts
+
+    @property
+    def context(self) -> int | None:
+        """The model's window in tokens, None where nobody tells."""
+        found = self._known()["context"]
+        return found if isinstance(found, int) else None
+
+    @property
+    def native(self) -> bool | None:
+        """Whether the model takes native tool calls, None where nobody tells."""
+        found = self._known()["native"]
+        return found if isinstance(found, bool) else None
 
     @property
     def money_left(self) -> float | None:
@@ -52,12 +77,15 @@ class Metered:
             raise UsageError(self.closed)
         else:
             self.before()
+            self._known()
             reply = self._ask(messages, tools)
             if self._on_call:
                 self._on_call(messages, tools, reply)
         self._count(reply)
         if reply.stop == REFUSED:
             raise ToolsRefused(reply.text)
+        if reply.stop == TOO_LONG:
+            raise BudgetError(reply.text, limit="context")
         return reply
 
     def drain(self) -> None:
@@ -71,12 +99,26 @@ class Metered:
         if close:
             close()
 
+    def _known(self) -> Mapping[str, Any]:
+        if self._facts is None:
+            told = {key: getattr(self._model, key, None) for key in ("context", "native")}
+            if self._on_facts:
+                self._on_facts(told)
+            self._facts = told
+        return self._facts
+
     def _ask(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
+        if isinstance(self._model, Retried):
+            self._model.check = self.before
         began = time.monotonic()
         try:
             reply = self._model(messages, tools)
         except ToolsRefused as error:
             reply = Reply(text=str(error), stop=REFUSED)
+        except BudgetError as error:
+            if error.limit != "context":
+                raise
+            reply = Reply(text=str(error), stop=TOO_LONG)
         except MlgymError:
             raise
         except Exception as error:
@@ -91,6 +133,7 @@ class Metered:
                 "money": (cost.money or 0.0) + (reply.money or 0.0) if known else None,
                 "tokens_in": cost.tokens_in + reply.tokens_in,
                 "tokens_out": cost.tokens_out + reply.tokens_out,
+                "tokens_cached": cost.tokens_cached + reply.tokens_cached,
                 "calls": cost.calls + 1,
                 "model_s": cost.model_s + reply.seconds,
             }

@@ -10,6 +10,7 @@ from mlgym import names
 from mlgym.errors import ModelError, ToolsRefused, UsageError
 from mlgym.records import Message, Reply, ToolCall
 
+SETTINGS = ("refuse_tools", "delay_s", "context")
 Script = Sequence[Any] | Callable[[Sequence[Message], Sequence[dict[str, Any]]], Any]
 
 
@@ -19,10 +20,13 @@ class Scripted:
     The n-th reply of a list answers a conversation with n - 1 replies in it, so that the model keeps no state and a
     continued episode gets the same ones. A reply is a Reply, its text, or a table of Reply's fields whose calls are
     tables of `name` and `arguments` (an object, or text as the model wrote it). With `refuse_tools` a call with native
-    tools raises ToolsRefused; `delay_s` is slept before each answer.
+    tools raises ToolsRefused; `delay_s` is slept before each answer; `context` is the window that it says it has.
     """
 
-    def __init__(self, script: Script, *, refuse_tools: bool = False, delay_s: float = 0.0) -> None:
+    def __init__(
+        self, script: Script, *, refuse_tools: bool = False, delay_s: float = 0.0, context: int | None = None
+    ) -> None:
+        self.context = context
         self._script = script
         self._refuse_tools = refuse_tools
         self._delay_s = delay_s
@@ -62,10 +66,10 @@ def _call(call: Mapping[str, Any], default: str) -> ToolCall:
 def load_script(where: str, sampling: Mapping[str, Any]) -> Scripted:
     """The model of `scripted/WHERE`: a JSON list, a JSONL file, or `package.module:attribute`.
 
-    `sampling` may set refuse_tools and delay_s. Raises UsageError for a file that is not there or not of that form.
+    `sampling` may set SETTINGS. Raises UsageError for a file that is not there or not of that form.
     """
-    if unknown := sorted(set(sampling) - {"refuse_tools", "delay_s"}):
-        raise UsageError(f"A scripted model has no setting '{unknown[0]}'; it has refuse_tools and delay_s.")
+    if unknown := sorted(set(sampling) - {*SETTINGS}):
+        raise UsageError(f"A scripted model has no setting '{unknown[0]}'; it has {', '.join(SETTINGS)}.")
     path = Path(where)
     if ":" in where and not path.exists():
         return Scripted(names.resolve(where, {}, "script"), **sampling)

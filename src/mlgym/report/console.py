@@ -39,6 +39,13 @@ def action_line(step: Step) -> str:
     return ends(f"{step.action.tool} {shown!s}".strip(), 1, 140).replace("\n", " ⏎ ")
 
 
+def marks_line(step: Step) -> str:
+    """What was saved before a step, and from where it was taken, on one line."""
+    words = [f"saved as {mark[1:]}" for mark in step.marks if mark[0] == "+" and mark[1:]]
+    back = next((mark[1:] or "where it was" for mark in reversed(step.marks) if mark[0] == "-"), None)
+    return ends(", ".join([*words, *([f"back to {back}"] if back is not None else [])]), 1, 140)
+
+
 def live(spec: EpisodeSpec, step: Step, best: float | None, several: bool) -> Text:
     """A step as `mlgym run` shows it while it happens."""
     out = Text()
@@ -54,6 +61,8 @@ def live(spec: EpisodeSpec, step: Step, best: float | None, several: bool) -> Te
     out.append(")\n", "dim")
     if step.action.thought:
         out.append(ends(step.action.thought, 2) + "\n", "italic")
+    if step.marks:
+        out.append(f"  ({marks_line(step)})\n", "dim")
     out.append(f"  {action_line(step)}\n", "cyan")
     body = ends(step.observation.text)
     if body:

@@ -266,14 +266,19 @@ class Driver:
         os.close(fd)
 
     def born(self, since: Moment) -> set[int]:
-        """The living processes below me that began after that moment, without the shell."""
+        """The living processes below me that began after that moment, without the shell and what older ones started."""
         table = {pid: found for pid in pids() if (found := stat_of(pid))}
         me = os.getpid()
         mine = set(table) if self.alone else {me}
         while more := {pid for pid, (parent, _) in table.items() if parent in mine} - mine:
             mine |= more
-        new = {pid for pid in mine & set(table) if pid not in since[0] or table[pid][1] > since[1]}
-        return new - {me, self.bash}
+        mine = mine & set(table) - {me, self.bash}
+        new = {pid for pid in mine if pid not in since[0] or table[pid][1] > since[1]}
+        older = mine - new
+        while more := {pid for pid in new if table[pid][0] in older}:
+            new -= more
+            older |= more
+        return new
 
     def run(self, command: bytes, seconds: float) -> Answer:
         """One command in the shell."""

@@ -5,7 +5,6 @@ that was checked is connected to; this machine and private networks are refused,
 """
 
 import contextlib
-import ipaddress
 import re
 import socket
 import threading
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from mlgym.addresses import public
 from mlgym.errors import UsageError
 from mlgym.sandbox.served import Served
 
@@ -26,8 +26,6 @@ HOST = r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)"
 TUNNEL = re.compile(rf"CONNECT {HOST}:(\d{{1,5}}) HTTP/1\.[01]")
 PLAIN = re.compile(rf"([A-Z]+) http://{HOST}(?::(\d{{1,5}}))?(/\S*)? HTTP/1\.[01]")
 DROPPED = ("proxy-", "connection:", "keep-alive:", "host:")  # headers that are the proxy's own
-# Addresses that carry another one, which they could lead to: NAT64, 6to4, Teredo.
-CARRIERS = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
 
 
 class Rule(NamedTuple):
@@ -74,17 +72,6 @@ def rules(hosts: Iterable[str]) -> tuple[Rule, ...]:
             raise UsageError(f"'{text}' is no host of a network: give names such as pypi.org, *.pypi.org or host:port.")
         found.append(Rule(match[2], bool(match[1]), int(match[3] or 0)))
     return tuple(found)
-
-
-def public(address: str) -> bool:
-    """Whether an address is one of the open internet: not private, loopback, link-local, shared or reserved."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            return public(str(ip.ipv4_mapped))
-        if ip.is_site_local or any(ip in net for net in CARRIERS):
-            return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 class Proxy:

@@ -140,6 +140,14 @@ class Shelf:
             raise
         return other
 
+    def forget(self, saved: Snapshot, others: set[Path]) -> None:
+        """Remove the files of a snapshot but the layers of `others`; all layers stay while there are forks."""
+        with contextlib.suppress(OSError):  # what is left goes with the shelf
+            for path in filter(None, (saved.passing, saved.tree)):
+                path.unlink(missing_ok=True)
+            for layer in set(saved.layers) - others if self._holders == 1 else ():
+                remove(layer)
+
     def discard(self, shell: Shell) -> None:
         """End a shell and remove its workspace."""
         shell.stop()

@@ -13,8 +13,10 @@ from mlgym.records import Action, Observation
 from mlgym.tools import classic, files, search
 from mlgym.tools.classic import footer
 from mlgym.tools.grading import submit, validate
+from mlgym.tools.jobs import catch_up, job, ran_since
 from mlgym.tools.lint import lint_binds
 from mlgym.tools.memory import recall, remember
+from mlgym.tools.papers import read_paper, search_papers
 from mlgym.tools.schema import arguments, schema
 from mlgym.tools.session import Papers, Session, Tool, ToolError
 from mlgym.tools.shell import bash
@@ -27,9 +29,11 @@ __all__ = [
     "Tool",
     "ToolError",
     "call",
+    "catch_up",
     "footer",
     "lint_binds",
     "parse",
+    "ran_since",
     "schema",
     "toolset",
 ]
@@ -37,7 +41,7 @@ __all__ = [
 Status = Literal["ok", "error", "timeout", "format", "end"]
 LONGEST = 200_000  # characters of an observation
 
-MODERN: tuple[Tool, ...] = (bash, files.view, files.create, files.str_replace, files.insert, validate, submit)
+MODERN: tuple[Tool, ...] = (bash, files.view, files.create, files.str_replace, files.insert, job, validate, submit)
 CLASSIC: tuple[Tool, ...] = (
     classic.open,
     classic.goto,
@@ -54,8 +58,10 @@ CLASSIC: tuple[Tool, ...] = (
 )
 SETS = {"modern": MODERN, "classic": CLASSIC}
 MEMORY: tuple[Tool, ...] = (remember, recall)
-LITERATURE = ("search_papers", "read_paper")
-HOSTED = ("remember", "recall", *LITERATURE)  # their effects and answers lie outside the sandbox: never done twice
+LITERATURE: tuple[Tool, ...] = (search_papers, read_paper)
+HOSTED = tuple(
+    tool.__name__ for tool in (*MEMORY, *LITERATURE)
+)  # their effects and answers lie outside the sandbox: never done twice
 
 
 def toolset(name: str, *, memory: bool = False, papers: bool = False) -> dict[str, Tool]:
@@ -68,8 +74,8 @@ def toolset(name: str, *, memory: bool = False, papers: bool = False) -> dict[st
     first, *more = name.split("+")
     if first not in SETS:
         raise UsageError(f"There is no set of tools '{first}'; there are {' and '.join(SETS)}.")
-    tools = [*SETS[first], *(MEMORY if memory else ()), *(_own(each) for each in more)]
-    tools += [names.resolve(f"mlgym.tools.papers:{each}", {}, "tool") for each in (LITERATURE if papers else ())]
+    hosted = [*(MEMORY if memory else ()), *(LITERATURE if papers else ())]
+    tools = [*SETS[first], *hosted, *(_own(each) for each in more)]
     by_name = {tool.__name__: tool for tool in tools}
     if len(by_name) < len(tools):
         twice = Counter(tool.__name__ for tool in tools).most_common(1)[0][0]

@@ -13,10 +13,10 @@ Failure = Literal["error", "timeout", "format"]
 
 
 class Papers(Protocol):
-    """Where literature is looked up; what is found is text to show."""
+    """Where literature is looked up; what is found is text to show. Raises SourceError where there is none."""
 
-    def search(self, query: str, most: int) -> str:
-        """At most so many papers that match, each with its id."""
+    def search(self, query: str, most: int, start: int, source: str | None) -> str:
+        """At most so many papers of each source that match, from place `start` on, each with its id."""
 
     def read(self, id: str, start: int) -> str:
         """A part of the paper of that id, from character `start` on."""
