@@ -55,7 +55,9 @@ def nested(options: Mapping[str, Any]) -> str:
     """
     spec = str(options.get("agent", "react"))
     if (name := names.split(spec)[0]) in ("oracle", "replay", "human"):
-        raise UsageError(f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs.")
+        raise UsageError(
+            f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs."
+        )
     more = [f"{key}={json.dumps(value)}" for key, value in options.items() if key not in ("n", "agent")]
     return "&".join([spec if not more or "?" in spec else f"{spec}?{more.pop(0)}", *more])
 
