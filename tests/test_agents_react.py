@@ -124,7 +124,7 @@ def test_a_model_that_is_known_to_take_no_tools_is_offered_none(tmp_path: Path) 
 
 
 def test_a_model_that_refuses_what_it_is_not_offered_is_an_error(tmp_path: Path) -> None:
-    def refuse(messages: Any, tools: Any) -> Reply:
+    def refuse(messages: Any, tools: Any) -> None:
         raise ToolsRefused("No tools.")
 
     with pytest.raises(ToolsRefused):
