@@ -158,4 +158,4 @@ def _output(session: Session, job: Job, lines: int, first: int | None = None) ->
     """Lines of what a job has printed: from a line on, or the last ones."""
     script, start = (LAST, TAIL_BYTES) if first is None else (FROM, first)
     argv = ["bash", "-c", script, "job", str(start), f"{job['folder']}/output", str(lines)]
-    return session.shell.exec(argv, timeout=SLACK_S).output or "(no output there)"
+    return session.shell.exec(argv, timeout=SLACK_S).output or "(no output)"
