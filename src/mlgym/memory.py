@@ -75,7 +75,7 @@ class Memory:
             self._append(Cut(episode=self.origin["episode"], after=steps))
 
     def notes(self) -> list[Note]:
-        """All notes of the task, oldest first; lines that a power cut left torn are passed over. Raises StorageError."""
+        """All notes of the task, oldest first; lines that are torn are passed over. Raises StorageError."""
         found: list[Note] = []
         with guarded(self.path.parent):
             lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []

@@ -31,7 +31,7 @@ echo $code $(date +%s.%N) > {folder}/end
 """
 START = """( \\builtin export PYTHONUNBUFFERED="${{PYTHONUNBUFFERED-1}}"; \\command rm -f {folder}/pids {folder}/end
 \\command bash {folder}/run >|{folder}/output 2>&1 </dev/null &
-for _ in {{1..500}}; do [[ -s {folder}/pids ]] && break; \\command sleep 0.01; done )"""
+for _ in {{1..2000}}; do [[ -s {folder}/pids ]] && break; \\command sleep 0.01; done; [[ -s {folder}/pids ]] )"""
 # The `timeout` hands the signal on to all of its group, and kills what is left after GRACE_S. It comes from the shell:
 # under Landlock what runs beside the shell may not signal what it has started.
 STOP = """( \\builtin read -r _ __pid <{folder}/pids && \\builtin kill -INT "$__pid" ) 2>/dev/null"""
