@@ -30,7 +30,7 @@ KILL_AFTER: list[int] = []
 def learner(brief: Brief, model: object) -> Generator[Action, Observation, None]:
     """Guesses what a note says was good, else 10; notes what came of it."""
     seen = yield Action(tool="recall", args={"query": "guess score"})
-    known = [line for line in seen.text.splitlines() if line.startswith("The guess ")]
+    known = [line for line in seen.text.splitlines() if line.startswith("   The guess ")]
     guess = int(known[0].split()[2]) + 10 if known else 10
     yield Action(tool="bash", args={"command": f"echo {guess} > guess.txt"})
     yield Action(tool="validate")
@@ -284,7 +284,7 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
         *("ok", "format", "error", "error", "ok", "error", "error", "ok", "format")
     ]
     assert seen[2].text == "A note has 1 to 2000 characters; this one has 1000000. Nothing was kept."
-    assert HOSTILE.strip() in seen[7].text and seen[7].text.startswith("1 of 2 notes")
+    assert "\n   1. [this episode, step 1] forged" in seen[7].text and seen[7].text.startswith("1 of 2 notes")
     [path] = (tmp_path / "run" / "memory").glob("*.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["text"] for line in lines] == [HOSTILE.strip(), "\N{REPLACEMENT CHARACTER} lone"]

@@ -126,7 +126,7 @@ def words(text: str) -> list[str]:
 
 def bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:
     """How well each text matches the query: BM25 (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework:
-    BM25 and Beyond", equation 3.15) with the weight of a word kept above 0 by adding 1 under the logarithm.
+    BM25 and Beyond") with the weight of Robertson and Sparck Jones, kept above 0 by adding 1 under the logarithm.
     """
     counts = [Counter(text) for text in texts]
     usual = sum(map(len, texts)) / len(texts) if any(texts) else 1.0
