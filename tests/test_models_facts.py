@@ -39,6 +39,7 @@ def listed(**fields: Any) -> dict[str, Any]:
             "",
         ),
         ("openrouter", {"/v1/models": listed(context_length=200000, supported_parameters=["seed"])}, 200000, False, ""),
+        ("gemini", {"/v1/models": {"data": [{"id": "models/x", "context_length": 7}]}}, 7, None, ""),
         ("vllm", {"/v1/models": listed()}, None, None, ""),
         ("vllm", {"/v1/models": {"data": "?"}}, None, None, ""),
         ("vllm", {}, None, None, ""),

@@ -60,7 +60,8 @@ def ask(place: Endpoint, wait_s: float = WAIT_S) -> Facts:
     rows = answer.get("data") if isinstance(answer, dict) else answer  # Together's is a bare list
     if not isinstance(rows, list):
         return Facts()
-    entries = {str(row["id"]): row for row in rows if isinstance(row, dict) and "id" in row}
+    named = [row for row in rows if isinstance(row, dict) and "id" in row]
+    entries = {str(row["id"]).removeprefix("models/"): row for row in named}  # as Gemini's begin
     mine = next((entries[name] for name in (place.model, f"{place.model}:latest") if name in entries), {})
     kind = place.provider if place.own else _OWNERS.get(str(mine.get("owned_by")), "")
     more = {"llamacpp": _llamacpp, "ollama": _ollama, "lmstudio": _lmstudio}.get(kind)
