@@ -23,7 +23,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, **world: A
     place = World(tmp_path, **world)
     with (tmp_path / "typed").open() as lines:
         monkeypatch.setattr(sys, "stdin", lines)
-        place.drive(agents.load("human")(place.brief, None))
+        place.drive(agents.load("human", moves=())(place.brief, None))
     return place
 
 
@@ -58,7 +58,7 @@ def test_the_end_of_the_input_asks_whether_to_submit(
 
     monkeypatch.setattr(sys, "stdin", Keys())
     world = World(tmp_path)
-    world.drive(agents.load("human")(world.brief, None))
+    world.drive(agents.load("human", moves=())(world.brief, None))
     assert world.submitted == submitted and len(world.seen) == submitted
 
 
@@ -89,7 +89,7 @@ def test_without_standard_input_it_is_a_sentence(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "stdin", None)
     world = World(tmp_path)
     with pytest.raises(UsageError, match="standard input"):
-        next(agents.load("human")(world.brief, None))
+        next(agents.load("human", moves=())(world.brief, None))
 
 
 def mlgym(folder: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -121,7 +121,8 @@ def test_at_a_terminal_lines_have_a_history(tmp_path: Path) -> None:
     outer, inner = pty.openpty()
     code = (
         "from tests.worlds import World; from mlgym import agents; from pathlib import Path; import sys;"
-        "w = World(Path(sys.argv[1])); w.drive(agents.load('human')(w.brief, None)); print([a.args for a, _ in w.seen])"
+        "w = World(Path(sys.argv[1])); w.drive(agents.load('human', moves=())(w.brief, None));"
+        "print([action.args for action, _ in w.seen])"
     )
     root = Path(__file__).parent.parent
     env = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "TERM": "dumb"}

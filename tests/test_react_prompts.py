@@ -135,9 +135,11 @@ def test_a_recorded_episode_is_shown_before_the_task(world: World, tmp_path: Pat
 
 def test_a_demonstration_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "steps.jsonl").write_text("{}\n")
-    for where in (tmp_path / "gone", tmp_path):
-        with pytest.raises(UsageError, match="is no text file and no recorded episode"):
-            example(str(where))
+    with pytest.raises(UsageError, match="is no text file and no recorded episode"):
+        example(str(tmp_path))
+    for look in (example, lambda where: agents.about(f"react?demonstration={where}")):
+        with pytest.raises(UsageError, match="gone' is not there"):
+            look(str(tmp_path / "gone"))
 
 
 def test_tools_beyond_the_shell_are_told_to_text_models(world: World) -> None:

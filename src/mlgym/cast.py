@@ -45,8 +45,7 @@ def agent_for(spec: EpisodeSpec, task: Task, store: Episode) -> agents.Agent | N
     if name in (PROGRAM, MCP):
         return None
     if name == "human":
-        recorded = [step.action for step in store.steps() if step.action.tool != END]
-        return agents.load(spec.agent, recorded=recorded)
+        return agents.load(spec.agent, moves=_moves(store))
     if name == "oracle":
         return agents.load(spec.agent, files=_solution(task))
     if name == "replay":

@@ -54,8 +54,8 @@ def nested(options: Mapping[str, Any]) -> str:
     Raises UsageError for an agent that is given something by the episode alone.
     """
     spec = str(options.get("agent", "react"))
-    if (name := names.split(spec)[0]) in ("oracle", "replay"):
-        raise UsageError(f"The agent '{name}' cannot be one that best-of-n lets try: it does the same each time.")
+    if (name := names.split(spec)[0]) in ("oracle", "replay", "human"):
+        raise UsageError(f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs.")
     more = [f"{key}={json.dumps(value)}" for key, value in options.items() if key not in ("n", "agent")]
     return "&".join([spec if not more or "?" in spec else f"{spec}?{more.pop(0)}", *more])
 

@@ -5,12 +5,12 @@ import re
 import sys
 from collections.abc import Iterable
 
-from mlgym.agents import Flow
+from mlgym.agents import Search
 from mlgym.agents.commands import tool_names
 from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.errors import UsageError
 from mlgym.models import Model
-from mlgym.records import Action, Brief, Observation
+from mlgym.records import Action, Brief, Move, Observation
 
 PROMPT, MORE = "> ", ". "
 FENCE = "```"
@@ -24,19 +24,21 @@ BY_NAME = "Anything that does not begin with the name of a tool is run by bash; 
 MODERN = "It is run by bash; `validate` and\n`submit`, alone, are tools: both grade, and submit ends the episode."
 
 
-def human(brief: Brief, model: Model | None, *, recorded: Iterable[Action] = ()) -> Flow:
+def human(brief: Brief, model: Model | None, *, moves: Iterable[Move]) -> Search:
     """Show the task, then read commands from standard input until one submits or the input ends.
 
-    The actions `recorded` of an episode that goes on are taken first, without asking. Raises UsageError where there is
-    no standard input.
+    The recorded `moves` of an episode that goes on are done first, without asking. Raises UsageError where there is no
+    standard input.
     """
     tools = ", ".join(tool_names(brief))
     manual = HELP.format(commands=MODERN if "bash" in tool_names(brief) else BY_NAME.format(tools=tools))
     task = Prompts().task(brief)
     _show(f"{task}\n\n{manual}\n")
-    for action in recorded:
-        _show(f"{PROMPT}{_typed(action)}")
-        _shown((yield action))
+    for move in moves:
+        seen = yield move
+        if isinstance(move, Action):
+            _show(f"{PROMPT}{_typed(move)}")
+            _shown(seen)
     with contextlib.suppress(ImportError):
         if sys.stdin and sys.stdin.isatty():
             import readline  # noqa: F401 - with it, input() has a history and can be edited

@@ -87,7 +87,8 @@ def example(where: str) -> str:
         lines = text.split("\n")[:-1] if path.name == "steps.jsonl" else None
         steps = None if lines is None else [Step.model_validate_json(line) for line in lines]
     except (OSError, ValueError) as error:
-        raise UsageError(f"The demonstration '{where}' is no text file and no recorded episode: {error}.") from error
+        why = " ".join(str(error).split())[:200]
+        raise UsageError(f"The demonstration '{where}' is no text file and no recorded episode: {why}.") from error
     return middle_out(text.strip() if steps is None else "\n\n".join(map(_told, steps)), MOST)
 
 
@@ -118,7 +119,10 @@ def _checked(path: Path) -> Template:
 
 def _recorded(where: str) -> Path:
     """The file of a demonstration: of a recorded episode its steps."""
-    return Path(where) / "steps.jsonl" if Path(where).is_dir() else Path(where)
+    path = Path(where) / "steps.jsonl" if Path(where).is_dir() else Path(where)
+    if not path.is_file():
+        raise UsageError(f"The demonstration '{where}' is not there: it is a text file, or the folder of an episode.")
+    return path
 
 
 def _told(step: Step) -> str:
