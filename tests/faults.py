@@ -115,7 +115,7 @@ class Case:
     def start(self, log: str = "") -> "subprocess.Popen[bytes]":
         """The command, once more; what it prints goes into a log of its own where one is named."""
         own = {"MLGYM_CACHE": self.cache, "TMPDIR": self.world.temporary, CALLS: self.calls, "PYTHONPATH": ROOT}
-        own |= {"MLGYM_PAUSE": 0.1}
+        own |= {"MLGYM_PAUSE": 0.1, "MLGYM_MODEL_PAUSE": 0.1}
         own |= {
             "MLGYM_RUNTIME": self.world.root / "runtime",
             "OPENAI_API_KEY": "k",

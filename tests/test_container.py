@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,12 +17,14 @@ from mlgym.episode import run_episode
 from mlgym.errors import SandboxError
 from mlgym.grading.forgeries import fitting, run_forgeries
 from mlgym.grading.prepare import prepare
-from mlgym.records import EpisodeSpec
+from mlgym.records import Attempt, EpisodeSpec, Limits
 from mlgym.sandbox import Bind, SandboxLimits, SandboxSpec, container, images, launch, open_shell
 from mlgym.sandbox.container import LABEL, Docker, Podman, sweep
 from mlgym.sandbox.engine import call, failure
 from mlgym.sandbox.examiner import Case, cases, examine
 from mlgym.task import load_task
+from mlgym.tools import Session
+from mlgym.tools.jobs import job
 
 CASES = {case.name: case for case in cases()}
 BACKENDS: dict[str, type[Docker]] = {"docker": Docker, "podman": Podman}
@@ -151,6 +154,17 @@ def test_what_was_hit_is_said_and_the_processor_time_is_counted(backend: type[Do
         shell.exec(["python3", "-c", "import time; a = time.process_time()\nwhile time.process_time() < a + 0.5: pass"])
         assert 0.5 <= shell.cpu_s - before < 1.5
     assert shell.cpu_s >= before + 0.5
+
+
+@pytest.mark.slow
+def test_a_job_runs_and_is_stopped_in_a_container(backend: type[Docker], tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    with open_shell(backend, SandboxSpec(tmp_path / "w")) as shell:
+        session = Session(shell, Limits(command_s=20), lambda kind: Attempt(n=0, step=1, kind=kind), {})
+        for command in ("exit 3", "sleep 60"):
+            assert "is started" in job(session, "start", command)
+        assert re.match("Job 1 ended after .* with exit code 3.", job(session, "poll", id=1, wait=10))
+        assert job(session, "stop").startswith("Job 2 was stopped after ")
 
 
 @pytest.mark.slow

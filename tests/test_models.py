@@ -10,6 +10,8 @@ import pytest
 
 from mlgym import models
 from mlgym.errors import BudgetError, ModelError, ToolsRefused, UsageError
+from mlgym.models import data
+from mlgym.models.endpoint import Provider
 from mlgym.models.metered import REFUSED, Metered
 from mlgym.models.scripted import Scripted
 from mlgym.records import Limits, Message, Reply
@@ -211,3 +213,39 @@ def test_a_refusal_of_tools_is_recorded_and_played_back() -> None:
         again(ASK, [TOOL])
     assert again(ASK, []).text == "text"
     assert again.cost == first.cost
+
+
+def test_the_users_own_providers_and_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLGYM_CONFIG", str(tmp_path))
+    (tmp_path / "providers.toml").write_text('[gateway]\nurl = "https://gate.example/v1"\nkey = "GATE_KEY"\n')
+    (tmp_path / "prices.toml").write_text('[prices]\n"gateway/a" = { sent = 1, received = 2.0 }\n')
+    with pytest.raises(UsageError, match="GATE_KEY"):
+        models.load("gateway/a")
+    assert models.default_limits("gateway/a", "", Limits(money=2.0)) == (Limits(money=2.0), "")
+    assert not models.free("gateway/a") and models.free("vllm/a") and models.free("local/a")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("prices.toml", '[prices]\n"a/b" = { sent = 1 }', "'a/b': the key 'received' is missing"),
+        ("prices.toml", '[prices]\n"a/b" = { sent = -1, received = 2 }', "'a/b': sent: should be greater"),
+        ("prices.toml", "prices = 3", "'prices' should be a table"),
+        ("prices.toml", "[", "cannot be read as TOML"),
+        ("providers.toml", '[a]\nurl = "http://a"\nkeys = "X"', "unknown key 'keys' (did you mean 'key'?)"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_the_users_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, said: str
+) -> None:
+    monkeypatch.setenv("MLGYM_CONFIG", str(tmp_path))
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UsageError) as failed:
+        models.default_limits("openai/x", "", OPEN)
+    assert said in str(failed.value) and str(tmp_path / file) in str(failed.value) and "\n" not in str(failed.value)
+
+
+def test_the_documents_have_every_provider() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
+    rows = {name: (kind.key, kind.url) for name, kind in data.shipped("providers.toml", Provider).items()}
+    assert [name for name, told in rows.items() if not all(f"`{each}`" in text for each in (name, *told))] == []

@@ -8,7 +8,10 @@ import pytest
 
 from mlgym import models
 from mlgym.errors import BudgetError, ModelError, ToolsRefused, UsageError
-from mlgym.records import Message, Reply, ToolCall
+from mlgym.models.metered import Metered
+from mlgym.models.prices import Price
+from mlgym.models.scripted import Scripted
+from mlgym.records import Limits, Message, Reply, ToolCall
 from tests.servers import TOOLS_REFUSED, AnthropicServer, OpenAIServer, Server
 
 ASK = [Message(role="system", content="Be brief."), Message(role="user", content="Hello")]
@@ -244,3 +247,115 @@ def test_a_time_out_that_is_none_is_a_users_mistake(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MLGYM_MODEL_TIMEOUT", value)
     with pytest.raises(UsageError, match="MLGYM_MODEL_TIMEOUT is a number of seconds above 0"):
         models.load("openai/x", base_url="http://127.0.0.1:1/v1")
+
+
+def test_anthropic_marks_what_stays_for_the_cache_and_prices_it(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = {"type": "ephemeral"}
+    usage = {"cache_creation_input_tokens": 1000, "cache_read_input_tokens": 10_000}
+    with AnthropicServer(lambda body: {"text": "ok", "more_usage": usage}) as server:
+        reply = ask("anthropic/x", server, messages=history(), tools=[TOOL])
+        ask("anthropic/x", server, messages=ASK[1:], tools=[TOOL])
+        ask("anthropic/x", server, messages=history(), tools=[TOOL], cache=False)
+        ask("anthropic/x", server, messages=history(), tools=[TOOL], cache_control={"type": "ephemeral", "ttl": "1h"})
+    first, no_system, off, own = (request["body"] for request in server.requests)
+    assert first["system"][0]["cache_control"] == first["messages"][-1]["content"][-1]["cache_control"] == mark
+    assert str(first).count("cache_control") == 2 and no_system["tools"][-1]["cache_control"] == mark
+    assert "cache" not in str(off) and str(own).count("cache_control") == 1 and own["cache_control"]["ttl"] == "1h"
+    assert (reply.tokens_in, reply.tokens_cached) == (11_100, 10_000)
+    price = Price(sent=1.0, received=5.0, cached=0.1, written=1.25)
+    assert price.of(11_100, 10, 10_000, 1000) == pytest.approx((100 + 1000 + 1250 + 50) / 1e6)
+    assert Price(sent=1.0, received=5.0).of(11_100, 10, 10_000, 1000) == pytest.approx((11_100 + 50) / 1e6)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 80}},
+        {"prompt_cache_hit_tokens": 80},
+        {"prompt_tokens_details": None},
+    ],
+)
+def test_cached_tokens_are_read_and_counted(ask: Ask, usage: dict[str, Any]) -> None:
+    with OpenAIServer([{"text": "hi", "more_usage": usage}]) as server:
+        reply = ask("openai/x", server)
+    assert (reply.tokens_in, reply.tokens_cached) == (100, 0 if None in usage.values() else 80)
+    model = Metered(Scripted([reply]), Limits())
+    model(ASK, [])
+    assert model.cost.tokens_cached == reply.tokens_cached
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "reasoning"),
+    [
+        ({"reasoning_content": "hm"}, "hi", "hm"),
+        ({"reasoning": "hm"}, "hi", "hm"),
+        (
+            {
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                    {"type": "text", "text": "hi"},
+                ]
+            },
+            "hi",
+            "hm",
+        ),
+    ],
+)
+def test_reasoning_is_kept_apart(ask: Ask, message: Any, text: str, reasoning: str) -> None:
+    with OpenAIServer([{"text": "hi", "more_message": message}]) as server:
+        reply = ask("openai/x", server)
+    assert (reply.text, reply.reasoning, reply.extra) == (text, reasoning, ())
+
+
+def test_anthropics_thinking_is_reasoning(ask: Ask) -> None:
+    thought = {"type": "thinking", "thinking": "hm", "signature": "abc"}
+    with AnthropicServer([{"text": "hi", "blocks": [thought]}]) as server:
+        reply = ask("anthropic/x", server)
+    assert (reply.text, reply.reasoning, reply.extra) == ("hi", "hm", ())
+
+
+def test_what_must_go_back_goes_back_and_only_to_its_kind(ask: Ask) -> None:
+    details = [{"type": "reasoning.text", "text": "hm", "signature": "s"}]
+    item = {"calls": [("bash", {"command": "ls"})], "more_message": {"reasoning_details": details, "reasoning": "hm"}}
+    with OpenAIServer(lambda body: item) as server, AnthropicServer(lambda body: "ok") as other:
+        reply = ask("openrouter/a/b", server, tools=[TOOL])
+        said = Message(role="assistant", content=reply.text, calls=reply.calls, extra=reply.extra)
+        turns = [*ASK, said, Message(role="tool", content="out", id=reply.calls[0].id)]
+        ask("openrouter/a/b", server, messages=turns, tools=[TOOL])
+        ask("anthropic/x", other, messages=turns, tools=[TOOL])
+        ask("openai/x", server, messages=[*ASK, said.changed(extra=({"type": "thinking", "signature": "x"},))])
+    assert server.requests[1]["body"]["messages"][2]["reasoning_details"] == details
+    assert "reasoning" not in str(other.requests[0]["body"]) and "signature" not in str(server.requests[2]["body"])
+
+
+def test_what_hangs_on_calls_goes_back_with_them(ask: Ask) -> None:
+    signed = {"google": {"thought_signature": "abc"}}
+    call = {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": "{}"}, "extra_content": signed}
+    item = {"more_message": {"tool_calls": [call], "reasoning_content": "hm"}}
+    with OpenAIServer(lambda body: item) as server:
+        reply = Reply.model_validate_json(ask("gemini/x", server, tools=[TOOL]).model_dump_json())
+        said = Message(role="assistant", content=reply.text, calls=reply.calls, extra=reply.extra)
+        ask("gemini/x", server, messages=[*ASK, said, Message(role="tool", content="out", id="c1")], tools=[TOOL])
+    sent = server.requests[1]["body"]["messages"][2]
+    assert sent["tool_calls"][0] == call and sent["reasoning_content"] == "hm"
+
+
+@pytest.mark.parametrize(
+    ("provider", "unpinned"),
+    [
+        (None, True),
+        ({"order": ["one"]}, True),
+        ({"order": ["one", "two"], "allow_fallbacks": False}, True),
+        ({"order": ["one"], "allow_fallbacks": False}, False),
+        ({"only": ["one"]}, False),
+    ],
+)
+def test_provenance_is_kept_and_a_router_that_chooses_is_marked(ask: Ask, provider: Any, unpinned: bool) -> None:
+    item = {"text": "hi", "more": {"provider": "One", "model": "a/b-0805"}, "more_usage": {"cost": 0.5}}
+    tells = {"/v1/models": {"data": [{"id": "a/b", "quantization": "fp8"}]}}
+    with OpenAIServer([item], tells=tells) as server:
+        reply = ask("openrouter/a/b", server, **({"provider": provider} if provider else {}))
+        assert (reply.model, reply.upstream, reply.told_money, reply.money) == ("a/b-0805", "One", 0.5, 0.5)
+        assert (reply.unpinned, reply.quantization) == (unpinned, "fp8")
+        other = ask("vllm/a/b", server)
+    assert (other.unpinned, other.money, other.told_money) == (False, 0.0, 0.5)

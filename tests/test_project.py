@@ -109,6 +109,7 @@ def test_what_is_imported_is_what_is_declared() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             used |= {(name.split(".")[0], path.name) for name in names}
     ours = {"", "mlgym", "kinds", "__future__", *sys.stdlib_module_names}
-    provided = {name: provided.get(name, {canonical(name)}) for name, _ in used}  # not all extras are installed here
-    strangers = {(name, file) for name, file in used if name not in ours and not declared & provided[name]}
+    strangers = {
+        (name, file) for name, file in used if name not in ours and not declared & provided.get(name, {canonical(name)})
+    }
     assert not strangers

@@ -47,7 +47,7 @@ def test_an_invalid_attempt_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "expected"), [("view", "look"), ("edit", "edit"), ("bash", "shell"), ("poll", "jobs"), ("mine", "other")]
+    ("tool", "expected"), [("view", "look"), ("edit", "edit"), ("bash", "shell"), ("job", "jobs"), ("mine", "other")]
 )
 def test_kinds_of_actions(tool: str, expected: str) -> None:
     assert kind(tool) == expected

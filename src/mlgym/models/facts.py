@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mlgym.errors import UsageError
 from mlgym.models.endpoint import Endpoint
-from mlgym.models.prices import listed
+from mlgym.models.prices import listed, own_price
 
 WAIT_S = 5.0
 MOST_BYTES = 20_000_000
@@ -40,9 +40,12 @@ class Facts(NamedTuple):
 
 @cache
 def facts(place: Endpoint) -> Facts:
-    """What the server tells of a model, asked once in a process; a window that it does not tell is the price list's."""
-    found, price = ask(place), listed(place.name)
-    return found._replace(context=price.context) if price and not found.context else found
+    """What the server tells of a model, asked once in a process. A window in the user's own price list goes before what
+    the server tells, and where it tells none, that of the shipped list counts for the provider's own address.
+    """
+    found, own, price = ask(place), own_price(place.name), listed(place.name) if place.usual else None
+    context = (own.context if own else None) or found.context or (price.context if price else None)
+    return found._replace(context=context)
 
 
 def ask(place: Endpoint, wait_s: float = WAIT_S) -> Facts:

@@ -47,12 +47,16 @@ def price(model: str) -> Price | None:
 class LiteLLMModel:
     """A model by litellm's name for it, such as `bedrock/…`; every sampling setting goes to the library as it stands.
 
-    Keys are read from the variables that the library documents. Asks once: what failed is tried again by Retried.
+    Keys are read from the variables that the library documents; where one is missing UsageError is raised at once.
+    Asks once: what failed is tried again by Retried.
     """
 
     def __init__(self, model: str, base_url: str, sampling: Mapping[str, Any]) -> None:
         self._litellm = library()
         name = f"{LITELLM}/{model}"
+        missing = [] if base_url else self._litellm.validate_environment(model)["missing_keys"]
+        if missing and all(each.endswith("_API_KEY") for each in missing):  # others may come from elsewhere, as AWS's
+            raise UsageError(f"{name} needs a key: set {missing[0]}.")
         url = base_url or f"{model.partition('/')[0]} (by litellm)"
         key = "the variable of its key"
         self.place = Endpoint(name, LITELLM, model, url, key, not base_url, False, False, "openai", price(model))

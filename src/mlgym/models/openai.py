@@ -1,7 +1,6 @@
 """Models behind OpenAI's chat completions: OpenAI, OpenRouter, vLLM, Ollama, llama.cpp and their like."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from mlgym.models.prices import TOLD, Price
 from mlgym.records import Message, Reply, ToolCall
 
 KEPT = ("reasoning_details", "reasoning_content", "thinking_blocks")
-_THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)  # of a server that does not keep it apart
 
 
 class OpenAIModel:
@@ -66,11 +64,10 @@ class OpenAIModel:
             why = f"it says {str(said)[:300]}" if said else "an OpenAI-compatible base URL usually ends in /v1"
             raise ModelError(f"{self.place.url} sent no completion; {why}.")
         reply = completion(answer, request["messages"], self.place.price)
-        router = self.place.provider == "openrouter" and self.place.usual
         return reply.changed(
             model=reply.model or self.place.model,
             quantization=facts(self.place).quantization,
-            unpinned=router and not _pinned(self._sampling.get("provider")),
+            unpinned=self.place.provider == "openrouter" and not _pinned(self._sampling.get("provider")),
         )
 
 
@@ -114,15 +111,13 @@ def _more(item: Any, key: str) -> Any:
 
 
 def _apart(message: Any) -> tuple[str, str]:
-    """The text and the thinking of a message: in a field of its own, in parts of the content, or before the text."""
+    """The text of a message and its thinking, which is in a field of its own or in parts of the content."""
     content = message.content or ""
     thought = _more(message, "reasoning_content") or _more(message, "reasoning") or ""
     if isinstance(content, list):  # Mistral's
         parts = [part for part in content if isinstance(part, dict)]
         thought = thought or _joined(part.get("thinking") for part in parts)
         content = _joined(part.get("text") for part in parts)
-    elif not thought and (found := _THOUGHT.match(content)):
-        thought, content = found[1].strip(), content[found.end() :]
     return content, thought if isinstance(thought, str) else json.dumps(thought)
 
 

@@ -82,25 +82,25 @@ def trial(name: str, base_url: str = "", sampling: Mapping[str, Any] | None = No
         except ToolsRefused:
             pass
         except ModelError as error:
-            if not error.lasting:
+            names = _served(name, base_url) if getattr(error.__cause__, "status_code", 0) in (400, 404) else ""
+            if not names:
                 raise
-            raise ModelError(f"{str(error).rstrip('.')}{_instead(name, base_url)}.", lasting=True) from error
+            raise ModelError(f"{str(error).rstrip('.')}; served there: {names}.", lasting=True) from error
         context = asked.context
     native = False if reply is None else True if reply.calls else None
     return Found(name, native, context, time.monotonic() - began, reply)
 
 
-def _instead(name: str, base_url: str) -> str:
-    """The names that are served, where this one is not among them."""
+def _served(name: str, base_url: str) -> str:
+    """The names that are served, the nearest first, where this one is not among them."""
     if not _remote(name) or name.startswith(f"{LITELLM}/"):
         return ""
     place = endpoint(name, base_url)
     names = facts(place).names or ()
-    if not names or place.model in names:
+    if place.model in names:
         return ""
     close = difflib.get_close_matches(place.model, names, n=NAMES, cutoff=0.0)
-    more = f" and {len(names) - len(close)} more" if len(names) > len(close) else ""
-    return f"; served there: {', '.join(close)}{more}"
+    return ", ".join(close) + (f" and {len(names) - len(close)} more" if len(names) > len(close) else "")
 
 
 def cost(name: str, base_url: str = "") -> str:

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from mlgym.models import data
-from mlgym.models.endpoint import LITELLM, Provider, endpoint, providers
+from mlgym.models.endpoint import LITELLM, LOCAL, Provider, endpoint, providers
 from mlgym.models.facts import ask
+from mlgym.models.local import known as known_here
 from mlgym.models.prices import FILE, Price
 
 WAIT_S = 1.0
@@ -32,7 +33,7 @@ def usable() -> list[Usable]:
     table = providers()
     with ThreadPoolExecutor(len(table)) as pool:
         found = list(pool.map(lambda name: _one(name, table[name], known), table))
-    return sorted([*found, *_libraries(known)], key=lambda one: bool(one.missing))
+    return sorted([*found, *_libraries()], key=lambda one: bool(one.missing))
 
 
 def _one(name: str, kind: Provider, known: Iterable[str]) -> Usable:
@@ -46,7 +47,11 @@ def _one(name: str, kind: Provider, known: Iterable[str]) -> Usable:
     return Usable(name, place.url, missing, served or (), priced)
 
 
-def _libraries(known: Iterable[str]) -> Iterator[Usable]:
-    missing = "" if find_spec("litellm") else "pip install 'mlgym-env[litellm]'"
-    priced = tuple(each.partition("/")[2] for each in known if each.startswith(f"{LITELLM}/"))
-    yield Usable(LITELLM, "", missing, (), priced)
+def _libraries() -> Iterator[Usable]:
+    """Models by a library, and those in this process, which name an extra each."""
+    for name, modules, extra, served in (
+        (LITELLM, ("litellm",), "litellm", ()),
+        (LOCAL, ("xllamacpp", "transformers"), "local", tuple(known_here())),
+    ):
+        missing = "" if any(map(find_spec, modules)) else f"pip install 'mlgym-env[{extra}]'"
+        yield Usable(name, "", missing, served, ())

@@ -95,11 +95,15 @@ def _flow(
         start = _free if spec.unsafe else partial(_confined, choose(spec.sandbox), processors)
         running = held.enter_context(start(spec, brief, desk, python, place, Log(log), held))
         held.callback(desk.close)
+        held.callback(_ignored, talk, note)
         yield from served(desk, model, running, talk, check, quiet_s)
         if running.code:
             note(f"The program ended with code {running.code}; what it printed is in {log.name}.")
-        if talk.ignored:
-            note(f"The program's settings of the model were not passed on ({', '.join(talk.ignored)}): -M sets them.")
+
+
+def _ignored(talk: Talk, note: Callable[[str], None]) -> None:
+    if talk.ignored:
+        note(f"The program's settings of the model were not passed on ({', '.join(talk.ignored)}): -M sets them.")
 
 
 def _named(spec: EpisodeSpec) -> tuple[str, Path | None]:

@@ -1,6 +1,7 @@
 """OpenAI's chat completions as records and back."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from mlgym.records import Message, Reply, ToolCall
 
 TAKEN = ("model", "messages", "tools", "stream", "stream_options", "tool_choice", "parallel_tool_calls", "n")
+NAME, MOST = re.compile(r"[a-zA-Z0-9_-]{1,64}"), 20  # of a tool, and settings that are told of
 ROLES = {"developer": "system", "function": "tool"}
 STOPS = {"length": "length", "max_tokens": "length", "refusal": "content_filter", "content_filter": "content_filter"}
 
@@ -34,7 +36,8 @@ class Talk:
             raise Unfit("A request is a JSON object with a list of messages.")
         if body.get("n") not in (None, 1):
             raise Unfit("One reply is given to a request: leave out n.")
-        self.ignored |= dict.fromkeys(str(key)[:40] for key in body if key not in TAKEN and len(self.ignored) < 20)
+        asked = [str(key)[:40] for key in body if key not in TAKEN]
+        self.ignored |= dict.fromkeys(asked[: MOST - len(self.ignored)])
         try:
             messages = [self._message(each) for each in body["messages"]]
             return messages, [_tool(each) for each in body.get("tools") or ()]
@@ -68,8 +71,10 @@ def _text(content: Any) -> str:
 
 def _tool(given: dict[str, Any]) -> dict[str, Any]:
     function = given["function"]
+    if not NAME.fullmatch(function["name"]) or not isinstance(function.get("parameters", {}), dict):
+        raise Unfit("A tool has a name of letters, digits, - and _, at most 64, and a JSON schema of its parameters.")
     known = {key: function[key] for key in ("description", "parameters", "strict") if function.get(key) is not None}
-    return {"type": "function", "function": {"name": str(function["name"]), **known}}
+    return {"type": "function", "function": {"name": function["name"], **known}}
 
 
 def answer(reply: Reply, number: int) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Desk:
             seen = self.tool(name, args)
         except Refused as error:
             return str(error), True
-        return "\n".join(filter(None, (seen.text, left(seen)))), seen.status not in ("ok", "end")
+        between = "" if seen.text.endswith("\n") else "\n"
+        return f"{seen.text}{between}{left(seen)}".rstrip("\n"), seen.status not in ("ok", "end")
 
     def leave(self) -> None:
         """Nothing more will be asked: whoever asked has gone."""

@@ -38,8 +38,8 @@ def served(
     nothing within `quiet_s`, or for the model again and again, and what `check` raises.
     """
     spent: BudgetError | None = None
-    heard, calls, thought, first = time.monotonic(), 0, "", True
-    while asked := _next(desk, asker, heard + (GRACE_S if spent else quiet_s), check, spent):
+    end, calls, thought, first = time.monotonic() + quiet_s, 0, "", True
+    while asked := _next(desk, asker, end, check):
         if asked.kind == "tool":
             name, args = asked.given
             with _ending(desk, asker, asked):
@@ -48,30 +48,31 @@ def served(
             calls, thought = 0, ""
         elif spent:
             _quota(asked, spent)
-            continue
         else:
             text, spent = _reply(asked, model, talk, first)
-            if text is None and not spent:
+            if spent:
+                end = time.monotonic() + GRACE_S
+            elif text is None:
                 continue
             calls, thought, first = calls + 1, text or "", False
             if calls > CALLS:
                 raise MlgymError(f"The program asked the model {CALLS} times without a step and was stopped.")
-        heard = time.monotonic()
+        if not spent:
+            end = time.monotonic() + quiet_s
     if spent:
         raise spent
+    if time.monotonic() > end:
+        raise MlgymError(f"The program asked for nothing in {quiet_s:.0f} seconds and was stopped.")
 
 
-def _next(desk: Desk, asker: Asker, end: float, check: Callable[[], None], spent: BudgetError | None) -> Asked | None:
-    """What is asked next; None where the asker has gone."""
-    began = time.monotonic()
-    while True:
+def _next(desk: Desk, asker: Asker, end: float, check: Callable[[], None]) -> Asked | None:
+    """What is asked next; None where the asker has gone, or asks for nothing until the end."""
+    while time.monotonic() <= end:
         asker.check()
-        try:
+        with contextlib.suppress(queue.Empty):
             return desk.next(LOOK_S)
-        except queue.Empty:
-            check()
-        if time.monotonic() > end:
-            raise spent or MlgymError(f"The program asked for nothing in {end - began:.0f} seconds and was stopped.")
+        check()
+    return None
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ KINDS = {
     "look": "view open goto scroll_up scroll_down search_dir search_file find_file search",
     "edit": "create edit insert str_replace",
     "shell": "bash shell run",
-    "jobs": "start poll tail stop",
+    "jobs": "job",
     "validate": "validate",
     "submit": "submit",
     "end": "end",

@@ -25,11 +25,16 @@ INSIDE = Path(__file__).with_name("jobs_inside.py")
 RUN = """timeout -s INT -k {grace:g} {limit:g} bash {folder}/command &
 echo $$ $! > {folder}/pids
 wait $!
-echo $? $(date +%s.%N) > {folder}/end
+code=$?
+truncate -s '<{most}' {folder}/output # so that there is room for what follows
+echo $code $(date +%s.%N) > {folder}/end
 """
 START = """( \\builtin export PYTHONUNBUFFERED="${{PYTHONUNBUFFERED-1}}"; \\command rm -f {folder}/pids {folder}/end
 \\command bash {folder}/run >|{folder}/output 2>&1 </dev/null &
 for _ in {{1..500}}; do [[ -s {folder}/pids ]] && break; \\command sleep 0.01; done )"""
+# The `timeout` hands the signal on to all of its group, and kills what is left after GRACE_S. It comes from the shell:
+# under Landlock what runs beside the shell may not signal what it has started.
+STOP = """( \\builtin read -r _ __pid <{folder}/pids && \\builtin kill -INT "$__pid" ) 2>/dev/null"""
 GONE = """[ -f "$2" ] || { echo "(its output is gone)"; exit; }; """
 LAST = GONE + r"""tail -c "$1" -- "$2" | tr '\r' '\n' | tail -n "$3" """
 FROM = GONE + """tail -n "+$1" -- "$2" | head -n "$3" """
@@ -65,7 +70,8 @@ def job(
     _look(session, [known], min(max(wait, 0.0), known["limit"] + GRACE_S) if action == "poll" else 0.0)
     if action == "stop" and known["ended"] is None:
         known["stopped"] = True
-        _look(session, [known], GRACE_S + 2.0, "stop")
+        session.shell.run(STOP.format(folder=shlex.quote(known["folder"])), SLACK_S)
+        _look(session, [known], GRACE_S + 2.0)
     return f"{_told(number, known)}\n{_output(session, known, lines)}"
 
 
@@ -95,7 +101,8 @@ def _start(session: Session, command: str | None) -> str:
     folder = f"{session.shell.sandbox.outputs}/job-{number}"
     place = shlex.quote(folder)
     session.shell.write(f"{folder}/command", f"{command}\n".encode())
-    session.shell.write(f"{folder}/run", RUN.format(grace=GRACE_S, limit=limit, folder=place).encode())
+    run = RUN.format(grace=GRACE_S, limit=limit, folder=place, most=session.shell.sandbox.spec.limits.output_max)
+    session.shell.write(f"{folder}/run", run.encode())
     began = time.time()
     ran = session.shell.run(START.format(folder=place), SLACK_S)
     if ran.status != "ok" or ran.code:
@@ -118,13 +125,13 @@ def _running(session: Session) -> list[Job]:
     return [job for job in session.state.get("jobs", ()) if job["ended"] is None]
 
 
-def _look(session: Session, jobs: Sequence[Job], wait: float = 0.0, what: Literal["look", "stop"] = "look") -> None:
+def _look(session: Session, jobs: Sequence[Job], wait: float = 0.0) -> None:
     """Learn how jobs are, once none of them runs or `wait` seconds are over."""
     asked = [job for job in jobs if job["ended"] is None]
     if not asked:
         return
     script = [session.shell.sandbox.interpreter, "-I", "-S", "-c", INSIDE.read_text(encoding="utf-8")]
-    ran = session.shell.exec([*script, what, f"{wait:g}", *(job["folder"] for job in asked)], timeout=wait + SLACK_S)
+    ran = session.shell.exec([*script, f"{wait:g}", *(job["folder"] for job in asked)], timeout=wait + SLACK_S)
     now = time.time()
     for job, line in zip(asked, ran.output.splitlines(), strict=False):
         found = re.fullmatch(r"ended (\d{1,3}) (\d{1,12}(?:\.\d+)?)", line)

@@ -1,11 +1,9 @@
 """How jobs are, seen from inside a sandbox: standard library only, sent in as text by `jobs.py`.
 
-Arguments: "look" or "stop", the seconds to wait until none of the jobs runs, and their folders. Prints a line for each:
-`running`, `ended CODE TIME`, or `gone`.
+Arguments: the seconds to wait until none of the jobs runs, and their folders. Prints a line for each: `running`,
+`ended CODE TIME`, or `gone`.
 """
 
-import os
-import signal
 import sys
 import time
 
@@ -40,18 +38,9 @@ def state(folder: str) -> str:
         return "gone"
 
 
-def stop(folder: str) -> None:
-    """Interrupt a job: its `timeout` hands the signal on to all of its group, and kills what is left a little later."""
-    for pid in pids(folder)[-1:]:
-        os.kill(pid, signal.SIGINT)
-
-
-def main(what: str, seconds: str, *folders: str) -> None:
-    """Stop or look, wait, and tell."""
+def main(seconds: str, *folders: str) -> None:
+    """Wait, and tell."""
     end, pause = time.monotonic() + float(seconds), 0.02
-    if what == "stop":
-        for folder in folders:
-            stop(folder)
     while (left := end - time.monotonic()) > 0 and any(map(pids, folders)):
         time.sleep(min(pause, left))
         pause = min(1.2 * pause, 1.0)
