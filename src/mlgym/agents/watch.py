@@ -43,12 +43,14 @@ class Run:
 
 @dataclass
 class Watch:
-    """What is known of the runs of one baseline: the starter's seconds (None before it ran), the kind of its reports
-    (None: nothing is stopped for lagging), and the reports of all runs.
+    """What is known of the runs of one baseline: the starter's seconds (None: it was not run), the kind of its reports
+    (None: nothing is stopped for lagging), and the reports of all runs. While it is `looking`, the next run that goes
+    well shows that kind.
     """
 
     seconds: float | None = None
     kind: Reports | None = None
+    looking: bool = True
     runs: list[tuple[float, ...]] = field(default_factory=list)
 
     def command(self, command: str, within: float) -> str:
@@ -71,16 +73,22 @@ class Watch:
             bars.append(median(there) if len(there) >= _FEWEST and 4 * (n + 1) > longest else None)
         return bars
 
-    def began(self, text: str, brief: Brief) -> Run:
-        """Learn from what the starter's own run printed."""
-        self.kind = reports_of(text, brief.metric, brief.direction)
+    def took(self, text: str, ok: bool, brief: Brief) -> Run:
+        """How a run went, by all that it printed; remembered."""
         run = self.read(text)
-        if self.kind:
-            found = (watcher.numbers(line) for line in text.splitlines())
-            reports = (self.kind.sign * values[self.kind.slot] for shape, values in found if shape == self.kind.shape)
-            run = Run(run.seconds, tuple(reports), run.stopped)
-        self.seconds = run.seconds
+        if self.looking and ok:
+            self.looking, self.kind = False, reports_of(text, brief.metric, brief.direction)
+            if kind := self.kind:
+                found = (watcher.numbers(line) for line in text.splitlines())
+                reports = (kind.sign * values[kind.slot] for shape, values in found if shape == kind.shape)
+                run = Run(run.seconds, tuple(reports), run.stopped)
+        if run.reports:
+            self.runs.append(run.reports)
         return run
+
+    def blind(self) -> None:
+        """Stop nothing for lagging from now on."""
+        self.looking, self.kind = False, None
 
     def read(self, text: str) -> Run:
         """How a run went, by the last line that the watcher printed."""
