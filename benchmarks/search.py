@@ -56,7 +56,7 @@ def worth(tasks: list[Task], minutes: float, seeds: int, quick_seeds: int) -> tu
 
 
 def limits(task: Task, runs: float, quick: bool) -> Limits:
-    """Steps for TRIALS trials, and seconds for so many runs of the baseline; where it has no command, steps for those."""
+    """Steps for TRIALS trials and seconds for `runs` runs of the baseline; where it has no command, steps for those."""
     if quick or not task.baseline.command:
         return task.episode_limits.changed(steps=round(2 * (TRIALS if quick else runs)) + 6)
     run = SLOWER * measured()[task.name][0]
@@ -153,9 +153,9 @@ def main() -> None:
     for agent in AGENTS:
         head += [agent, "progress", "validated"]
     notes = (
-        f"{len(specs)} episodes in {minutes:.0f} minutes, {AT_ONCE} at once, {PROCESSORS:g} processor each, no language "
-        f"model; `{AGENTS[0]}` asks Optuna after five trials. Quick tasks ({', '.join(sorted(quick))}): seeds 0 to "
-        f"{args.quick_seeds - 1}, steps for some {TRIALS} trials. The others: seeds 0 to {args.seeds - 1}, the command "
+        f"{len(specs)} episodes in {minutes:.0f} minutes, {AT_ONCE} at once, {PROCESSORS:g} processor each, no "
+        f"language model; `{AGENTS[0]}` asks Optuna after five trials. Quick tasks ({', '.join(sorted(quick))}): seeds 0 "
+        f"to {args.quick_seeds - 1}, steps for some {TRIALS} trials. The others: seeds 0 to {args.seeds - 1}, the command "
         f"seconds of {runs:.1f} runs of the baseline, at most {LONGEST:g} for one command (3sat, which runs nothing: "
         "steps for as many gradings).\n\nScores are means, on test, of the final submission, which is the best by "
         "validation. Progress is 0 for the baseline and 1 for the best known score; with it stands the 95 % bootstrap "

@@ -20,7 +20,8 @@ _PYTHON = re.compile(r"(?<![\w./-])([\w./-]*python[\d.]*)(?=\s)")
 _UP = r"acc|score|reward|return|auc|\bf1|\br2|bleu|precision|recall"
 _DOWN = r"loss|error|perplexity|ppl|mse|mae|\bnll"
 _HELD = r"held|val|eval|\bdev\b|test"
-_FEWEST = 3  # runs that it takes to judge another, and reports that make a run's output progressive
+_RUNS = 4  # it takes so many to judge another
+_REPORTS = 3  # it takes so many to make a run's output progressive
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Watch:
         bars: list[float | None] = []
         for n in range(longest):
             there = [reports[n] for reports in self.runs if len(reports) > n and math.isfinite(reports[n])]
-            bars.append(median(there) if len(there) >= _FEWEST and 4 * (n + 1) > longest else None)
+            bars.append(median(there) if len(there) >= _RUNS and 4 * (n + 1) > longest else None)
         return bars
 
     def took(self, text: str, ok: bool, brief: Brief) -> Run:
@@ -110,7 +111,7 @@ def reports_of(text: str, metric: str, direction: str) -> Reports | None:
         seen[shape] = seen.get(shape, 0) + 1
     found = []
     for shape, times in seen.items():
-        names = shape.lower().split("#")[:-1] if times >= _FEWEST else []
+        names = shape.lower().split("#")[:-1] if times >= _REPORTS else []
         for slot, name in enumerate(names):
             own = metric.lower() in name
             sign = (1 if direction == "maximize" else -1) if own else _sign(name)
