@@ -31,6 +31,14 @@ AT_ONCE, PROCESSORS = 2, 1.0
 QUICK, TRIALS = 3.0, 20
 SLOWER = 1.6  # a run on one processor, by a run on two, as the table of docs/tasks.md has it
 LONGEST = 3.0  # runs of the baseline that one command may take
+NOTES = f"""{{episodes}} episodes in {{minutes:.0f}} minutes, {AT_ONCE} at once, {PROCESSORS:g} processor each, no
+language model; `tuner` asks Optuna after five trials. Quick tasks ({{quick}}): {{some}} seeds, steps for some {TRIALS}
+trials. The others: {{others}} seeds, the command seconds of {{runs:.1f}} runs of the baseline, at most those of {LONGEST:g} for
+one command (3sat, which runs nothing: steps for as many gradings).
+
+Scores are means, on test, of the final submission, which is the best by validation. Progress is 0 for the baseline and
+1 for the best known score; with it stands the 95 % bootstrap interval of its mean over the runs, stratified by task.
+`validated` is how many trials came to a score."""
 Runs = dict[tuple[str, str], list[Result]]
 
 
@@ -148,18 +156,16 @@ def main() -> None:
         else:
             said = f"{result.boundary}: {result.why}"
         print(f"{passed / 60:5.1f} min  {name} {spec.agent} seed {spec.seed}: {said}", flush=True)
-    minutes = (before + time.monotonic() - began) / 60
     head = ["task", "metric", "baseline"]
     for agent in AGENTS:
         head += [agent, "progress", "validated"]
-    notes = (
-        f"{len(specs)} episodes in {minutes:.0f} minutes, {AT_ONCE} at once, {PROCESSORS:g} processor each, no "
-        f"language model; `{AGENTS[0]}` asks Optuna after five trials. Quick tasks ({', '.join(sorted(quick))}): seeds 0 "
-        f"to {args.quick_seeds - 1}, steps for some {TRIALS} trials. The others: seeds 0 to {args.seeds - 1}, the command "
-        f"seconds of {runs:.1f} runs of the baseline, at most {LONGEST:g} for one command (3sat, which runs nothing: "
-        "steps for as many gradings).\n\nScores are means, on test, of the final submission, which is the best by "
-        "validation. Progress is 0 for the baseline and 1 for the best known score; with it stands the 95 % bootstrap "
-        "interval of its mean over the runs, stratified by task. `validated` is how many trials came to a score."
+    notes = NOTES.format(
+        episodes=len(specs),
+        minutes=(before + time.monotonic() - began) / 60,
+        quick=", ".join(sorted(quick)),
+        some=args.quick_seeds,
+        others=args.seeds,
+        runs=runs,
     )
     record("search", [*head, "seeds"], rows(tasks, done), args.write, choose(args.sandbox).name, notes)
 
