@@ -31,10 +31,10 @@ AT_ONCE, PROCESSORS = 2, 1.0
 QUICK, TRIALS = 3.0, 20
 SLOWER = 1.6  # a run on one processor, by a run on two, as the table of docs/tasks.md has it
 LONGEST = 3.0  # runs of the baseline that one command may take
-NOTES = f"""{{episodes}} episodes in {{minutes:.0f}} minutes, {AT_ONCE} at once, {PROCESSORS:g} processor each, no
-language model; `tuner` asks Optuna after five trials. Quick tasks ({{quick}}): {{some}} seeds, steps for some {TRIALS}
-trials. The others: {{others}} seeds, the command seconds of {{runs:.1f}} runs of the baseline, at most those of {LONGEST:g} for
-one command (3sat, which runs nothing: steps for as many gradings).
+NOTES = """{episodes} episodes in {minutes:.0f} minutes, {at_once} at once, {processors:g} processor each, no language
+model; `tuner` asks Optuna after five trials. Quick tasks ({quick}): {some} seeds, steps for some {trials} trials. The
+others: {others} seeds, the command seconds of {runs:.1f} runs of the baseline, at most {longest:g} for one command
+(3sat, which runs nothing: steps for as many gradings).
 
 Scores are means, on test, of the final submission, which is the best by validation. Progress is 0 for the baseline and
 1 for the best known score; with it stands the 95 % bootstrap interval of its mean over the runs, stratified by task.
@@ -166,6 +166,10 @@ def main() -> None:
         some=args.quick_seeds,
         others=args.seeds,
         runs=runs,
+        trials=TRIALS,
+        longest=LONGEST,
+        at_once=AT_ONCE,
+        processors=PROCESSORS,
     )
     record("search", [*head, "seeds"], rows(tasks, done), args.write, choose(args.sandbox).name, notes)
 
