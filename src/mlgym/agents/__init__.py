@@ -55,7 +55,9 @@ def nested(options: Mapping[str, Any]) -> str:
     """
     spec = str(options.get("agent", "react"))
     if (name := names.split(spec)[0]) in ("oracle", "replay", "human"):
-        raise UsageError(f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs.")
+        raise UsageError(
+            f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs."
+        )
     more = [f"{key}={json.dumps(value)}" for key, value in options.items() if key not in ("n", "agent")]
     return "&".join([spec if not more or "?" in spec else f"{spec}?{more.pop(0)}", *more])
 
@@ -71,7 +73,7 @@ def about(spec: str) -> dict[str, Any]:
     if name in (names.PROGRAM, names.MCP):
         own = own_program(str(options.get("line", "")))
         found = sorted(own.rglob("*")) if own and own.is_dir() else [own] if own else []
-        hashed = _hash([path for path in found if path.is_file()])
+        hashed = _hash([path for path in found if path.is_file() and "__pycache__" not in path.parts])
         return {"agent": name, "options": options, "code": hashed, "prompts": ""}
     agent = names.resolve(name, NICKNAMES, "agent")
     taken = inspect.signature(agent).parameters.values()
@@ -93,7 +95,10 @@ def own_program(line: str) -> Path | None:
 
 def _hash(files: list[Path]) -> str:
     """The first 16 hex digits of the sha256 of the files together; empty for none."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16] if files else ""
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(path.read_bytes())
+    return whole.hexdigest()[:16] if files else ""
 
 
 def _kin(module: ModuleType | None) -> list[ModuleType]:
