@@ -110,7 +110,7 @@ def acts(folder: Path) -> list[tuple[object, ...]]:
     return [(s.n, s.action, s.observation.text, s.marks, s.attempt, s.reward) for s in Episode.read(folder).steps()]
 
 
-@pytest.mark.parametrize("agent", ["brancher", "wanderer"])
+@pytest.mark.parametrize("agent", ["brancher", pytest.param("wanderer", marks=pytest.mark.slow)])
 def test_cut_anywhere_it_goes_on_as_if_undisturbed(tmp_path: Path, agent: str) -> None:
     made = spec("local", agent)
     whole = run_episode(made, tmp_path / "whole")

@@ -149,6 +149,15 @@ def test_a_folder_is_searched_and_read(folder: Path) -> None:
         papers.read("2502.14499")
 
 
+def test_odd_names_are_found_by_their_ids(tmp_path: Path) -> None:
+    (tmp_path / "a \n\x1b b.TXT").write_text("Geese fly.")
+    (tmp_path / "BIG.JSONL").write_text('\n{"title": "Geese\\nat sea"}\n')
+    papers = open_papers(f"{tmp_path}/")
+    ids = [line[1:].partition("]")[0] for line in papers.search("geese").splitlines() if line.startswith("[")]
+    assert sorted(ids) == [f"local:{tmp_path.name}/BIG.JSONL:2", f"local:{tmp_path.name}/a � b.TXT"]
+    assert ["Geese" in papers.read(id) for id in ids] == [True, True]
+
+
 def test_a_long_paper_is_read_in_windows(folder: Path) -> None:
     papers = open_papers(str(folder))
     text, start = "", 0

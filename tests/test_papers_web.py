@@ -49,7 +49,8 @@ BROKEN = [
     ({"body": (BOMB + "<feed>&b;</feed>").encode("utf-16")}, "answered what cannot be used"),
     ({"status": 302, "headers": {"Location": "http://localhost:1/x"}}, "leads to http://localhost:1, which is none of"),
     ({"status": 302, "headers": {"Location": "file:///etc/passwd"}}, "it leads to file://, which is none of the hosts"),
-    ({"status": 302, "headers": {"Location": "http://arxiv.org/x"}}, "leads to http://arxiv.org, which is none of the"),
+    ({"status": 302, "headers": {"Location": "ftp://arxiv.org/x"}}, "leads to ftp://arxiv.org, which is none of the"),
+    ({"status": 302, "headers": {"Location": "http://arxiv.org:80/x"}}, "leads to http://arxiv.org:80, which is none"),
     (
         {"status": 302, "headers": {"Location": "https://arxiv.org:22/x"}},
         "leads to https://arxiv.org:22, which is none",
@@ -98,12 +99,14 @@ def test_what_is_no_pdf_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:192.168.0.1"])
-def test_a_name_that_leads_to_a_private_network_is_refused(address: str) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_that_leads_to_a_private_network_is_refused(address: str, scheme: str) -> None:
     def lookup(host: str, port: int, **kw: Any) -> Any:
+        assert host != "arxiv.org" or port == 443
         return socket.getaddrinfo(address if host == "arxiv.org" else host, port, **kw)
 
     with Literature([HEN]) as server:
-        server.next = [{"status": 301, "headers": {"Location": "https://arxiv.org/api/query"}}]
+        server.next = [{"status": 301, "headers": {"Location": f"{scheme}://arxiv.org/api/query"}}]
         assert "arxiv.org is an address of a private network" in failed(server, lookup=lookup)
         assert "which is none of the hosts that are asked" in failed(server, exempt=frozenset())
         assert len(server.requests) == 1
@@ -152,6 +155,9 @@ def test_the_key_goes_to_its_service_alone(tmp_path: Path, monkeypatch: pytest.M
         assert "x-api-key" not in other.requests[0][1]
         server.next = [{"status": 403, "body": b"bad key"}]
         assert "sesame" not in failed(server, "semantic-scholar", "foxes")
+        monkeypatch.setenv("SEMANTIC_SCHOLAR_API_KEY", "sesame\r\n44")
+        told = failed(server, "semantic-scholar", "foxes")
+        assert told == "SEMANTIC_SCHOLAR_API_KEY has signs that no key has."
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert files and not any(b"sesame" in path.read_bytes() for path in files)
 
@@ -189,6 +195,16 @@ def test_a_service_rests_between_two_requests() -> None:
         assert len(pauses) == 1 and 0 < pauses[0] <= 3
         server.open("semantic-scholar", 3.0, pause=pauses.append).search("hens")
         assert len(pauses) == 1
+
+
+@pytest.mark.parametrize("told", ["²", "never", "", "-5", "9" * 400, "Wed, 99 Oct 2099 07:28:00 GMT", "nan"])
+def test_what_tells_no_time_is_passed_over(told: str) -> None:
+    with Literature([HEN]) as server:
+        server.next = [{"status": 429, "headers": {"Retry-After": told}}]
+        if told.startswith("9"):
+            assert "asks for a pause of 3600 more seconds" in failed(server)
+        else:
+            assert found(server)
 
 
 @pytest.mark.parametrize("busy", [{"status": 429, "headers": {"Retry-After": "30"}}, {"body": b"Rate exceeded.\n"}])
@@ -261,6 +277,13 @@ def test_an_error_of_arxiv_is_told() -> None:
     with Literature() as server:
         server.next = [{"body": FEED.format(total=1, entries=entry).encode()}]
         assert failed(server) == "arxiv cannot answer this: incorrect id format."
+
+
+def test_fields_of_other_kinds_are_left_out() -> None:
+    odd = {"title": 7, "paperId": None, "authors": 5, "externalIds": [1], "openAccessPdf": "x", "abstract": {"a": 1}}
+    with Literature() as server:
+        server.next = [{"body": json.dumps({"data": [odd]}).encode()}]
+        assert server.open("semantic-scholar").search("hens") == "semantic-scholar, 1 to 1 of 1:\n[s2:] 7"
 
 
 def test_a_hostile_record_is_plain_text() -> None:

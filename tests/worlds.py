@@ -1,12 +1,13 @@
 """A tiny world for agents: a folder, a real shell, battle of the sexes as the game, and a loop that drives an agent."""
 
 import random
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Literal
 
 from mlgym.models.scripted import Scripted
-from mlgym.records import Action, Brief, Limits, Message, Observation, Reply
+from mlgym.records import Action, Brief, Checkpoint, Limits, Message, Move, Observation, Reply, Restore
 
 STRATEGY = '''"""The starter's strategy."""
 
@@ -71,13 +72,16 @@ class Watched(Scripted):
 
 
 class World:
-    """Runs actions in a folder; `validate` plays the game. `seen` lists actions and observations."""
+    """Runs actions in a folder; `validate` plays the game. `seen` lists actions and observations, `moves` also what was
+    saved and gone back to, which is no step.
+    """
 
     def __init__(
         self, folder: Path, *, tools: tuple[dict[str, Any], ...] = MODERN, steps: int = 50, seed: int = 0
     ) -> None:
         self.folder = folder
         self.seen: list[tuple[Action, Observation]] = []
+        self.moves: list[tuple[Move, Observation]] = []
         self.steps = steps
         self.submitted = False
         (folder / "strategy.py").write_text(STRATEGY)
@@ -113,12 +117,24 @@ class World:
             text, status = done.stdout + done.stderr, "error" if done.returncode else "ok"
         return Observation(text=text, status=status, validation=validation, steps_left=self.steps, tool=name)
 
+    def keep(self, move: Checkpoint | Restore) -> Observation:
+        """Save the folder, or go back to what was saved."""
+        kept = self.folder.with_name(f"{self.folder.name}-{move.name}")
+        here, there = (self.folder, kept) if isinstance(move, Checkpoint) else (kept, self.folder)
+        shutil.rmtree(there, ignore_errors=True)
+        shutil.copytree(here, there)
+        return Observation(text="", steps_left=self.steps)
+
     def drive(self, flow: Any) -> list[Action]:
         """Run an agent to its end, the submission or the last step; its actions."""
         action = next(flow, None)
         while action is not None:
-            observation = self.step(action)
-            self.seen.append((action, observation))
+            if isinstance(action, Action):
+                observation = self.step(action)
+                self.seen.append((action, observation))
+            else:
+                observation = self.keep(action)
+            self.moves.append((action, observation))
             if self.submitted or self.steps <= 0:
                 flow.close()
                 break

@@ -200,7 +200,7 @@ def read_grid(path: Path | str) -> Grid:
         "tasks": tuple(_from(here, name) for name in grid.tasks),
         "python": grid.python and _from(here, grid.python, anyway=True),
         "memory": _from(here, grid.memory, anyway=grid.memory not in ("", RUN)),
-        "papers": ",".join(_from(here, source) for source in grid.papers.split(",")),
+        "papers": ",".join(_from(here, source.strip()) for source in grid.papers.split(",")),
     }
     return grid.with_flags({key: value for key, value in moved.items() if value != getattr(grid, key)})
 
@@ -311,7 +311,9 @@ def _spec(grid: Grid, task: Task, one: Method, limits: Limits, network: tuple[st
         feedback=grid.feedback,
         python=_path(grid.python, "interpreter"),
         memory=grid.memory if grid.memory == RUN else _path(grid.memory, "folder of notes"),
-        papers=",".join(_path(each, "folder") if "/" in each else each for each in grid.papers.split(",")),
+        papers=",".join(
+            _path(each, "folder") if "/" in each else each for each in map(str.strip, grid.papers.split(","))
+        ),
         limits=limits,
         processors=grid.processors,
         network=network,

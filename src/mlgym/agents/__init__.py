@@ -51,7 +51,7 @@ def core(spec: str) -> str:
 def nested(options: Mapping[str, Any]) -> str:
     """The spec of the agent that `best-of-n` with these options lets try; what is not its own are that one's options.
 
-    Raises UsageError for an agent that is given something by the episode alone.
+    Raises UsageError for an agent that must be given something of the episode's.
     """
     spec = str(options.get("agent", "react"))
     if (name := names.split(spec)[0]) in ("oracle", "replay", "human"):
@@ -138,6 +138,7 @@ def load(spec: str, **more: Any) -> Agent:
         load(nested(options))
     for key, value in options.items():
         default = taken[key].default if key in taken else None
-        if isinstance(default, bool | int | float | str) and not isinstance(value, type(default)):
+        whole = isinstance(default, float) and isinstance(value, int)
+        if isinstance(default, bool | int | float | str) and not isinstance(value, type(default)) and not whole:
             raise UsageError(f"The option '{key}' of '{name}' is {type(default).__name__}, such as {key}={default}.")
     return partial(agent, **options, **more)

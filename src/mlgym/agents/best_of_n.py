@@ -23,7 +23,8 @@ def best_of_n(brief: Brief, model: Model | None, *, n: int = 4, agent: str = "re
 
     Further `options` are the agent's. What is left of the budget (steps, command seconds, dollars, tokens) is divided
     by the tries to come. A try has a seed of its own, and is told its own share as if it were all; its submission
-    becomes `validate`. The best try so far counts when a limit ends the episode in another one.
+    becomes `validate`. The best try so far counts when a limit ends the episode in another one. A try in which the
+    agent fails counts with what it left; where it fails in each, the last error is raised.
 
     Raises UsageError where the steps do not suffice.
     """
@@ -31,16 +32,21 @@ def best_of_n(brief: Brief, model: Model | None, *, n: int = 4, agent: str = "re
     if n < 1 or (steps is not None and steps < n * _LEAST + 1):
         raise UsageError(f"best-of-n needs n from 1 on, and {_LEAST} steps for each try and one more; n is {n}.")
     share, best, chosen = Share(model, brief.limits), math.nan, 0
+    errors: list[Exception] = []
     yield Checkpoint(name=_START)
     for number in range(1, n + 1):
         left = yield Restore(name=_START)
         if not share.begin(left, n - number + 1):
             break
         told = brief.changed(limits=share.limits, seed=random.Random(f"{brief.seed}/{number}").getrandbits(31))
-        score = yield from _Try(told, number, share).drive(straight(run(told, share if model else None)))
+        tried = _Try(told, number, share)
+        score = yield from tried.drive(straight(run(told, share if model else None)))
+        errors += [tried.error] if tried.error else []
         if better(score, best, brief.direction) or (math.isnan(best) and not math.isnan(score)):
             best, chosen = score, number
             yield Checkpoint(name=MAIN)
+    if len(errors) == n:
+        raise errors[-1]
     yield Restore(name=MAIN if chosen else _START)
     thought = f"Try {chosen} is the best, {brief.metric} {best:.5g}." if chosen else "No try has a score."
     yield Action(tool="submit", thought=thought)
@@ -55,6 +61,7 @@ class _Try:
         self._over = False
         self._apart = False  # whether the agent has saved a state that counts in the place of the one that stands
         self._why = "What is this try worth?"
+        self.error: Exception | None = None  # in which the agent failed
 
     def drive(self, flow: Straight) -> Generator[Move, Any, float]:
         """Let the agent act until it submits, ends, or has used its share; the score of what it leaves, or NaN."""
@@ -89,7 +96,7 @@ class _Try:
         except MlgymError:
             raise
         except Exception as error:  # as in an episode of its own, what it left counts
-            self._why = f"The agent failed: {type(error).__name__}: {error}"
+            self._why, self.error = f"The agent failed: {type(error).__name__}: {error}", error
             return None
         return None if isinstance(move, Action) and move.tool == "end" else move
 

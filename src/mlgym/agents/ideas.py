@@ -1,44 +1,49 @@
-"""What to try next: from a language model, or from the baseline's own numbers changed by chance."""
+"""What to try next: from a language model, or from the baseline's own settings changed by chance."""
 
 import random
 from collections.abc import Callable, Sequence
 
-from mlgym.agents import tree_prompts
+from mlgym.agents.budget import Account, Budget
 from mlgym.agents.commands import write
 from mlgym.agents.nodes import Idea, Next, Node
+from mlgym.agents.prompts import Prompts
+from mlgym.agents.questions import question
+from mlgym.agents.replies import said
 from mlgym.agents.solutions import NotWritten, solution
 from mlgym.agents.trials import Trials
+from mlgym.agents.written import thinking
 from mlgym.models import Model
 from mlgym.records import Brief, Message, Observation
 
-Propose = Callable[[Next, Sequence[Node], Observation], Idea | None]
+Propose = Callable[[Next, Sequence[Node], Observation], Idea]
 
 
-def by_model(brief: Brief, model: Model, mistakes: int) -> Propose:
-    """Ideas of a model, which has `mistakes` replies for each; None where none of them has a solution."""
+def by_model(brief: Brief, model: Model, words: Prompts, mistakes: int) -> Propose:
+    """Ideas of a model, which has `mistakes` replies for each; raises NotWritten where none of them has a solution."""
+    account = Account(model)
+    budget = Budget(brief, account, 0)
 
-    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea | None:
-        system, user = tree_prompts.messages(brief, task, nodes, seen)
-        said = [Message(role="system", content=system), Message(role="user", content=user)]
+    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea:
+        system, user = question(brief, words, task, nodes, budget.left(seen))
+        talk = [Message(role="system", content=system), Message(role="user", content=user)]
         for _ in range(mistakes):
-            reply = model(said, ())
+            reply = account(talk, ())
             try:
-                new = solution(reply.text, list(task.parent.idea.files))
+                new = solution(thinking(reply.text)[1], list(task.parent.idea.files))
             except NotWritten as error:
-                said.append(Message(role="assistant", content=reply.text or "(an empty reply)", extra=reply.extra))
-                said.append(Message(role="user", content=tree_prompts.asked_again(str(error))))
+                talk += [said(reply), Message(role="user", content=words("tree_again", why=error))]
                 continue
             command = write(new.files, new.command or brief.baseline["command"])
             return Idea(new.plan, command, {**task.parent.idea.files, **new.files})
-        return None
+        raise NotWritten(f"the model's last {mistakes} replies had no solution.")
 
     return propose
 
 
-def by_numbers(brief: Brief, trials: Trials, rng: random.Random) -> Propose:
-    """Ideas without a model: the baseline's numbers changed by chance, near those of the node to go on from."""
+def by_settings(brief: Brief, trials: Trials, rng: random.Random) -> Propose:
+    """Ideas without a model: the baseline's settings changed by chance, near those of the node to go on from."""
 
-    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea | None:
+    def propose(task: Next, nodes: Sequence[Node], seen: Observation) -> Idea:
         values = task.parent.idea.values
         if task.other:
             values = [rng.choice(pair) for pair in zip(values, task.other.idea.values, strict=True)]

@@ -10,6 +10,7 @@ from typing import Literal
 
 Value = bool | int | float | str
 _OVER = 0.3
+_DECADES = 4 * math.log(10)  # how wide a range may be before steps in it grow
 _REDRAWN = 20  # times that a value is drawn anew which is the one that was there
 
 # What decides no score or must stay as it is: luck, paths, machines, the forms of data, what only measures or prints.
@@ -55,7 +56,8 @@ class Range:
             spread = self.high - self.low
             anywhere = rng.uniform(self.low - self.over, self.high + self.over)
             return self.cut(anywhere if rng.random() < 0.5 else value + rng.gauss(0, 0.2 * spread))
-        factor = math.exp(rng.gauss(0, rng.choice((0.3, 1.0, 2.0))))
+        wide = max(1.0, math.log(self.high / self.low) / _DECADES)
+        factor = math.exp(rng.gauss(0, rng.choice((0.3, 1.0, 2.0)) * wide))
         if self.kind == "below_one":
             return 1 - self.cut((1 - value) * factor)
         if self.kind == "log":

@@ -55,12 +55,14 @@ class Proposals:
                 break
         return values
 
-    def told(self, values: Sequence[Value], score: float) -> None:
-        """What came of the values that were asked for last: their score, or NaN."""
+    def told(self, values: Sequence[Value], score: float) -> bool:
+        """What came of the values that were asked for last: their score, or NaN; whether they are the best so far."""
         run = self._state.run
         if self._study:
             self._study.tell(values, self.open, score, run.reports)
         self.tried.append(tuple(values))
         self._breaks.told(values, math.isnan(score) and not run.stopped)
-        if better(score, self.score, self._direction) or (math.isnan(self.score) and not math.isnan(score)):
+        improved = better(score, self.score, self._direction) or (math.isnan(self.score) and not math.isnan(score))
+        if improved:
             self.best, self.score = list(values), score
+        return improved

@@ -21,6 +21,10 @@ class Share:
         self._last_token = math.inf
         self._first = Observation(text="")
 
+    def __getattr__(self, name: str) -> Any:
+        """What else is known of the model, such as its window."""
+        return getattr(self._model, name)
+
     def begin(self, left: Observation, tries: int) -> bool:
         """Give a try its part of what is left to so many `tries`; False where that is nothing.
 

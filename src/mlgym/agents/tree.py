@@ -10,8 +10,10 @@ from typing import Any
 
 from mlgym.agents import Search
 from mlgym.agents.commands import shell
-from mlgym.agents.ideas import Propose, by_model, by_numbers
+from mlgym.agents.ideas import Propose, by_model, by_settings
 from mlgym.agents.nodes import Choice, Idea, Next, Node
+from mlgym.agents.prompts import Prompts
+from mlgym.agents.solutions import NotWritten
 from mlgym.agents.trials import Trials, read
 from mlgym.errors import BudgetError, UsageError
 from mlgym.models import Model
@@ -33,6 +35,7 @@ def tree(
     population: int = 6,
     cross: float = 0.3,
     mistakes: int = 3,
+    prompts: str = "",
 ) -> Search:
     """Try at most `nodes` solutions, as the steps allow (two each), and submit the best by validation.
 
@@ -40,34 +43,34 @@ def tree(
     `debug`, at most `depth` times in a row. Otherwise, with `search` "best", the best node is improved, the next best
     after `width` tries; with "evolve" the better of two of the best `population`, which with probability `cross` is
     joined with another. A model is asked once for a node, and again where its reply has no solution, at most `mistakes`
-    times; without a model the nodes are the baseline with other numbers. All luck comes from the brief's seed.
+    times; `prompts` is a folder of templates. Without a model the nodes are the baseline with other settings. All luck
+    comes from the brief's seed.
 
     The state between the branches is the best node's, so that it counts when a limit ends the episode in one.
     """
     if search not in ("best", "evolve"):
         raise UsageError(f"The option search of tree is best or evolve, not '{search}'.")
     rng = random.Random(brief.seed)
-    depth = depth if model else 0  # numbers that fail are not mended
+    depth = depth if model else 0  # settings that fail are not mended
     choice = Choice(search, brief.direction, drafts, debug, depth, max(1, width), max(1, population), cross)
     trials = yield from read(brief)
     found, ran = yield from _starter(brief, trials)
-    propose = by_model(brief, model, mistakes) if model else by_numbers(brief, trials, rng)
-    best = found[0]
-    dearest = 0.0
-    while (model or trials.start) and len(found) <= nodes and _room(trials.seen, best.number == 0 and not ran, dearest):
-        before = trials.seen.seconds_left
-        node = _chosen(choice.next(found, rng), found, trials.seen, propose)
-        if node is None:
+    propose = by_model(brief, model, Prompts(prompts), mistakes) if model else by_settings(brief, trials, rng)
+    best, why = found[0], ""
+    while (model or trials.start) and len(found) <= nodes and _room(trials, best.number == 0 and not ran):
+        try:
+            node = _chosen(choice.next(found, rng), found, trials.seen, propose)
+        except (BudgetError, NotWritten) as error:
+            why = f"No more could be asked: {error} "
             break
         found.append(node)
         yield from _tried(brief, node, trials)
-        dearest = max(dearest, (before or 0.0) - (trials.seen.seconds_left or 0.0))
         if not node.failed and choice.ranked(found)[0] is node:
             best = node
             yield Restore(name=best.name)
     if best.number == 0 and brief.baseline["command"] and not ran:
         yield shell(brief, brief.baseline["command"], "Nothing was better than the starter: make its submission.")
-    yield Action(tool="submit", thought=f"Submit solution {best.number}, {brief.metric} {best.score:.5g}.")
+    yield Action(tool="submit", thought=f"{why}Submit solution {best.number}, {brief.metric} {best.score:.5g}.")
 
 
 def _starter(brief: Brief, trials: Trials) -> Generator[Move, Any, tuple[list[Node], bool]]:
@@ -86,14 +89,9 @@ def _starter(brief: Brief, trials: Trials) -> Generator[Move, Any, tuple[list[No
     return [root], math.isnan(known)
 
 
-def _chosen(task: Next, nodes: Sequence[Node], seen: Observation, propose: Propose) -> Node | None:
-    """The next node; None where the model has no more to say, or no more may be asked."""
-    try:
-        idea = propose(task, nodes, seen)
-    except BudgetError:
-        return None
-    if idea is None:
-        return None
+def _chosen(task: Next, nodes: Sequence[Node], seen: Observation, propose: Propose) -> Node:
+    """The next node; raises BudgetError where no more may be asked, NotWritten where the model has no more to say."""
+    idea = propose(task, nodes, seen)
     task.parent.children += 1
     debugs = task.parent.debugs + 1 if task.kind == "debug" else 0
     return Node(len(nodes), task.kind, idea, task.parent, debugs=debugs)
@@ -103,7 +101,9 @@ def _tried(brief: Brief, node: Node, trials: Trials) -> Generator[Move, Any, Non
     """Run a node in a branch from its parent, and score it in one of its own if that went well."""
     parent = node.parent.name if node.parent else node.name
     run = shell(brief, node.idea.command, f"Solution {node.number}, {node.kind} from {parent}: {node.idea.plan}")
+    before = trials.seen.seconds_left
     ((trials.seen,),) = yield Branches(branches=(Branch(at=parent, actions=(run,), name=node.name),))
+    trials.dearest = max(trials.dearest, (before or 0.0) - (trials.seen.seconds_left or 0.0))
     node.output = trials.seen.text
     if trials.seen.status != "ok":
         return
@@ -118,7 +118,8 @@ def _score(brief: Brief, seen: Observation) -> float:
     return (seen.validation or {}).get(brief.metric, math.nan)
 
 
-def _room(seen: Observation, starter: bool, dearest: float) -> bool:
+def _room(trials: Trials, starter: bool) -> bool:
     """Whether steps and seconds are left for another node and the end, before which the starter may have to be run."""
+    seen = trials.seen
     steps = seen.steps_left is None or seen.steps_left >= _TRY + 1 + starter
-    return steps and (seen.seconds_left is None or seen.seconds_left > 2 * dearest)
+    return steps and (seen.seconds_left is None or seen.seconds_left > 2 * trials.dearest)

@@ -13,9 +13,11 @@ from mlgym.agents.numerals import numerals
 from mlgym.agents.places import Place, Value, replaced
 from mlgym.agents.settings import settings
 from mlgym.agents.watch import Run, Watch
-from mlgym.records import Action, Brief, Observation
+from mlgym.records import Action, Brief, Checkpoint, Observation, Restore
 
 _RESERVE = 3  # steps kept for restoring the best, submitting, and one to spare
+_BEST = "best"  # the state that is saved
+_MARGIN = 5.0  # seconds that may pass until a run that is stopped has ended
 _SHORTEST = 10.0  # seconds that a trial may always take
 _MOVED = 5  # places that a change by chance moves, about, where there are many
 
@@ -26,7 +28,7 @@ class Trials:
 
     `lying` are the values in the workspace's submission, None while it is as it was found; `dearest` are the command
     seconds of the trial that took most. `watch` knows of the baseline's runs, of which `run` was the last. A trial may
-    take `longest` times as long as the starter's own run.
+    take `longest` times as long as the starter's own run. `saved` are the values whose state is saved, if there is one.
     """
 
     files: dict[str, str]
@@ -37,6 +39,7 @@ class Trials:
     watch: Watch = field(default_factory=Watch)
     run: Run = field(default_factory=Run)
     longest: float = math.inf
+    saved: Sequence[Value] | None = None
 
     @property
     def start(self) -> list[Value]:
@@ -47,7 +50,8 @@ class Trials:
         """Whether steps and seconds are left for one more trial and the end."""
         seen = self.seen
         steps = seen.steps_left is None or seen.steps_left >= 2 + _RESERVE
-        return steps and (seen.seconds_left is None or seen.seconds_left > 3 * self.dearest)
+        needed = _MARGIN + (self.watch.seconds or 0.0) if self.saved else 3 * self.dearest
+        return steps and (seen.seconds_left is None or seen.seconds_left > needed)
 
     def propose(self, values: Sequence[Value], rng: random.Random, fixed: Collection[int] = ()) -> list[Value]:
         """New values near `values`, but for the places `fixed`: at least one moves, mostly about half of them."""
@@ -75,7 +79,8 @@ class Trials:
         if self.watch.seconds is not None and math.isfinite(self.longest):
             bounds.append(max(_SHORTEST, self.longest * self.watch.seconds))
         if self.seen.seconds_left is not None:
-            bounds.append(max(1.0, self.seen.seconds_left - 1.5 * self.dearest))
+            kept = _MARGIN if self.saved else 1.5 * self.dearest
+            bounds.append(max(1.0, self.seen.seconds_left - kept))
         return round(min(bounds), 1)
 
     def difference(self, values: Sequence[Value]) -> str:
@@ -122,9 +127,20 @@ def tried(
     return (trials.seen.validation or {}).get(brief.metric, math.nan)
 
 
-def restored(trials: Trials, brief: Brief, values: Sequence[Value]) -> Generator[Action, Observation, None]:
-    """Make the submission of `values` again, unless it lies there: by a run that only the limits of the task stop."""
-    if trials.lying != values and (trials.lying is not None or brief.baseline["command"]):
+def saved(trials: Trials, brief: Brief) -> Generator[Checkpoint, Observation, None]:
+    """Save what lies there, where it took a run to make."""
+    if brief.baseline["command"]:
+        trials.seen = yield Checkpoint(name=_BEST)
+        trials.saved = trials.lying
+
+
+def restored(trials: Trials, brief: Brief, values: Sequence[Value]) -> Generator[Action | Restore, Observation, None]:
+    """Have the submission of `values` again, unless it lies there: from what was saved, else by writing and running."""
+    if trials.lying == values:
+        return
+    if trials.saved == values:
+        trials.seen = yield Restore(name=_BEST)
+    elif trials.lying is not None or brief.baseline["command"]:
         trials.watch.kind, trials.longest = None, math.inf
         yield from _run(trials, brief, values, f"Restore the best: {trials.difference(values)}.")
 

@@ -2,10 +2,10 @@
 
 import math
 
-from mlgym.agents import Flow
+from mlgym.agents import Search
 from mlgym.agents.proposals import Proposals
 from mlgym.agents.study import INSTALLED, Study
-from mlgym.agents.trials import measured, read, restored, tried
+from mlgym.agents.trials import measured, read, restored, saved, tried
 from mlgym.errors import UsageError
 from mlgym.models import Model
 from mlgym.records import Action, Brief
@@ -19,16 +19,17 @@ def tuner(
     *,
     trials: int = 20,
     sampler: str = SAMPLER,
-    startup: int = 8,
+    startup: int = 5,
     prune: bool = True,
     longest: float = 4.0,
-) -> Flow:
+) -> Search:
     """Search, at most `trials` times, for better values of the baseline's settings; submit the best by validation.
 
     A baseline with a command is run as it is first. Each trial then writes the files, runs the command and, if that
     went well, validates; a trial that breaks counts as worse. `sampler` is `tpe` (Optuna's, after `startup` trials near
     the best so far) or `near` (always near the best so far). A trial is stopped when it lags behind the others, unless
-    `prune` is off, and when it takes `longest` times as long as the starter.
+    `prune` is off, and when it takes `longest` times as long as the starter. The state of the best is saved and gone
+    back to, so that it needs no other run.
 
     Raises UsageError for another sampler, and for `tpe` where Optuna is not installed.
     """
@@ -43,11 +44,13 @@ def tuner(
         score = (state.seen.validation or {}).get(brief.metric, math.nan)
     if not prune:
         state.watch.kind = None
+    yield from saved(state, brief)
     search = Proposals(state, brief.direction, brief.seed, score, study, startup)
     for trial in range(1, trials + 1):
         if not state.time_left() or not search.open:
             break
         values = search.next(trial)
-        search.told(values, (yield from tried(state, brief, values, trial, search.how)))
+        if search.told(values, (yield from tried(state, brief, values, trial, search.how))):
+            yield from saved(state, brief)
     yield from restored(state, brief, search.best)
     yield Action(tool="submit", thought=f"Submit the best by validation, {brief.metric} {search.score:.4g}.")

@@ -37,7 +37,7 @@ def stop(run: subprocess.Popen[str]) -> None:
     for kind in (signal.SIGINT, signal.SIGKILL):
         try:
             os.killpg(run.pid, kind)
-            run.wait(5)
+            run.wait(3)
         except (OSError, subprocess.TimeoutExpired):
             continue
 

@@ -23,12 +23,13 @@ WINDOW = 10_000  # characters of a paper that are read at once
 MOST, FURTHEST = 20, 980  # papers listed at once, and where a list begins at the latest
 QUERY = 300  # characters
 SCHOLAR_ID = r"(?i:s2):[0-9a-f]{40}|(?i:doi):10\.\d{4,9}/[^\s?#\\]+"
-Find = Callable[[str, int, int], Found]
+NAMED = f"{ARXIV.name}, {SCHOLAR.name} or a folder that is there, with a slash in it (./papers)"
 IDS = "2502.14499 (arXiv), s2:… (Semantic Scholar), DOI:10.… or local:…"
+Find = Callable[[str, int, int], Found]
 
 
 def open_papers(text: str, *, web: Web | None = None, arxiv: Service = ARXIV, scholar: Service = SCHOLAR) -> "Papers":
-    """The sources that a text names, with commas between: `arxiv`, `semantic-scholar` and folders of papers.
+    """The sources that a text names, with commas between: `arxiv`, `semantic-scholar`, folders with a slash.
 
     Raises UsageError for a source that there is not, and where a package is missing. Nothing is asked yet. `web`,
     `arxiv` and `scholar` are for tests, whose services lie elsewhere.
@@ -39,15 +40,15 @@ def open_papers(text: str, *, web: Web | None = None, arxiv: Service = ARXIV, sc
         if name in known:
             needed()
             online.append(known[name])
-        elif (folder := Path(name).expanduser()).is_dir():
-            library = Library(folder)
+        elif "/" in name and Path(name).is_dir():
+            library = Library(Path(name))
             if library.name in libraries:
                 raise UsageError(f"Two folders of papers are called {library.name}: give one of them another name.")
             libraries[library.name] = library
         else:
-            raise UsageError(f"'{name}' is no source of papers: give {', '.join(known)} or a folder that is there.")
+            raise UsageError(f"'{name}' is no source of papers: give {NAMED}.")
     if not online and not libraries:
-        raise UsageError(f"No source of papers is named: give {', '.join(known)} or a folder.")
+        raise UsageError(f"No source of papers is named: give {NAMED}.")
     return Papers(online, list(libraries.values()), web or Web(), arxiv)
 
 

@@ -22,10 +22,11 @@ RANKED = 50_000  # characters of a paper that a search looks at
 
 @dataclass(frozen=True)
 class File:
-    """A file of the folder, as it was when the folder was opened."""
+    """A file of the folder, as it was when the folder was opened; `kind` is how its name ends, in small letters."""
 
     path: str
     name: str
+    kind: str
     size: int
     changed: int
 
@@ -35,16 +36,16 @@ class Library:
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.resolve().name
-        files = list(_files(folder))
-        if any(file.name.lower().endswith(".pdf") for file in files):
-            pdf.needed()
         self._papers: dict[str, Paper | File] = {}
-        for file in files:
-            for found in _records(file) if file.name.endswith(".jsonl") else (file,):
-                self._papers[f"local:{self.name}/{found.name if isinstance(found, File) else found.id}"] = found
-        if not 0 < len(self._papers) <= MOST:
-            many = "no" if not self._papers else f"more than {MOST}"
-            raise UsageError(f"The folder {folder} has {many} papers (files of the kinds {', '.join(KINDS)}).")
+        for file in _files(folder):
+            if file.kind == ".pdf":
+                pdf.needed()
+            for name, found in _records(file) if file.kind == ".jsonl" else [(file.name, file)]:
+                self._papers[line(f"local:{self.name}/{name}")] = found
+                if len(self._papers) > MOST:
+                    raise UsageError(f"The folder {folder} has more than {MOST} papers: give a smaller one.")
+        if not self._papers:
+            raise UsageError(f"The folder {folder} has no papers: files of the kinds {', '.join(KINDS)}.")
 
     def search(self, query: str, start: int, most: int) -> Found:
         """Papers that share words with the query, ranked by BM25 of title, abstract and the beginning of the text."""
@@ -52,9 +53,7 @@ class Library:
         scores = bm25(query, [f"{each.title}\n{each.abstract}\n{each.text[:RANKED]}" for each in papers])
         best = sorted((place for place, score in enumerate(scores) if score > 0), key=lambda place: -scores[place])
         shown = [papers[place] for place in best[start : start + most]]
-        return Found(
-            [replace(each, abstract=each.abstract or " ".join(each.text[:1000].split())) for each in shown], len(best)
-        )
+        return Found([replace(each, abstract=each.abstract or line(each.text[:1000])) for each in shown], len(best))
 
     def paper(self, id: str) -> Paper | None:
         """The paper with its text, None where there is no such paper."""
@@ -68,27 +67,29 @@ def _files(folder: Path) -> Iterator[File]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
-            if path.suffix.lower() in KINDS and not name.startswith(".") and path.is_file() and not path.is_symlink():
+            kind = path.suffix.lower()
+            if kind in KINDS and not name.startswith(".") and path.is_file() and not path.is_symlink():
                 told = path.stat()
-                yield File(str(path), str(path.relative_to(folder)), told.st_size, told.st_mtime_ns)
+                yield File(str(path), str(path.relative_to(folder)), kind, told.st_size, told.st_mtime_ns)
 
 
-def _records(file: File) -> Iterator[Paper]:
-    """The papers of a file of records."""
+def _records(file: File) -> Iterator[tuple[str, Paper | File]]:
+    """The papers of a file of records, each with its id, or the place in the file where it names none."""
     with Path(file.path).open(encoding="utf-8", errors="replace") as lines:
         for number, text in enumerate(lines, 1):
             try:
                 if text.strip():
                     record = loaded(text)
-                    yield paper(record, line(record.get("id") or record.get("paperId")) or f"{file.name}:{number}")
-            except (ValueError, AttributeError) as error:
+                    found = paper(record)
+                    yield line(record.get("id") or record.get("paperId")) or f"{file.name}:{number}", found
+            except ValueError as error:
                 raise UsageError(f"{file.path}, line {number}, is no record of a paper ({error}).") from error
 
 
 @functools.lru_cache(maxsize=MOST)
 def _read(file: File) -> Paper:
     """A file's paper: its title is its first line; one that cannot be read has no text."""
-    is_pdf = file.name.lower().endswith(".pdf")
+    is_pdf = file.kind == ".pdf"
     try:
         if file.size > (largest := PDF if is_pdf else TEXT):
             raise SourceError(f"it is larger than {largest >> 20} MB.")

@@ -70,18 +70,15 @@ def quoted(text: str) -> str:
     return f"'{short(line(text), 60)}'"
 
 
-def paper(record: Any, id: str = "") -> Paper:
-    """The paper of a JSON record as Semantic Scholar has them; `id` where the record is not to name itself.
-
-    Raises ValueError for what is none.
-    """
+def paper(record: Any) -> Paper:
+    """The paper of a JSON record as Semantic Scholar has them; raises ValueError for what is none."""
     if not isinstance(record, dict) or not line(record.get("title")):
         raise ValueError("a record of a paper is an object with a title")
-    authors = record.get("authors")
-    named = [line(each.get("name") if isinstance(each, dict) else each) for each in authors or [] if each]
-    other = record.get("externalIds")
+    authors, other = record.get("authors"), record.get("externalIds")
+    listed = authors if isinstance(authors, list) else []
+    named = [line(each.get("name") if isinstance(each, dict) else each) for each in listed]
     return Paper(
-        id or f"s2:{line(record.get('paperId'))}",
+        f"s2:{line(record.get('paperId'))}",
         line(record["title"]),
         [name for name in named if name],
         line(record.get("year")),

@@ -28,8 +28,10 @@ from mlgym.papers.text import clean, short
 T = TypeVar("T")
 HOSTS = frozenset({"api.semanticscholar.org", "export.arxiv.org", "arxiv.org"})
 HOPS, TRIES = 4, 3  # addresses that one request may be led to; requests before a service counts as away
-SILENT_S, WHOLE_S = 20.0, 90.0  # how long a server may say nothing, and how long an answer may take
+CONNECT_S, SILENT_S, WHOLE_S = 10.0, 20.0, 90.0  # to be reached; that a server may say nothing; for a whole answer
+ADDRESSES = 4  # of a host that are tried
 PATIENCE_S, POLL_S = 60.0, 0.1  # how long a turn is waited for, and how often a lock is looked at
+LONGEST_S = 3600.0  # that a service is left alone at its wish
 REQUESTS = 200  # that one episode may make
 BUSY = (429, 500, 502, 503, 504)
 CHUNK = 1 << 16
@@ -46,8 +48,13 @@ class Service:
     keys: tuple[str, ...] = ()
 
     def key(self) -> str:
-        """The user's key, empty where there is none."""
-        return next(filter(None, (os.environ.get(name, "").strip() for name in self.keys)), "")
+        """The user's key, empty where there is none; raises SourceError for what can be none."""
+        for name in self.keys:
+            if key := os.environ.get(name, "").strip():
+                if not key.isascii() or not key.isprintable():
+                    raise SourceError(f"{name} has signs that no key has.")
+                return key
+        return ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,8 @@ class Web:
                 if answer.status not in (301, 302, 303, 307, 308):
                     return answer
                 url = urljoin(url, answer.location)
+                if url.startswith("http://") and urlsplit(url).netloc in HOSTS:  # they come to https in the end
+                    url = url.replace("http", "https", 1)
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = short(clean(str(error)), 200).rstrip(".") or type(error).__name__
             raise SourceError(f"{service.name} cannot be reached: {why}.") from error
@@ -164,13 +173,14 @@ class Web:
     def _reached(self, host: str, port: int, own: bool) -> socket.socket:
         """A connection to the first of the host's addresses that answers and is public."""
         why: Exception = OSError(f"{host} is an address of a private network")
-        for family, kind, protocol, _, address in self._lookup(host, port, type=socket.SOCK_STREAM):
-            if not own and not public(str(address[0])):
-                continue
+        found = self._lookup(host, port, type=socket.SOCK_STREAM)
+        open_ = [each for each in found if own or public(str(each[4][0]))]
+        for family, kind, protocol, _, address in open_[:ADDRESSES]:
             reached = socket.socket(family, kind, protocol)
             try:
-                reached.settimeout(SILENT_S)
+                reached.settimeout(CONNECT_S)
                 reached.connect(address)
+                reached.settimeout(SILENT_S)
                 return reached
             except OSError as error:
                 reached.close()
@@ -196,12 +206,11 @@ def _cut(connection: socket.socket) -> None:
 
 def _seconds(told: str) -> float | None:
     """The seconds that a header Retry-After tells, as a number or as a date."""
-    if told.strip().isdigit():
-        return float(told)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(told).timestamp() - time.time())
+        seconds = float(told) if told.isdecimal() else email.utils.parsedate_to_datetime(told).timestamp() - time.time()
     except (ValueError, OverflowError):
         return None
+    return min(max(0.0, seconds), LONGEST_S)
 
 
 @contextlib.contextmanager
@@ -224,7 +233,7 @@ def _turn(name: str, pause: Callable[[float], None]) -> Iterator[Callable[[float
                 time.sleep(POLL_S)
         file.seek(0)
         wait = _number(file.read()) - time.time()
-        if PATIENCE_S < wait < 86_400:  # what lies further ahead was written by a wrong clock
+        if PATIENCE_S < wait <= LONGEST_S:  # what lies further ahead was written by a wrong clock
             raise SourceError(f"{name} asks for a pause of {wait:.0f} more seconds; try later.")
         if 0 < wait <= PATIENCE_S:
             pause(wait)
