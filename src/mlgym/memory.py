@@ -4,17 +4,19 @@ The file is only ever appended to, by several processes at once too. What stands
 to be shown, and nothing is done with it.
 """
 
+import contextlib
 import fcntl
 import json
 import math
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from mlgym.disk import append_line, guarded
 from mlgym.records import Record, Text
@@ -30,12 +32,22 @@ class Note(Record):
     text: Text
     tags: tuple[Text, ...] = ()
     score: float | None = None
-    task: str
-    run: str
-    method: str
+    task: Text
+    run: Text
+    method: Text
     seed: int
     episode: str
     step: int
+
+
+class Cut(Record):
+    """That of an episode's notes before it only those of its first `after` steps count."""
+
+    episode: str
+    after: int
+
+
+LINE: TypeAdapter[Note | Cut] = TypeAdapter(Note | Cut)
 
 
 @dataclass(frozen=True)
@@ -50,25 +62,32 @@ class Memory:
     def remember(self, text: str, tags: Sequence[str], *, step: int, score: float | None) -> Note:
         """Keep a note; raises StorageError where it cannot be written."""
         note = Note(text=text, tags=tuple(tags), step=step, score=score, **self.origin)
-        self._append(note.model_dump(mode="json"))
+        self._append(note)
         return note
 
-    def cut(self, steps: int) -> None:
-        """Take back what this episode noted after so many steps: those that were never recorded are taken anew."""
+    def begin(self, steps: int) -> None:
+        """Make the folder, and take back what this episode noted after so many steps: the others were never recorded
+        and are taken anew. Raises StorageError.
+        """
+        with guarded(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         if any(note.step > steps for note in self.own()):
-            self._append({"episode": self.origin["episode"], "after": steps})
+            self._append(Cut(episode=self.origin["episode"], after=steps))
 
     def notes(self) -> list[Note]:
-        """All notes of the task, oldest first; lines that a power cut left torn are passed over."""
+        """All notes of the task, oldest first; lines that are torn are passed over. Raises StorageError."""
         found: list[Note] = []
-        for row in _rows(self.path):
-            if "after" in row:
-                found = [note for note in found if note.episode != row["episode"] or note.step <= row["after"]]
-                continue
+        with guarded(self.path.parent):
+            lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        for line in lines:
             try:
-                found.append(Note.model_validate_json(json.dumps(row)))
+                row = LINE.validate_json(line)
             except ValidationError:
                 continue
+            if isinstance(row, Note):
+                found.append(row)
+            else:
+                found = [note for note in found if note.episode != row.episode or note.step <= row.after]
         return found
 
     def own(self) -> list[Note]:
@@ -84,14 +103,20 @@ class Memory:
         order = sorted(range(len(notes)), key=lambda place: -ranks[place])  # stable: of equals the latest
         return [notes[place] for place in order[:most] if ranks[place] > 0]
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, row: Note | Cut) -> None:
         with guarded(self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             held = (self.path.parent / ".lock").open("w")
         with held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
-            append_line(self.path, b"\n" * torn + json.dumps(row).encode())
+            line = json.dumps(row.model_dump(mode="json")).encode()
+            append_line(self.path, b"\n" * self._torn() + line)
+
+    def _torn(self) -> bool:
+        """Whether the last line has no end."""
+        with contextlib.suppress(OSError), self.path.open("rb") as file:  # not there, or empty
+            file.seek(-1, os.SEEK_END)
+            return file.read() != b"\n"
+        return False
 
 
 def words(text: str) -> list[str]:
@@ -101,7 +126,7 @@ def words(text: str) -> list[str]:
 
 def bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:
     """How well each text matches the query: BM25 (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework:
-    BM25 and Beyond", equation 3.15) with the weight of a word kept above 0 by adding 1 under the logarithm.
+    BM25 and Beyond") with the weight of Robertson and Sparck Jones, kept above 0 by adding 1 under the logarithm.
     """
     counts = [Counter(text) for text in texts]
     usual = sum(map(len, texts)) / len(texts) if any(texts) else 1.0
@@ -113,13 +138,3 @@ def bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:
             often, length = count[word], len(texts[place]) / usual
             ranks[place] += weight * often * (K1 + 1) / (often + K1 * (1 - B + B * length))
     return ranks
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
