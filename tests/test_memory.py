@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from mlgym.episode import run_episode
 from mlgym.errors import StorageError, UsageError
 from mlgym.grid import from_flags, plan, read_grid
-from mlgym.memory import Memory, Note, bm25, words
+from mlgym.memory import Memory, Note
 from mlgym.pack import pack
 from mlgym.protocol import agree, lock
+from mlgym.ranking import words
 from mlgym.records import Action, Brief, EpisodeSpec, Limits, Message, Observation, Step
 from mlgym.store import Episode, episode_folder
 from mlgym.task import load_task
@@ -196,18 +197,6 @@ def test_notes_are_ranked_by_their_words(tmp_path: Path) -> None:
     assert [note.step for note in memory.recall("zürich", 5)] == [4]
     assert [note.step for note in memory.recall("", 2)] == [4, 3]
     assert memory.recall("0.1 0.10 quantum", 5)[0].step == 1 and memory.recall("quantum", 5) == []
-
-
-def test_bm25_is_the_formula() -> None:
-    texts = [["a", "b", "b"], ["a"], ["c", "c"]]
-    import math
-
-    idf_a = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
-    idf_b = math.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
-    tf = lambda often, length: often * 2.2 / (often + 1.2 * (1 - 0.75 + 0.75 * length / 2))  # noqa: E731
-    expected = [idf_a * tf(1, 3) + idf_b * tf(2, 3), idf_a * tf(1, 1), 0.0]
-    assert bm25(["a", "b", "a"], texts) == pytest.approx(expected)
-    assert bm25(["a"], []) == [] and bm25(["a"], [[], []]) == [0.0, 0.0]
 
 
 @given(st.lists(st.text(max_size=20), max_size=6), st.text(max_size=20))
