@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_outside import Program, log, program  # noqa: F401 - a fixture
+from test_outside import Program, isolated, log, program  # noqa: F401 - two fixtures
 
 from mlgym import outside
 from mlgym.cache import cache_dir
@@ -184,4 +184,4 @@ def test_one_that_eats_its_memory_only_ends_itself(program: Program, monkeypatch
     monkeypatch.setattr(outside, "LIMITS", type(limits)(memory_mb=200, disk_mb=100, file_mb=50))
     result = program('task("bash", "ls")\nx = [bytearray(1_000_000) for _ in range(1000)]')
     assert (result.ended, result.scored, result.steps) == ("gave_up", True, 1)
-    assert "The program ended with code" in result.notes[0]
+    assert result.why.startswith("The program ended with code")
