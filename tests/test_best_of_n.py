@@ -149,7 +149,7 @@ def test_what_cannot_be_tried_is_a_sentence(tmp_path: Path) -> None:
     for name, said in (
         ("best-of-n?n=4&agent=tuner", "2 steps for each try and one more"),
         ("best-of-n?n=0&agent=tuner", "n from 1 on"),
-        ("best-of-n?agent=oracle", "cannot be the one"),
+        ("best-of-n?agent=oracle", "cannot be one that"),
         ("best-of-n?agent=tuner&window=3", "'tuner' has no option 'window'"),
         ("best-of-n?n=2&agent=react", "needs a language model"),
     ):

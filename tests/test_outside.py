@@ -122,7 +122,7 @@ def test_one_that_ends_by_itself_gave_up(program: Program, tmp_path: Path) -> No
     result = program('task("bash", "ls"); print("bye"); sys.exit(7)')
     assert (result.ended, result.boundary, result.scored, result.steps) == ("gave_up", "", True, 1)
     assert result.final and result.final["score"] == pytest.approx(1.02, abs=0.05)
-    assert result.notes == ("The program ended with code 7; what it printed is in agent.log.",)
+    assert result.why == "The program ended with code 7; what it printed is in agent.log."
     assert "bye" in log(tmp_path)
 
 

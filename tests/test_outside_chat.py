@@ -12,6 +12,7 @@ import pytest
 
 from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused
 from mlgym.models.scripted import Scripted
+from mlgym.outside import http as service
 from mlgym.outside.chat import Talk, Unfit
 from mlgym.outside.desk import Desk
 from mlgym.outside.flow import CALLS, served
@@ -241,11 +242,13 @@ def test_what_is_malformed_is_refused(serve: Any, path: str, body: Any, status: 
     assert episode.thread.is_alive()
 
 
-def test_a_body_without_a_length_or_with_too_much_is_not_read(serve: Any) -> None:
+def test_a_body_without_a_length_or_with_too_much_is_not_read(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, port = serve(Scripted([]))
     for length, status in ((str(MOST + 1), 413), ("9" * 5000, 413), ("-1", 411), ("²", 411), ("many", 411)):
         assert post(port, "/tools", b"", {"Content-Length": length})[0] == status
     assert post(port, "/tools", b"0\r\n\r\n", {"Transfer-Encoding": "chunked"})[0] == 411
+    monkeypatch.setattr(service, "ALL", 5)
+    assert post(port, "/tools", {})[0] == 400 and post(port, "/tools", b"    {}")[0] == 413
 
 
 def test_one_that_asks_for_nothing_and_one_that_only_asks_the_model_are_stopped(serve: Any) -> None:

@@ -54,7 +54,7 @@ def nested(options: Mapping[str, Any]) -> str:
     Raises UsageError for an agent that must be given something of the episode's.
     """
     spec = str(options.get("agent", "react"))
-    if (name := names.split(spec)[0]) in ("oracle", "replay", "human"):
+    if (name := names.split(spec)[0]) in ("oracle", "replay", "human", names.PROGRAM, names.MCP):
         raise UsageError(
             f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs."
         )
@@ -73,7 +73,7 @@ def about(spec: str) -> dict[str, Any]:
     if name in (names.PROGRAM, names.MCP):
         own = own_program(str(options.get("line", "")))
         found = sorted(own.rglob("*")) if own and own.is_dir() else [own] if own else []
-        hashed = _hash([path for path in found if path.is_file()])
+        hashed = _hash([path for path in found if path.is_file() and "__pycache__" not in path.parts])
         return {"agent": name, "options": options, "code": hashed, "prompts": ""}
     agent = names.resolve(name, NICKNAMES, "agent")
     taken = inspect.signature(agent).parameters.values()
@@ -95,7 +95,10 @@ def own_program(line: str) -> Path | None:
 
 def _hash(files: list[Path]) -> str:
     """The first 16 hex digits of the sha256 of the files together; empty for none."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16] if files else ""
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(path.read_bytes())
+    return whole.hexdigest()[:16] if files else ""
 
 
 def _kin(module: ModuleType | None) -> list[ModuleType]:

@@ -44,7 +44,7 @@ def wants(reply: Reply, brief: Brief, words: Prompts, *, native: bool, strict: b
                 return [Want(Action(tool="", args={"text": command}, thought=thought), note)]
     if asked:
         return [want._replace(id=None) for want in _called(asked, thought, reply, brief, words)]
-    return [Want(None, _with_stop(complaint, reply, words))]
+    return [Want(None, with_stop(complaint, reply, words))]
 
 
 def said(reply: Reply) -> Message:
@@ -61,7 +61,7 @@ def _called(asked: Sequence[ToolCall], text: str, reply: Reply, brief: Brief, wo
         if not complaint and reply.stop in CUT and place == len(asked) - 1:
             complaint = f"Your reply ended in this call of '{call.name}', so nothing was done. Send it again."
         if complaint:
-            found.append(Want(None, _with_stop(complaint, reply, words), call.id))
+            found.append(Want(None, with_stop(complaint, reply, words), call.id))
         else:
             thought = text if place == 0 else ""
             found.append(Want(Action(tool=call.name, args=args, thought=thought, id=call.id), "", call.id))
@@ -82,6 +82,6 @@ def _arguments(call: ToolCall, brief: Brief) -> tuple[dict[str, Any], str]:
     return args, ""
 
 
-def _with_stop(complaint: str, reply: Reply, words: Prompts) -> str:
+def with_stop(complaint: str, reply: Reply, words: Prompts) -> str:
     """The complaint with what the provider's stop reason explains."""
     return f"{complaint} {words(STOPS[reply.stop])}" if reply.stop in STOPS else complaint

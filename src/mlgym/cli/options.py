@@ -27,7 +27,7 @@ AgentNames = Annotated[
         *("-a", "--agent"),
         metavar="NAME",
         panel=METHODS,
-        help="react, tuner, random, human, nop, oracle, replay, module:function; options: react?window=5; repeatable.",
+        help="react, tuner, random, human, module:function, 'command PROGRAM …'; options: react?window=5; repeatable.",
     ),
 ]
 ModelNames = Annotated[

@@ -6,10 +6,12 @@ episode's model and the task's tools, both at one address that the host serves; 
 """
 
 import contextlib
+import json
 import math
 import os
 import re
 import secrets
+import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +30,7 @@ from mlgym.outside.desk import Desk
 from mlgym.outside.flow import served
 from mlgym.outside.http import Service
 from mlgym.outside.program import HERE, Log, Program
+from mlgym.pip import MANIFEST
 from mlgym.records import Brief, EpisodeSpec
 from mlgym.sandbox import Bind, Sandbox, SandboxLimits, SandboxSpec, choose, scratch
 from mlgym.sandbox.served import Served
@@ -93,12 +96,15 @@ def _flow(
     with contextlib.ExitStack() as held:
         place = held.enter_context(scratch(cache_dir() / "scratch"))
         start = _free if spec.unsafe else partial(_confined, choose(spec.sandbox), processors)
-        running = held.enter_context(start(spec, brief, desk, python, place, Log(log), held))
+        kept = Log(log)
+        held.callback(kept.close)
+        if spec.packages:
+            kept.write(f"Packages: {' '.join(json.loads((python / MANIFEST).read_bytes()))}\n".encode())
+        running = held.enter_context(start(spec, brief, desk, python, place, kept, held))
         held.callback(desk.close)
         held.callback(_ignored, talk, note)
         yield from served(desk, model, running, talk, check, quiet_s)
-        if running.code:
-            note(f"The program ended with code {running.code}; what it printed is in {log.name}.")
+        return f"The program ended with code {running.code}; what it printed is in {log.name}."
 
 
 def _ignored(talk: Talk, note: Callable[[str], None]) -> None:
@@ -135,7 +141,7 @@ def _confined(
     if own:
         at = OWN if own.is_dir() else f"{OWN}/{own.name}"
         binds.append(Bind(own.resolve(), at))
-        line = at + "/run" * own.is_dir() + line.removeprefix(line.split()[0])
+        line = shlex.quote(at + "/run" * own.is_dir()) + line.removeprefix(line.split()[0])
     sandbox = backend(
         SandboxSpec(folder, python, tuple(binds), given, LIMITS, processors=processors, proxy=server.path)
     )
@@ -157,7 +163,7 @@ def _free(
     given |= _variables(brief, desk, f"http://127.0.0.1:{server.listen()}", key)
     given["PATH"] = f"{place / 'task'}:{python / 'bin'}:{given.get('PATH', '/usr/bin:/bin')}"
     if own:
-        line = str(own.resolve()) + "/run" * own.is_dir() + line.removeprefix(line.split()[0])
+        line = shlex.quote(str(own.resolve()) + "/run" * own.is_dir()) + line.removeprefix(line.split()[0])
     return Program.free(line, folder, given, log, desk.leave)
 
 

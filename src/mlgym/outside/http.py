@@ -12,6 +12,7 @@ from mlgym.outside.brief import left
 from mlgym.outside.desk import Desk, Refused
 
 MOST, AT_ONCE = 4_000_000, 4  # bytes of a request's body, and how many of those are held
+ALL = 1_000_000_000  # bytes of all bodies of an episode, some of which are recorded
 SILENT_S = 30.0  # seconds that a client may be silent within a request
 COMPLETIONS = ("/v1/chat/completions", "/chat/completions")
 MODELS = ("/v1/models", "/models")
@@ -23,7 +24,7 @@ class Service:
     def __init__(self, desk: Desk, key: str = "") -> None:
         self.desk, self.key = desk, key
         self.room = threading.BoundedSemaphore(AT_ONCE)
-        self.count = 0
+        self.count = self.posted = 0
 
     def answer(self, client: socket.socket) -> None:
         """One connection, which has one request."""
@@ -106,6 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(411, "length_required", "A request tells its Content-Length.")
         if len(size) > 9 or int(size) > MOST:
             raise Refused(413, "too_large", f"A request has at most {MOST} bytes.")
+        self.service.posted += int(size)
+        if self.service.posted > ALL:
+            raise Refused(413, "too_large", f"All requests of an episode have at most {ALL} bytes together.")
         try:
             return json.loads(self.rfile.read(int(size)))
         except (ValueError, RecursionError) as error:

@@ -86,7 +86,7 @@ class Program:
             ["/bin/bash", "-c", line],
             cwd=place,
             env=given,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -107,7 +107,6 @@ class Program:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe and not self._reader.is_alive():
                 pipe.close()
-        self._log.close()
 
     @property
     def code(self) -> int | None:
