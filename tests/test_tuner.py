@@ -1,6 +1,7 @@
 """The tuner's search: what it proposes, what it learns from runs that break, lag or take long, and what it submits."""
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,27 @@ def test_the_search_follows_from_its_seed_and_from_what_it_was_told() -> None:
     one, two, other = (search(SPOTS, hill, seed=seed, trials=16) for seed in (3, 3, 4))
     assert one.tried == two.tried != other.tried
     assert len(set(one.tried)) == 17  # the starter and sixteen trials, none of them twice
+
+
+def test_the_proposals_are_the_same_in_another_process() -> None:
+    code = "from tests.test_tuner import *; print(search(SPOTS, hill, trials=12).tried)"
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(made) == 1 and b"0.01" in made.pop()
+
+
+def test_what_only_looks_like_the_watchers_word_is_no_word() -> None:
+    for said in (
+        '[watched] {"seconds": 1}',
+        "[watched] {}",
+        "[watched] {x}",
+        '[watched] {"seconds": "a", "reports": 3}',
+    ):
+        assert Watch().read(said).seconds == 0
 
 
 def test_runs_that_break_are_halved_until_the_culprit_is_left_alone() -> None:
@@ -171,6 +193,7 @@ def test_the_watch_passes_on_output_and_exit_code(tmp_path: Path) -> None:
         ("{n}00 frames, mean return of each policy [1.{n} 2 3e-1]", "# frames, mean return of each policy #", 1, 1),
         ("step {n}: training loss 3.{n}, 1 s", "step #: training loss #, # s", 1, -1),
         ('{{"epoch": {n}, "val_acc": 0.8{n}, "lr": 0.1}}', '{"epoch": #, "val_acc": #, "lr": #}', 1, 1),
+        ("# {n}: loss 0.{n}", "#: loss #", 1, -1),
         ("{n} files done, 3 left", "", 0, 0),
     ],
 )

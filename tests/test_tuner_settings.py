@@ -43,6 +43,8 @@ def found(places: list[Place]) -> dict[str, Any]:
         ("x = Imputer(strategy='mean', fill_value='missing')", {"strategy": ("mean", "median", "most_frequent")}),
         ("def f():\n    lr = 0.1\n    n = 5\n    return Adam(w, lr=0.2, eps=1e-8, betas=(0.9, 0.99))", None),
         ("num_classes = 10\nInputSize = 3\nholdOut = 0.2\nnumWorkers = 4", {}),
+        ("A = 1e300\nB = float('inf')\np.add_argument('--o', default='a', choices=['a', 'a'])", {}),
+        ("async def f(k=3):\n    n = 5", {"k": 3}),
         ("no python at all", {}),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Literal
 
 Value = bool | int | float | str
 _OVER = 0.3
+_SMALLEST = 1e-12
 _DECADES = 4 * math.log(10)  # how wide a range may be before steps in it grow
 _REDRAWN = 20  # times that a value is drawn anew which is the one that was there
 
@@ -128,7 +129,8 @@ def fit(name: str, value: Value, *, threshold: bool = False) -> Range | None:
         return Range("choice", choices=(False, True))
     if isinstance(value, int):
         return _whole(last, value)
-    return _real(last, value, threshold) if isinstance(value, float) and math.isfinite(value) else None
+    sane = isinstance(value, float) and (value == 0 or _SMALLEST <= abs(value) <= 1 / _SMALLEST)
+    return _real(last, float(value), threshold) if sane else None
 
 
 def _whole(name: str, value: int) -> Range | None:
