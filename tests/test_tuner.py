@@ -116,15 +116,20 @@ def test_runs_that_break_are_halved_until_the_culprit_is_left_alone() -> None:
     assert [values[1] for values in found.tried[-10:]] == [10] * 10 and found.score > score(found.tried[0])
 
 
-def test_two_that_break_together_are_not_blamed_alone() -> None:
-    breaks = Breaks(SPOTS)
-    start = [place.value for place in SPOTS]
-    both = [0.1, 20, *start[2:]]
-    breaks.told(both, True)
-    half = breaks.next(both, Random(0))
-    assert half is not None and sum(a != b for a, b in zip(half, start, strict=True)) == 1
+def test_halves_that_go_well_leave_the_others_suspect_with_their_values() -> None:
+    breaks, start = Breaks(SPOTS), [place.value for place in SPOTS]
+    breaks.told([0.1, 20, 0.95, 0.9, *start[4:]], True)
+    half = breaks.next(Random(0))
+    assert half is not None and sum(a != b for a, b in zip(half, start, strict=True)) == 2
     breaks.told(half, False)
-    assert breaks.next(half, Random(0)) is not None and not breaks.dropped
+    quarter = breaks.next(Random(0))
+    assert quarter is not None and sum(a != b for a, b in zip(quarter, start, strict=True)) == 1
+    assert not any(a != c and b != c for a, b, c in zip(half, quarter, start, strict=True))
+    breaks.told(quarter, False)
+    last = breaks.next(Random(0))
+    assert last is not None and sum(a != b for a, b in zip(last, start, strict=True)) == 1
+    breaks.told(last, False)
+    assert breaks.next(Random(0)) is None and not breaks.dropped  # only together do they break
 
 
 def test_where_nothing_may_change_the_search_ends(tmp_path: Path) -> None:

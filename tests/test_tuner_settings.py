@@ -61,6 +61,8 @@ def test_settings_of_python(source: str, names: dict[str, Any] | None) -> None:
         ("lr", 0.01, "log", 1e-5, 0.1),
         ("LEARNING_RATE", 1e-7, "log", 1e-7 / 3, 0.1),
         ("ALPHA", 0.1, "log", 0.001, 10),
+        ("C", 1.0, "log", 0.01, 100),
+        ("max_grad_norm", 0.5, "log", 0.05, 5),
         ("weight_decay", 0.0, "linear", 0, 0.1),
         ("GAMMA", 0.99, "below_one", 0.001, 0.1),
         ("momentum", 0.0, "linear", 0, 0.99),
