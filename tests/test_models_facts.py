@@ -45,6 +45,15 @@ def listed(**fields: Any) -> dict[str, Any]:
         ("vllm", {}, None, None, ""),
         ("llamacpp", {"/v1/models": listed(meta={"n_ctx_train": 9000})}, 9000, None, ""),
         (
+            "openai",  # which answers to any name
+            {
+                "/v1/models": {
+                    "data": [{"id": "m.gguf", "meta": {"n_ctx": 2048, "n_ctx_train": 9000, "ftype": "Q4_1"}}],
+                }
+            },
+            *(2048, None, "Q4_1"),
+        ),
+        (
             "openai",  # at an own address; the list says what it is
             {
                 "/v1/models": listed(owned_by="llamacpp", meta={"n_ctx_train": 9000}),

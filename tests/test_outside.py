@@ -1,6 +1,7 @@
 """Agents that are programs: what they are served, how their episodes end, and that they go on after a kill."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from mlgym.episode import run_episode
 from mlgym.errors import UsageError
 from mlgym.outside import flow
 from mlgym.records import EpisodeSpec, Limits, Result, Step
+from mlgym.sandbox.probe import probe
 from mlgym.store import Episode
 
 # Thirty lines that any language could have: ask the model, do what it says, show it what came of it.
@@ -45,7 +47,16 @@ Program = Callable[..., Result]
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+def isolated() -> None:
+    """Skips where no sandbox has a network of its own, but never in CI."""
+    tried = probe("bubblewrap")
+    if not tried.works:
+        assert "CI" not in os.environ, tried
+        pytest.skip(f"bubblewrap does not start: {tried.why}")
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: None) -> Program:
     """Runs an episode in `tmp_path/e`, its agent a program of this text, its model a list of replies."""
     monkeypatch.chdir(tmp_path)
 
@@ -259,7 +270,7 @@ def test_what_cannot_be_started_is_said(
 
 
 @pytest.mark.slow
-def test_the_command_line_runs_one_and_shows_it(tmp_path: Path) -> None:
+def test_the_command_line_runs_one_and_shows_it(tmp_path: Path, isolated: None) -> None:
     def mlgym(*words: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "mlgym", *words]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_outside import Program, log, program  # noqa: F401 - a fixture
+from test_outside import Program, isolated, log, program  # noqa: F401 - two fixtures
 
 from mlgym import outside
 from mlgym.cache import cache_dir

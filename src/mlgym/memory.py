@@ -7,10 +7,7 @@ to be shown, and nothing is done with it.
 import contextlib
 import fcntl
 import json
-import math
 import os
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +16,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mlgym.disk import append_line, guarded
+from mlgym.ranking import bm25, words
 from mlgym.records import Record, Text
 
 RUN = "run"  # as a place of notes: the run's own folder
-K1, B = 1.2, 0.75
-WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 
 
 class Note(Record):
@@ -97,9 +93,9 @@ class Memory:
     def recall(self, query: str, most: int) -> list[Note]:
         """At most so many notes that share words with the query, the best match first; the latest for no words."""
         notes = self.notes()[::-1]
-        if not (asked := words(query)):
+        if not words(query):
             return notes[:most]
-        ranks = bm25(asked, [words(" ".join([note.text, *note.tags])) for note in notes])
+        ranks = bm25(query, [" ".join([note.text, *note.tags]) for note in notes])
         order = sorted(range(len(notes)), key=lambda place: -ranks[place])  # stable: of equals the latest
         return [notes[place] for place in order[:most] if ranks[place] > 0]
 
@@ -117,24 +113,3 @@ class Memory:
             file.seek(-1, os.SEEK_END)
             return file.read() != b"\n"
         return False
-
-
-def words(text: str) -> list[str]:
-    """The words and numbers of a text, in lower case."""
-    return WORD.findall(text.lower())
-
-
-def bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:
-    """How well each text matches the query: BM25 (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework:
-    BM25 and Beyond") with the weight of Robertson and Sparck Jones, kept above 0 by adding 1 under the logarithm.
-    """
-    counts = [Counter(text) for text in texts]
-    usual = sum(map(len, texts)) / len(texts) if any(texts) else 1.0
-    ranks = [0.0] * len(texts)
-    for word in sorted(set(query)):
-        having = sum(word in count for count in counts)
-        weight = math.log(1 + (len(texts) - having + 0.5) / (having + 0.5))
-        for place, count in enumerate(counts):
-            often, length = count[word], len(texts[place]) / usual
-            ranks[place] += weight * often * (K1 + 1) / (often + K1 * (1 - B + B * length))
-    return ranks

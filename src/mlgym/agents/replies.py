@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from mlgym.agents.commands import tool_names
 from mlgym.agents.fences import NotSpoken, spoken
-from mlgym.agents.prompts import Prompts
+from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.agents.written import alone, calls, thinking
 from mlgym.records import Action, Brief, Message, Reply, ToolCall
 
@@ -14,6 +14,7 @@ CUT = ("length", "max_tokens", "model_context_window_exceeded")  # the stop reas
 WHOLE = ("stop", "end_turn", "stop_sequence", "eos", "eos_token", "tool_calls", "tool_use")
 WITHHELD = ("content_filter", "refusal", "safety", "SAFETY")
 STOPS = {**dict.fromkeys(CUT, "cut_short"), **dict.fromkeys(WITHHELD, "withheld"), "pause_turn": "paused"}
+WRONG = 1_000  # characters that are kept of a reply without an action
 
 
 class Want(NamedTuple):
@@ -47,9 +48,12 @@ def wants(reply: Reply, brief: Brief, words: Prompts, *, native: bool, strict: b
     return [Want(None, with_stop(complaint, reply, words))]
 
 
-def said(reply: Reply) -> Message:
-    """The reply as a message without its thinking; an empty one stays, since roles must alternate for some servers."""
+def said(reply: Reply, wrong: bool = False) -> Message:
+    """The reply as a message without its thinking, and only the ends of one that was `wrong`, which is no example to
+    follow. An empty one stays, since roles must alternate for some servers.
+    """
     text = thinking(reply.text)[1] or ("" if reply.calls else "(an empty reply)")
+    text = middle_out(text, WRONG) if wrong else text
     return Message(role="assistant", content=text, calls=reply.calls, extra=reply.extra)
 
 

@@ -60,18 +60,19 @@ def ask(place: Endpoint, wait_s: float = WAIT_S) -> Facts:
         return Facts()
     named = [row for row in rows if isinstance(row, dict) and "id" in row]
     entries = {str(row["id"]).removeprefix("models/"): row for row in named}  # as Gemini's begin
-    mine = next((entries[name] for name in (place.model, f"{place.model}:latest") if name in entries), {})
+    only = next(iter(entries)) if len(entries) == 1 else ""  # llama.cpp answers to any name
+    mine = next((entries[name] for name in (place.model, f"{place.model}:latest", only) if name in entries), {})
     kind = place.provider if place.own else _OWNERS.get(str(mine.get("owned_by")), "")
     more = {"llamacpp": _llamacpp, "ollama": _ollama, "lmstudio": _lmstudio}.get(kind)
     if more and (place.own or place.local):
         with suppress(AttributeError, TypeError):  # an answer of another shape
             mine = {**mine, **more(server, place)}
-    return Facts(_window(mine), _native(mine), str(mine.get("quantization") or ""), tuple(entries))
+    quantization = mine.get("quantization") or _at(mine, "meta", "ftype")
+    return Facts(_window(mine), _native(mine), str(quantization or ""), tuple(entries))
 
 
 def _window(entry: Mapping[str, Any]) -> int | None:
-    meta = entry.get("meta")
-    found = [entry.get(key) for key in _WINDOWS] + [meta.get("n_ctx_train") if isinstance(meta, dict) else None]
+    found = [entry.get(key) for key in _WINDOWS] + [_at(entry, "meta", key) for key in ("n_ctx", "n_ctx_train")]
     return next((value for value in found if isinstance(value, int) and value > 0), None)
 
 
