@@ -254,6 +254,7 @@ task("submit")
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
+        ({"agent": "command"}, "needs a command line"),
         ({"agent": "command "}, "needs a command line"),
         ({"agent": "command ./missing.py"}, "missing.py is no program"),
         ({"agent": "command ./folder x"}, "folder is no program"),
