@@ -58,7 +58,7 @@ class Server:
     """A server in a thread; `url` is its base URL, `requests` what it was sent: path, headers and body of each.
 
     The short call before a run is kept apart, in `preflights`. `tells` has the answers to requests for what is served,
-    by path; their paths are kept in `asked`.
+    by path (text is an address to go to instead); their paths are kept in `asked`.
     """
 
     suffix = ""
@@ -106,8 +106,11 @@ class Server:
 
             def tell(self) -> None:
                 outer.asked.append(self.path)
-                data = json.dumps(outer.tells.get(self.path, {"detail": "Not Found"})).encode()
-                self.send_response(200 if self.path in outer.tells else 404)
+                told = outer.tells.get(self.path, {"detail": "Not Found"})
+                data = json.dumps(told).encode()
+                self.send_response(302 if isinstance(told, str) else 200 if self.path in outer.tells else 404)
+                if isinstance(told, str):
+                    self.send_header("Location", told)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

@@ -115,6 +115,22 @@ def test_refused_tools_fall_back_to_text(tmp_path: Path) -> None:
     assert first.role == "user" and first.content.endswith("(Current Step: 1, Remaining Steps: 49)\nbash-$")
 
 
+def test_a_model_that_is_known_to_take_no_tools_is_offered_none(tmp_path: Path) -> None:
+    model = Watched(["```\nsubmit\n```"])
+    model.native = False
+    world = World(tmp_path)
+    world.drive(agents.load("react")(world.brief, model))
+    assert world.submitted and model.offered == [[]]
+
+
+def test_a_model_that_refuses_what_it_is_not_offered_is_an_error(tmp_path: Path) -> None:
+    def refuse(messages: Any, tools: Any) -> None:
+        raise ToolsRefused("No tools.")
+
+    with pytest.raises(ToolsRefused):
+        next(agents.load("react")(World(tmp_path).brief, refuse))
+
+
 def test_refused_tools_are_an_error_where_tools_were_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ToolsRefused):
         run(tmp_path, ["x"], "react?protocol=tools", refuse_tools=True)

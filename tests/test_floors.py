@@ -25,6 +25,7 @@ FLOORS: dict[float, set[str]] = {
     4.5: {"protocol", "driver"},
     4: {"episode", "status"},
     3.9: {"drive"},
+    3.85: {"kept"},
     3.8: {"outcome", "onward", "cast"},
     3.7: {"marks", "outside"},
     3.5: {"wrappers"},

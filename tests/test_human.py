@@ -11,6 +11,7 @@ import pytest
 
 from mlgym import agents
 from mlgym.errors import UsageError
+from mlgym.records import Action, EpisodeSpec, Observation, Step
 from mlgym.store import Episode, episodes
 from tests.worlds import CLASSIC, World
 
@@ -109,6 +110,26 @@ def test_an_interrupted_episode_goes_on_without_asking_again(tmp_path: Path) -> 
     assert Episode.read(folder).result.final == {"closeness": 0.5}  # type: ignore[union-attr]
     texts = [step.action.args["text"] for step in Episode.read(folder).steps()]
     assert texts == ["echo 41 > guess.txt", "validate", "cat guess.txt", "submit"]
+
+
+def test_a_person_goes_on_from_a_models_step_without_its_key(tmp_path: Path) -> None:
+    taken = Action(tool="bash", args={"command": "echo 41 > guess.txt"}, thought="41.")
+    spec = EpisodeSpec(task=str(GUESS), agent="react", model="openai/x")
+    store = Episode.open(tmp_path / "first", spec)
+    store.add_step(Step(n=1, action=taken, observation=Observation(text="", steps_left=19), calls=1))
+    store.close()
+    command = [sys.executable, "-m", "mlgym", "run", "-a", "human", "--from", f"{tmp_path / 'first'}@1"]
+    ran = subprocess.run(
+        [*command, "-o", str(tmp_path / "run")], input="cat guess.txt\nsubmit\n", capture_output=True, text=True
+    )
+    (folder,) = episodes(tmp_path / "run")
+    result = Episode.read(folder).result
+    assert result and result.final == {"closeness": 0.5} and result.steps == 3, ran.stdout + ran.stderr
+
+
+def test_best_of_n_lets_no_person_try() -> None:
+    with pytest.raises(UsageError, match="'human' cannot be one that best-of-n lets try"):
+        agents.about("best-of-n?agent=human")
 
 
 def test_two_persons_at_one_terminal_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import tarfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlgym.episode import run_episode
-from mlgym.errors import UsageError
+from mlgym.errors import StorageError, UsageError
 from mlgym.grid import from_flags, plan, read_grid
-from mlgym.memory import Memory, Note, bm25, words
+from mlgym.memory import Memory, Note
+from mlgym.pack import pack
 from mlgym.protocol import agree, lock
+from mlgym.ranking import words
 from mlgym.records import Action, Brief, EpisodeSpec, Limits, Message, Observation, Step
 from mlgym.store import Episode, episode_folder
 from mlgym.task import load_task
@@ -28,7 +31,7 @@ KILL_AFTER: list[int] = []
 def learner(brief: Brief, model: object) -> Generator[Action, Observation, None]:
     """Guesses what a note says was good, else 10; notes what came of it."""
     seen = yield Action(tool="recall", args={"query": "guess score"})
-    known = [line for line in seen.text.splitlines() if line.startswith("The guess ")]
+    known = [line for line in seen.text.splitlines() if line.startswith("   The guess ")]
     guess = int(known[0].split()[2]) + 10 if known else 10
     yield Action(tool="bash", args={"command": f"echo {guess} > guess.txt"})
     yield Action(tool="validate")
@@ -137,6 +140,22 @@ def test_tasks_versions_and_test_feedback_are_kept_apart(tmp_path: Path) -> None
     ]
 
 
+def test_a_place_where_nothing_can_be_kept_is_said_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("")
+    with pytest.raises(StorageError, match=r"notes cannot be written \(File exists\)"):
+        run(tmp_path / "run", spec(memory=str(tmp_path / "notes")))
+    assert not list((tmp_path / "run").rglob("steps.jsonl"))
+
+
+def test_a_packed_run_does_not_say_where_notes_lie(tmp_path: Path) -> None:
+    run(tmp_path / "run", spec(memory=str(tmp_path / "secret" / "notes")))
+    pack(tmp_path / "run", tmp_path / "run.tgz")
+    with tarfile.open(tmp_path / "run.tgz") as packed:
+        files = {name: packed.extractfile(name).read() for name in packed.getnames()}
+    [told] = [json.loads(data) for name, data in files.items() if name.endswith("spec.json")]
+    assert told["memory"] == "notes" and not [name for name, data in files.items() if b"secret" in data]
+
+
 def test_a_tasks_name_stays_inside_the_folder(tmp_path: Path) -> None:
     from mlgym.cast import memory_for
 
@@ -180,18 +199,6 @@ def test_notes_are_ranked_by_their_words(tmp_path: Path) -> None:
     assert memory.recall("0.1 0.10 quantum", 5)[0].step == 1 and memory.recall("quantum", 5) == []
 
 
-def test_bm25_is_the_formula() -> None:
-    texts = [["a", "b", "b"], ["a"], ["c", "c"]]
-    import math
-
-    idf_a = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
-    idf_b = math.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
-    tf = lambda often, length: often * 2.2 / (often + 1.2 * (1 - 0.75 + 0.75 * length / 2))  # noqa: E731
-    expected = [idf_a * tf(1, 3) + idf_b * tf(2, 3), idf_a * tf(1, 1), 0.0]
-    assert bm25(["a", "b", "a"], texts) == pytest.approx(expected)
-    assert bm25(["a"], []) == [] and bm25(["a"], [[], []]) == [0.0, 0.0]
-
-
 @given(st.lists(st.text(max_size=20), max_size=6), st.text(max_size=20))
 def test_any_text_is_kept_and_found(tmp_path_factory: pytest.TempPathFactory, texts: list[str], query: str) -> None:
     memory = Memory(tmp_path_factory.mktemp("notes") / "t.jsonl", origin())
@@ -214,6 +221,7 @@ def test_torn_and_foreign_lines_are_passed_over(tmp_path: Path) -> None:
 
 def note_many(path: str, episode: str) -> None:
     memory = Memory(Path(path), origin(episode))
+    memory.begin(0)
     for step in range(40):
         memory.remember(f"{episode} {step}", [], step=step, score=None)
 
@@ -221,25 +229,25 @@ def note_many(path: str, episode: str) -> None:
 def test_several_processes_note_at_once(tmp_path: Path) -> None:
     path = str(tmp_path / "new" / "t.jsonl")
     spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=note_many, args=(path, name)) for name in "abc"]
+    writers = [spawn.Process(target=note_many, args=(path, name)) for name in "ab"]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
     notes = Memory(Path(path), origin()).notes()
-    assert len(notes) == 120
+    assert len(notes) == 80
     assert [note.step for note in notes if note.episode == "b"] == list(range(40))
 
 
-def test_cutting_takes_back_this_episodes_later_notes_only(tmp_path: Path) -> None:
+def test_going_on_takes_back_this_episodes_later_notes_only(tmp_path: Path) -> None:
     mine, other = (Memory(tmp_path / "t.jsonl", origin(name)) for name in "ab")
     for memory in (mine, other):
         for step in (1, 5):
             memory.remember(f"{step}", [], step=step, score=None)
     before = mine.path.read_bytes()
-    mine.cut(5)
+    mine.begin(5)
     assert mine.path.read_bytes() == before
-    mine.cut(3)
+    mine.begin(3)
     assert [(note.episode, note.step) for note in mine.notes()] == [("a", 1), ("b", 1), ("b", 5)]
     mine.remember("anew", [], step=4, score=None)
     assert [note.text for note in mine.own()] == ["1", "anew"]
@@ -265,7 +273,7 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
         *("ok", "format", "error", "error", "ok", "error", "error", "ok", "format")
     ]
     assert seen[2].text == "A note has 1 to 2000 characters; this one has 1000000. Nothing was kept."
-    assert HOSTILE.strip() in seen[7].text and seen[7].text.startswith("1 of 2 notes")
+    assert "\n   1. [this episode, step 1] forged" in seen[7].text and seen[7].text.startswith("1 of 2 notes")
     [path] = (tmp_path / "run" / "memory").glob("*.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["text"] for line in lines] == [HOSTILE.strip(), "\N{REPLACEMENT CHARACTER} lone"]

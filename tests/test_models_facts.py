@@ -39,10 +39,20 @@ def listed(**fields: Any) -> dict[str, Any]:
             "",
         ),
         ("openrouter", {"/v1/models": listed(context_length=200000, supported_parameters=["seed"])}, 200000, False, ""),
+        ("gemini", {"/v1/models": {"data": [{"id": "models/x", "context_length": 7}]}}, 7, None, ""),
         ("vllm", {"/v1/models": listed()}, None, None, ""),
         ("vllm", {"/v1/models": {"data": "?"}}, None, None, ""),
         ("vllm", {}, None, None, ""),
         ("llamacpp", {"/v1/models": listed(meta={"n_ctx_train": 9000})}, 9000, None, ""),
+        (
+            "openai",  # which answers to any name
+            {
+                "/v1/models": {
+                    "data": [{"id": "m.gguf", "meta": {"n_ctx": 2048, "n_ctx_train": 9000, "ftype": "Q4_1"}}],
+                }
+            },
+            *(2048, None, "Q4_1"),
+        ),
         (
             "openai",  # at an own address; the list says what it is
             {
@@ -98,6 +108,19 @@ def test_anthropic_tells_its_windows() -> None:
         assert ask(endpoint("anthropic/x", server.url)) == Facts(200_000, None, "", ("other", "x"))
 
 
+def test_answers_of_another_shape_tell_nothing() -> None:
+    tells = {"/v1/models": {"data": [3, {}, {"id": "x", "meta": 3}]}, "/api/show": {"model_info": [1], "details": 2}}
+    with OpenAIServer(tells={**tells, "/api/ps": {"models": [1]}}) as server:
+        assert ask(endpoint("ollama/x", server.url)) == Facts(None, None, "", ("x",))
+
+
+def test_no_redirection_takes_the_key_elsewhere() -> None:
+    with OpenAIServer(tells={"/v1/models": listed()}) as other:
+        with OpenAIServer(tells={"/v1/models": f"{other.url}/models"}) as server:
+            assert ask(endpoint("vllm/x", server.url)) == Facts() and server.asked
+        assert other.asked == []
+
+
 def test_a_server_that_is_not_there_tells_nothing() -> None:
     assert ask(endpoint("vllm/x", "http://127.0.0.1:9/v1")) == Facts()
 
@@ -111,6 +134,7 @@ def test_a_window_may_be_the_price_lists(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv("MLGYM_CONFIG", str(tmp_path))
         (tmp_path / "prices.toml").write_text('[prices]\n"vllm/x" = { sent = 0, received = 0, context = 77 }\n')
         assert facts(endpoint("vllm/x", server.url)).context == 77
+        assert models.free("vllm/x", server.url)
 
 
 def test_a_model_asks_its_server_once(monkeypatch: pytest.MonkeyPatch) -> None:

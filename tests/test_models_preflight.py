@@ -50,6 +50,17 @@ def test_tools_or_none(script: Any, refuse: str, native: bool | None, said: str)
     assert len(server.preflights) == 1
 
 
+def test_a_server_that_loads_its_models_when_asked_is_asked_for_the_window_afterwards() -> None:
+    shown = {"model_info": {"llama.context_length": 131_072}}
+
+    def script(body: Any) -> Any:
+        server.tells["/api/ps"] = {"models": [{"name": "x", "context_length": 4096}]}
+        return READY
+
+    with OpenAIServer(script, tells={"/v1/models": {"data": [{"id": "x"}]}, "/api/show": shown}) as server:
+        assert preflight.trial("ollama/x", server.url).context == 4096
+
+
 def test_anthropic_is_asked_the_same() -> None:
     with AnthropicServer([READY]) as server:
         assert preflight.trial("anthropic/x", server.url, {"temperature": 0.5}).native is True

@@ -31,6 +31,7 @@ BRIEF = Brief(
     seed=0,
     machine={},
 )
+BASH = {"name": "bash", "arguments": {"command": "echo ran"}}
 LS = '{"name": "bash", "arguments": {"command": "ls"}}'
 
 
@@ -191,9 +192,16 @@ def test_refusals_and_pauses_of_anthropics_kind(tmp_path: Path) -> None:
     assert world.submitted and "withheld" in told[0] and "go on" in told[1]
 
 
+def test_of_a_reply_without_an_action_only_the_ends_are_sent_back(tmp_path: Path) -> None:
+    world, model = run(
+        tmp_path, "bat " * 5_000, {"text": "bat " * 5_000, "calls": [BASH]}, {"calls": [{"name": "submit"}]}
+    )
+    sizes = [len(message.content) for message in model.sent[-1] if message.role == "assistant"]
+    assert world.submitted and sizes[0] < 1_100 and sizes[1] == 20_000
+
+
 def test_the_last_call_of_a_reply_that_was_cut_off_is_not_run(tmp_path: Path) -> None:
-    ls = {"name": "bash", "arguments": {"command": "echo ran"}}
-    world, model = run(tmp_path, {"calls": [ls, ls], "stop": "max_tokens"}, {"calls": [{"name": "submit"}]})
+    world, model = run(tmp_path, {"calls": [BASH, BASH], "stop": "max_tokens"}, {"calls": [{"name": "submit"}]})
     results = [m.content for m in model.sent[1] if m.role == "tool"]
     assert len(world.seen) == 2 and "ran" in results[0] and "Send it again" in results[1] and "cut off" in results[1]
 

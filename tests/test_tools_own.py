@@ -1,5 +1,7 @@
 """Sets of tools that a user adds to: what is taken, what is refused in a sentence, and what a broken tool does."""
 
+import importlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 
 from mlgym.errors import UsageError
 from mlgym.grid import from_flags, plan
+from mlgym.protocol import agree, lock
 from mlgym.records import Action, Attempt, EpisodeSpec, Limits
 from mlgym.sandbox import SandboxSpec, open_shell
 from mlgym.tools import Session, call, schema, toolset
@@ -105,6 +108,17 @@ def test_what_is_no_tool_is_refused_in_a_sentence(more: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         toolset(f"modern+{more}")
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_lock_knows_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mytool.py").write_text('def t(session) -> str:\n    """Do."""\n    return "1"\n')
+    before = lock([planned(tools="modern+mytool:t")])
+    (tmp_path / "mytool.py").write_text('def t(session) -> str:\n    """Do."""\n    return "two"\n')
+    importlib.reload(sys.modules["mytool"])
+    after = lock([planned(tools="modern+mytool:t")])
+    assert agree(before, after) == ["blotto: the sources of tools of your own differ"]
+    assert agree(before, before) == [] and "own" not in lock([planned()])["task_protocol"]["tasks"]["blotto"]["tools"]
 
 
 def planned(**fields: Any) -> EpisodeSpec:

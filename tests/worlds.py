@@ -62,6 +62,7 @@ class Watched(Scripted):
 
     def __init__(self, script: Any, **options: Any) -> None:
         super().__init__(script, **options)
+        self.native: bool | None = None
         self.sent: list[list[Message]] = []
         self.offered: list[list[Any]] = []
 

@@ -65,7 +65,7 @@ def memory_for(spec: EpisodeSpec, store: Episode, task: Task) -> Memory | None:
     name = slug(f"{task.name}-v{task.version}{'-test' * (spec.feedback == 'test')}")
     origin = {"task": task.name, "run": run.resolve().name, "method": method(spec), "seed": spec.seed}
     memory = Memory(folder / f"{name}.jsonl", {**origin, "episode": store.id})
-    memory.cut(len(store.steps()))
+    memory.begin(len(store.steps()))
     return memory
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from mlgym import models, onward, outcome, outside
 from mlgym.agents.branches import Straight, straight
 from mlgym.allocator import Share
-from mlgym.cache import cache_dir
 from mlgym.cast import Say, agent_for, backend_for, memory_for, papers_for
 from mlgym.env import END, ResearchEnv
 from mlgym.errors import (
@@ -22,11 +21,11 @@ from mlgym.errors import (
     UsageError,
 )
 from mlgym.halt import Halt
+from mlgym.kept import Kept
 from mlgym.marks import Marks, mark
 from mlgym.models.metered import Metered
 from mlgym.names import split
 from mlgym.records import Action, Attempt, Checkpoint, Cost, EpisodeSpec, Observation, Restore, Result, Split, Step
-from mlgym.sandbox import scratch
 from mlgym.store import Episode
 from mlgym.task import load_task
 from mlgym.wrappers import Limited, Progress
@@ -109,8 +108,7 @@ class Drive:
             spec, store.folder / "agent.log", share.cpus, self.say, halt.check
         )
         self.held = contextlib.ExitStack()
-        self.kept = {attempt.n: attempt for attempt in store.attempts()}
-        self.research.recorded, self.research.checkout = dict(self.kept), store.checkout
+        self.kept = Kept(store, self.research)
         self.steps: list[Step] = []
         self.copied = onward.copied(spec)
         self.boundary = self.why = ""
@@ -281,7 +279,7 @@ class Drive:
             self._rescued(str(info.get("why") or "The sandbox was lost."))
         if old is not None and info.get("boundary") == "sandbox" and old.observation.status != "error":
             raise SandboxError(f"{info['why']} It carried the recorded steps the first time; the same command goes on.")
-        self._keep_attempts()
+        self.kept.add_new()
         starved = self._starved(info) if old is None else ""
         if starved:
             info, over = {**info, "scored": False, "boundary": "sandbox", "why": starved}, True
@@ -305,7 +303,7 @@ class Drive:
         )
         self.store.add_step(step)
         self.steps.append(step)
-        self.on_step(step, self.kept[step.attempt] if step.attempt is not None else None)
+        self.on_step(step, self.kept.by_n[step.attempt] if step.attempt is not None else None)
         return observation, over, info
 
     def _starved(self, info: dict[str, Any]) -> str:
@@ -330,20 +328,10 @@ class Drive:
         to = ", ".join(self.spec.network) or "all hosts"
         return [f"The network was open to {to}: asked {len(asked)} times, refused {refused.total()}{most}."]
 
-    def _keep_attempts(self) -> None:
-        """Store the attempts that are new, with their files."""
-        for attempt in self.research.attempts.made:
-            if self.kept.get(attempt.n) == attempt:
-                continue
-            files = self.research.attempts.frozen.get(attempt.n)
-            self.store.add_attempt(attempt, [files, files.with_name("code")] if files else [])
-            self.kept[attempt.n] = attempt
-            self.store.prune(filter(None, (attempt, outcome.selected(self.kept.values(), self.research.task))))
-
     def _finish(self, ended: str, scored: bool) -> Result:
         """Grade the earlier attempts on both splits, off the agent's clock, and write the result."""
         try:
-            self._score_earlier()
+            self.notes += self.kept.score_all()
         except StorageError:
             raise
         except MlgymError as error:
@@ -351,7 +339,7 @@ class Drive:
         research = self.research
         agent_steps = [step for step in self.steps if step.action.tool != END]
         result = outcome.result(
-            self.kept.values(),
+            self.kept.by_n.values(),
             research.task,
             progress=lambda scores: research.progress(scores, "test") if scored else None,
             ended=ended,
@@ -381,16 +369,3 @@ class Drive:
         )
         self.store.finish(result)
         return result
-
-    def _score_earlier(self) -> None:
-        for n, attempt in sorted(self.kept.items()):
-            if not attempt.valid or (attempt.test is not None and attempt.validation is not None):
-                continue
-            with scratch(cache_dir() / "scratch") as folder:
-                try:
-                    files = self.store.checkout(attempt.files, folder)
-                except FileNotFoundError:
-                    self.notes.append(f"Attempt {n}: its files were let go for space, so it has no test score.")
-                    continue
-                self.kept[n] = self.research.attempts.complete(attempt, files)
-            self.store.add_attempt(self.kept[n])

@@ -55,8 +55,9 @@ def cells(specs: Iterable[EpisodeSpec], run: Path, recorded: Iterable[Path]) -> 
         done = sum((episode_folder(run, spec) / "result.json").exists() for spec in each)
         count, money, seconds = _like(known, way, each[0].model, task)
         price = _price(each[0])
-        most = None if price is None else each[0].limits.money if price != FREE else 0.0
-        found.append(Cell(way, task, done, len(each) - done, count, 0.0 if price == FREE else money, seconds, most))
+        most = None if price is None else 0.0 if price.free else each[0].limits.money
+        spent = 0.0 if price is not None and price.free else money
+        found.append(Cell(way, task, done, len(each) - done, count, spent, seconds, most))
     return found
 
 

@@ -4,24 +4,22 @@ The file is only ever appended to, by several processes at once too. What stands
 to be shown, and nothing is done with it.
 """
 
+import contextlib
 import fcntl
 import json
-import math
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from mlgym.disk import append_line, guarded
+from mlgym.ranking import bm25, words
 from mlgym.records import Record, Text
 
 RUN = "run"  # as a place of notes: the run's own folder
-K1, B = 1.2, 0.75
-WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 
 
 class Note(Record):
@@ -30,12 +28,22 @@ class Note(Record):
     text: Text
     tags: tuple[Text, ...] = ()
     score: float | None = None
-    task: str
-    run: str
-    method: str
+    task: Text
+    run: Text
+    method: Text
     seed: int
     episode: str
     step: int
+
+
+class Cut(Record):
+    """That of an episode's notes before it only those of its first `after` steps count."""
+
+    episode: str
+    after: int
+
+
+LINE: TypeAdapter[Note | Cut] = TypeAdapter(Note | Cut)
 
 
 @dataclass(frozen=True)
@@ -50,25 +58,32 @@ class Memory:
     def remember(self, text: str, tags: Sequence[str], *, step: int, score: float | None) -> Note:
         """Keep a note; raises StorageError where it cannot be written."""
         note = Note(text=text, tags=tuple(tags), step=step, score=score, **self.origin)
-        self._append(note.model_dump(mode="json"))
+        self._append(note)
         return note
 
-    def cut(self, steps: int) -> None:
-        """Take back what this episode noted after so many steps: those that were never recorded are taken anew."""
+    def begin(self, steps: int) -> None:
+        """Make the folder, and take back what this episode noted after so many steps: the others were never recorded
+        and are taken anew. Raises StorageError.
+        """
+        with guarded(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         if any(note.step > steps for note in self.own()):
-            self._append({"episode": self.origin["episode"], "after": steps})
+            self._append(Cut(episode=self.origin["episode"], after=steps))
 
     def notes(self) -> list[Note]:
-        """All notes of the task, oldest first; lines that a power cut left torn are passed over."""
+        """All notes of the task, oldest first; lines that are torn are passed over. Raises StorageError."""
         found: list[Note] = []
-        for row in _rows(self.path):
-            if "after" in row:
-                found = [note for note in found if note.episode != row["episode"] or note.step <= row["after"]]
-                continue
+        with guarded(self.path.parent):
+            lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        for line in lines:
             try:
-                found.append(Note.model_validate_json(json.dumps(row)))
+                row = LINE.validate_json(line)
             except ValidationError:
                 continue
+            if isinstance(row, Note):
+                found.append(row)
+            else:
+                found = [note for note in found if note.episode != row.episode or note.step <= row.after]
         return found
 
     def own(self) -> list[Note]:
@@ -78,48 +93,23 @@ class Memory:
     def recall(self, query: str, most: int) -> list[Note]:
         """At most so many notes that share words with the query, the best match first; the latest for no words."""
         notes = self.notes()[::-1]
-        if not (asked := words(query)):
+        if not words(query):
             return notes[:most]
-        ranks = bm25(asked, [words(" ".join([note.text, *note.tags])) for note in notes])
+        ranks = bm25(query, [" ".join([note.text, *note.tags]) for note in notes])
         order = sorted(range(len(notes)), key=lambda place: -ranks[place])  # stable: of equals the latest
         return [notes[place] for place in order[:most] if ranks[place] > 0]
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, row: Note | Cut) -> None:
         with guarded(self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             held = (self.path.parent / ".lock").open("w")
         with held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
-            append_line(self.path, b"\n" * torn + json.dumps(row).encode())
+            line = json.dumps(row.model_dump(mode="json")).encode()
+            append_line(self.path, b"\n" * self._torn() + line)
 
-
-def words(text: str) -> list[str]:
-    """The words and numbers of a text, in lower case."""
-    return WORD.findall(text.lower())
-
-
-def bm25(query: Sequence[str], texts: Sequence[Sequence[str]]) -> list[float]:
-    """How well each text matches the query: BM25 (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework:
-    BM25 and Beyond", equation 3.15) with the weight of a word kept above 0 by adding 1 under the logarithm.
-    """
-    counts = [Counter(text) for text in texts]
-    usual = sum(map(len, texts)) / len(texts) if any(texts) else 1.0
-    ranks = [0.0] * len(texts)
-    for word in sorted(set(query)):
-        having = sum(word in count for count in counts)
-        weight = math.log(1 + (len(texts) - having + 0.5) / (having + 0.5))
-        for place, count in enumerate(counts):
-            often, length = count[word], len(texts[place]) / usual
-            ranks[place] += weight * often * (K1 + 1) / (often + K1 * (1 - B + B * length))
-    return ranks
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
+    def _torn(self) -> bool:
+        """Whether the last line has no end."""
+        with contextlib.suppress(OSError), self.path.open("rb") as file:  # not there, or empty
+            file.seek(-1, os.SEEK_END)
+            return file.read() != b"\n"
+        return False

@@ -192,7 +192,7 @@ class _Packer:
         target.write_bytes(self.scrubber.json(data) if whole else self.scrubber.lines(data))
 
     def _spec(self, data: bytes) -> bytes:
-        """A spec without paths and addresses of this machine: a task's folder is named only."""
+        """A spec without paths and addresses of this machine: folders are named only."""
         try:
             spec: dict[str, Any] = json.loads(data)
             before = dict(spec)
@@ -200,6 +200,9 @@ class _Packer:
             return data
         reference = str(spec.get("task", ""))
         spec["task"] = Path(reference).name if "/" in reference else reference
+        for key in ("memory", "papers"):
+            if "/" in (places := str(spec.get(key, ""))):
+                spec[key] = ",".join(Path(place).name for place in places.split(","))
         self.tasks.setdefault(self.scrubber.text(spec["task"]), reference)
         return data if spec == before else json.dumps(spec, indent=1, ensure_ascii=False).encode()
 

@@ -8,6 +8,7 @@ price. Each part, each task and each method has a hash (the first 16 hex digits 
 
 import fcntl
 import hashlib
+import inspect
 import json
 import platform
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from mlgym.cards import cards
 from mlgym.disk import guarded, write_whole
 from mlgym.errors import SandboxError, UsageError
 from mlgym.grading.prepare import UNCHECKED, grader_version, ready
+from mlgym.memory import RUN
 from mlgym.own_python import own_python
 from mlgym.records import EpisodeSpec, Limits
 from mlgym.sandbox import choose
@@ -49,10 +51,11 @@ WORDS = {  # what a key of a task's part is called in a sentence
     "tools.set": "set of tools",
     "tools.memory": "memory",
     "tools.papers": "papers",
+    "tools.own": "sources of tools of your own",
     "tools.manual": "descriptions of the tools",
 }
 FROM_DATA = ("data.stands_in", "data.answers")  # what only prepared data tell
-DIGESTS = ("content", "data.made_by", "data.answers", "tools.manual")
+DIGESTS = ("content", "data.made_by", "data.answers", "tools.own", "tools.manual")
 
 
 def lock(
@@ -154,10 +157,6 @@ def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str, here: bool) 
     found = ready(task, spec.python)
     stands_in = found.data if found else task.data
     own = own_python(Path(spec.python), task.packages, task.workspace).about if spec.python else ""
-    schemas = [
-        tools.schema(tool)
-        for tool in tools.toolset(spec.tools, memory=bool(spec.memory), papers=bool(spec.papers)).values()
-    ]
     bounds = task.limits
     return {
         "version": task.version,
@@ -180,13 +179,7 @@ def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str, here: bool) 
             "call_s": bounds.call_s,
         },
         "feedback": spec.feedback,
-        "tools": {
-            "set": spec.tools,
-            **({"memory": "run" if spec.memory == "run" else "shared"} if spec.memory else {}),
-            **({"papers": sorted(Path(each).name for each in spec.papers.split(","))} if spec.papers else {}),
-            "names": [schema["function"]["name"] for schema in schemas],
-            "manual": digest(schemas),
-        },
+        "tools": _tools(spec),
         "isolation": isolation,
         "network": None if spec.network is None else list(spec.network),
         **_machine(task, spec, gpus, here),
@@ -195,6 +188,24 @@ def _task(task: Task, spec: EpisodeSpec, limits: Limits, gpus: str, here: bool) 
             "inside": [] if own else sorted(task.packages),
             "grader": sorted(task.grader_packages),
         },
+    }
+
+
+def _tools(spec: EpisodeSpec) -> dict[str, Any]:
+    """The tools of an episode, and what they use; what is not used does not stand there."""
+    found = tools.toolset(spec.tools, memory=bool(spec.memory), papers=bool(spec.papers)).values()
+    schemas = [tools.schema(tool) for tool in found]
+    own = [inspect.getsource(tool) for tool in found if not tool.__module__.startswith("mlgym.")]
+    used = {
+        "memory": spec.memory and ("run" if spec.memory == RUN else "shared"),
+        "papers": sorted(Path(each.strip()).name for each in spec.papers.split(",") if each.strip()),
+        "own": own and digest(own),
+    }
+    return {
+        "set": spec.tools,
+        "names": [schema["function"]["name"] for schema in schemas],
+        "manual": digest(schemas),
+        **{key: value for key, value in used.items() if value},
     }
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case: runs of letters, digits and underscores of any script."""
-    return re.findall(r"\w+", text.casefold())
+    """The words of a text in lower case: runs of letters of any script, and numbers with their fractions."""
+    return re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+", text.casefold())
 
 
 def bm25(query: str, documents: Sequence[str], *, k1: float = 1.2, b: float = 0.75) -> list[float]:

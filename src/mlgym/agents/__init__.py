@@ -54,7 +54,7 @@ def nested(options: Mapping[str, Any]) -> str:
     Raises UsageError for an agent that must be given something of the episode's.
     """
     spec = str(options.get("agent", "react"))
-    if (name := names.split(spec)[0]) in ("oracle", "replay", "human"):
+    if (name := names.split(spec)[0]) in ("oracle", "replay", "human", names.PROGRAM, names.MCP):
         raise UsageError(
             f"The agent '{name}' cannot be one that best-of-n lets try: only an episode has what it needs."
         )

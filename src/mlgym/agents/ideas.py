@@ -8,7 +8,7 @@ from mlgym.agents.commands import write
 from mlgym.agents.nodes import Idea, Next, Node
 from mlgym.agents.prompts import Prompts
 from mlgym.agents.questions import question
-from mlgym.agents.replies import said
+from mlgym.agents.replies import said, with_stop
 from mlgym.agents.solutions import NotWritten, solution
 from mlgym.agents.trials import Trials
 from mlgym.agents.written import thinking
@@ -31,10 +31,12 @@ def by_model(brief: Brief, model: Model, words: Prompts, mistakes: int) -> Propo
             try:
                 new = solution(thinking(reply.text)[1], list(task.parent.idea.files))
             except NotWritten as error:
-                talk += [said(reply), Message(role="user", content=words("tree_again", why=error))]
+                again = with_stop(words("tree_again", why=error), reply, words)
+                talk += [said(reply), Message(role="user", content=again)]
                 continue
-            command = write(new.files, new.command or brief.baseline["command"])
-            return Idea(new.plan, command, {**task.parent.idea.files, **new.files})
+            before = task.parent.idea
+            run = new.command or before.run
+            return Idea(new.plan, write(new.files, run), {**before.files, **new.files}, run)
         raise NotWritten(f"the model's last {mistakes} replies had no solution.")
 
     return propose

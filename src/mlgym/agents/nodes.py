@@ -11,13 +11,14 @@ from mlgym.records import better
 
 @dataclass
 class Idea:
-    """A solution to try: what it is in words, the shell command that writes and runs it, the files it has then, and
-    `values`, what it is to an agent without a model.
+    """A solution to try: what it is in words, the shell command that writes its files and runs it, the files it has
+    then, how it is `run`, and `values`, what it is to an agent without a model.
     """
 
     plan: str
     command: str
     files: dict[str, str] = field(default_factory=dict)
+    run: str = ""
     values: Any = None
 
 

@@ -13,11 +13,11 @@ PLAN, OUTPUT = 300, 2_500  # characters of a plan there, and of what a run print
 
 def question(brief: Brief, words: Prompts, task: Next, nodes: Sequence[Node], left: str) -> tuple[str, str]:
     """The message of the system and that of the user which ask for what comes next; `left` says what is left."""
-    command = brief.baseline["command"]
-    run = words("tree_run", command=command) if command else words("tree_no_run")
+    run = task.parent.idea.run
+    told = words("tree_run", command=run) if run else words("tree_no_run")
     shown = [_solution(brief, node) for node in (task.parent, task.other) if node]
     parts = [words.task(brief), _tried(brief, nodes), *shown, left, words(f"tree_{task.kind}")]
-    return words("tree", run=run), "\n\n".join(filter(None, parts))
+    return words("tree", run=told), "\n\n".join(filter(None, parts))
 
 
 def _solution(brief: Brief, node: Node) -> str:

@@ -68,10 +68,10 @@ def react(
                 raise
             refused, native, talk = 1, False, begin(native=False)
             continue
-        turn += 1
-        wrong += 1
-        talk.add(said(reply))
-        for want in wants(reply, brief, words, native=native, strict=strict):
+        asked = wants(reply, brief, words, native=native, strict=strict)
+        turn, wrong = turn + 1, wrong + 1
+        talk.add(said(reply, wrong=not any(want.action for want in asked)))
+        for want in asked:
             if want.action is None:
                 talk.answer(want.note, want.id)
                 continue

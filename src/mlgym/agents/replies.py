@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from mlgym.agents.commands import tool_names
 from mlgym.agents.fences import NotSpoken, spoken
-from mlgym.agents.prompts import Prompts
+from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.agents.written import alone, calls, thinking
 from mlgym.records import Action, Brief, Message, Reply, ToolCall
 
@@ -14,6 +14,7 @@ CUT = ("length", "max_tokens", "model_context_window_exceeded")  # the stop reas
 WHOLE = ("stop", "end_turn", "stop_sequence", "eos", "eos_token", "tool_calls", "tool_use")
 WITHHELD = ("content_filter", "refusal", "safety", "SAFETY")
 STOPS = {**dict.fromkeys(CUT, "cut_short"), **dict.fromkeys(WITHHELD, "withheld"), "pause_turn": "paused"}
+WRONG = 1_000  # characters that are kept of a reply without an action
 
 
 class Want(NamedTuple):
@@ -44,12 +45,15 @@ def wants(reply: Reply, brief: Brief, words: Prompts, *, native: bool, strict: b
                 return [Want(Action(tool="", args={"text": command}, thought=thought), note)]
     if asked:
         return [want._replace(id=None) for want in _called(asked, thought, reply, brief, words)]
-    return [Want(None, _with_stop(complaint, reply, words))]
+    return [Want(None, with_stop(complaint, reply, words))]
 
 
-def said(reply: Reply) -> Message:
-    """The reply as a message without its thinking; an empty one stays, since roles must alternate for some servers."""
+def said(reply: Reply, wrong: bool = False) -> Message:
+    """The reply as a message without its thinking, and only the ends of one that was `wrong`, which is no example to
+    follow. An empty one stays, since roles must alternate for some servers.
+    """
     text = thinking(reply.text)[1] or ("" if reply.calls else "(an empty reply)")
+    text = middle_out(text, WRONG) if wrong else text
     return Message(role="assistant", content=text, calls=reply.calls, extra=reply.extra)
 
 
@@ -61,7 +65,7 @@ def _called(asked: Sequence[ToolCall], text: str, reply: Reply, brief: Brief, wo
         if not complaint and reply.stop in CUT and place == len(asked) - 1:
             complaint = f"Your reply ended in this call of '{call.name}', so nothing was done. Send it again."
         if complaint:
-            found.append(Want(None, _with_stop(complaint, reply, words), call.id))
+            found.append(Want(None, with_stop(complaint, reply, words), call.id))
         else:
             thought = text if place == 0 else ""
             found.append(Want(Action(tool=call.name, args=args, thought=thought, id=call.id), "", call.id))
@@ -82,6 +86,6 @@ def _arguments(call: ToolCall, brief: Brief) -> tuple[dict[str, Any], str]:
     return args, ""
 
 
-def _with_stop(complaint: str, reply: Reply, words: Prompts) -> str:
+def with_stop(complaint: str, reply: Reply, words: Prompts) -> str:
     """The complaint with what the provider's stop reason explains."""
     return f"{complaint} {words(STOPS[reply.stop])}" if reply.stop in STOPS else complaint

@@ -75,7 +75,7 @@ def tree(
 
 def _starter(brief: Brief, trials: Trials) -> Generator[Move, Any, tuple[list[Node], bool]]:
     """The starter as the first node, saved; and whether it was run, as it is where its score is not known."""
-    idea = Idea("The starter.", "", dict(trials.files), trials.start)
+    idea = Idea("The starter.", "", dict(trials.files), brief.baseline["command"], trials.start)
     root, known = Node(0, "starter", idea), brief.baseline["scores"].get(brief.metric, math.nan)
     root.score = known
     if math.isnan(known):

@@ -114,7 +114,7 @@ def measured(trials: Trials, brief: Brief, longest: float) -> Generator[Action, 
     yield from _run(
         trials, brief, trials.start, "Run the starter as it is, to see how long it takes and what it prints."
     )
-    trials.longest = longest
+    trials.longest, trials.watch.seconds = longest, trials.run.seconds
 
 
 def tried(
@@ -141,17 +141,16 @@ def restored(trials: Trials, brief: Brief, values: Sequence[Value]) -> Generator
     if trials.saved == values:
         trials.seen = yield Restore(name=_BEST)
     elif trials.lying is not None or brief.baseline["command"]:
-        trials.watch.kind, trials.longest = None, math.inf
+        trials.watch.blind()
+        trials.longest = math.inf
         yield from _run(trials, brief, values, f"Restore the best: {trials.difference(values)}.")
 
 
 def _run(trials: Trials, brief: Brief, values: Sequence[Value], thought: str) -> Generator[Action, Observation, None]:
-    first, before = trials.watch.seconds is None, trials.seen.seconds_left
+    before = trials.seen.seconds_left
     trials.seen = yield shell(brief, trials.command(brief, values), thought)
     trials.lying = values
-    trials.run = trials.watch.began(trials.seen.text, brief) if first else trials.watch.read(trials.seen.text)
-    if trials.run.reports:
-        trials.watch.runs.append(trials.run.reports)
+    trials.run = trials.watch.took(trials.seen.text, trials.seen.status == "ok", brief)
     if before is not None and trials.seen.seconds_left is not None:
         trials.dearest = max(trials.dearest, before - trials.seen.seconds_left)
 

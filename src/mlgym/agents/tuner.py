@@ -37,14 +37,15 @@ def tuner(
         raise UsageError(f"The tuner has no sampler {sampler!r}; it has tpe and near.")
     state = yield from read(brief)
     study = Study(state.places, brief.direction, brief.seed) if sampler == "tpe" else None
-    yield from measured(state, brief, longest)
     score = brief.baseline["scores"].get(brief.metric, math.nan)
+    if not prune:
+        state.watch.blind()
+    yield from measured(state, brief, longest)
     if math.isnan(score):
         state.seen = yield Action(tool="validate", thought="Measure the starter, which has no recorded score.")
         score = (state.seen.validation or {}).get(brief.metric, math.nan)
-    if not prune:
-        state.watch.kind = None
-    yield from saved(state, brief)
+    if state.lying is not None:
+        yield from saved(state, brief)
     search = Proposals(state, brief.direction, brief.seed, score, study, startup)
     for trial in range(1, trials + 1):
         if not state.time_left() or not search.open:

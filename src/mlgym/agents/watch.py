@@ -20,7 +20,8 @@ _PYTHON = re.compile(r"(?<![\w./-])([\w./-]*python[\d.]*)(?=\s)")
 _UP = r"acc|score|reward|return|auc|\bf1|\br2|bleu|precision|recall"
 _DOWN = r"loss|error|perplexity|ppl|mse|mae|\bnll"
 _HELD = r"held|val|eval|\bdev\b|test"
-_FEWEST = 3  # runs that it takes to judge another, and reports that make a run's output progressive
+_RUNS = 4  # it takes so many to judge another
+_REPORTS = 3  # it takes so many to make a run's output progressive
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Run:
 
 @dataclass
 class Watch:
-    """What is known of the runs of one baseline: the starter's seconds (None before it ran), the kind of its reports
-    (None: nothing is stopped for lagging), and the reports of all runs.
+    """What is known of the runs of one baseline: the starter's seconds (None: it was not run), the kind of its reports
+    (None: nothing is stopped for lagging), and the reports of all runs. While it is `looking`, the next run that goes
+    well shows that kind.
     """
 
     seconds: float | None = None
     kind: Reports | None = None
+    looking: bool = True
     runs: list[tuple[float, ...]] = field(default_factory=list)
 
     def command(self, command: str, within: float) -> str:
@@ -68,19 +71,25 @@ class Watch:
         bars: list[float | None] = []
         for n in range(longest):
             there = [reports[n] for reports in self.runs if len(reports) > n and math.isfinite(reports[n])]
-            bars.append(median(there) if len(there) >= _FEWEST and 4 * (n + 1) > longest else None)
+            bars.append(median(there) if len(there) >= _RUNS and 4 * (n + 1) > longest else None)
         return bars
 
-    def began(self, text: str, brief: Brief) -> Run:
-        """Learn from what the starter's own run printed."""
-        self.kind = reports_of(text, brief.metric, brief.direction)
+    def took(self, text: str, ok: bool, brief: Brief) -> Run:
+        """How a run went, by all that it printed; remembered."""
         run = self.read(text)
-        if self.kind:
-            found = (watcher.numbers(line) for line in text.splitlines())
-            reports = (self.kind.sign * values[self.kind.slot] for shape, values in found if shape == self.kind.shape)
-            run = Run(run.seconds, tuple(reports), run.stopped)
-        self.seconds = run.seconds
+        if self.looking and ok:
+            self.looking, self.kind = False, reports_of(text, brief.metric, brief.direction)
+            if kind := self.kind:
+                found = (watcher.numbers(line) for line in text.splitlines())
+                reports = (kind.sign * values[kind.slot] for shape, values in found if shape == kind.shape)
+                run = Run(run.seconds, tuple(reports), run.stopped)
+        if run.reports:
+            self.runs.append(run.reports)
         return run
+
+    def blind(self) -> None:
+        """Stop nothing for lagging from now on."""
+        self.looking, self.kind = False, None
 
     def read(self, text: str) -> Run:
         """How a run went, by the last line that the watcher printed."""
@@ -102,7 +111,7 @@ def reports_of(text: str, metric: str, direction: str) -> Reports | None:
         seen[shape] = seen.get(shape, 0) + 1
     found = []
     for shape, times in seen.items():
-        names = shape.lower().split("#")[:-1] if times >= _FEWEST else []
+        names = shape.lower().split("#")[:-1] if times >= _REPORTS else []
         for slot, name in enumerate(names):
             own = metric.lower() in name
             sign = (1 if direction == "maximize" else -1) if own else _sign(name)

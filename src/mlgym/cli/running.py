@@ -81,6 +81,8 @@ def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
         key: flags[key] for key in ("sandbox", "python", "processors", "max_validations") if key in flags
     }
     own |= {key: named[0] for key, named in (("agent", ways.agents), ("model", ways.models)) if named}
+    if ways.agents and not ways.models and not agents.asks(ways.agents[0]):
+        own |= {"model": "", "sampling": {}, "base_url": ""}
     more = {key: getattr(ways, key) for key in ("base_url", "sampling", "packages", "unsafe")}
     own |= {key: value for key, value in more.items() if value}
     own |= {"network": hosts(flags["network"], load_task(spec.task))} if "network" in flags else {}

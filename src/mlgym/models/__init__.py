@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from mlgym.errors import UsageError
 from mlgym.models.endpoint import LITELLM, LOCAL, endpoint, priced, providers, served
 from mlgym.models.metered import Metered
-from mlgym.models.prices import FREE, default_limits
+from mlgym.models.prices import default_limits
 from mlgym.models.retried import Retried
 from mlgym.records import Message, Reply
 
@@ -34,9 +34,10 @@ class Model(Protocol):
 def free(name: str, base_url: str = "") -> bool:
     """Whether a model is known to cost nothing: it runs here, or is served at an address of the user's own."""
     try:
-        return served(name) and priced(name, base_url) == FREE
+        cost = priced(name, base_url) if served(name) else None
     except UsageError:
         return False
+    return cost is not None and cost.free
 
 
 def load(name: str, *, base_url: str = "", sampling: Mapping[str, Any] | None = None, seed: int = 0) -> Model:

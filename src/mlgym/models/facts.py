@@ -4,6 +4,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from http.client import HTTPException
 from typing import Any, NamedTuple
@@ -20,11 +21,8 @@ _WINDOWS = (
     *("loaded_context_length", "context_length", "context_window", "max_model_len"),
     *("max_context_length", "max_input_tokens"),
 )
-_OWNERS = {
-    "llamacpp": "llamacpp",
-    "library": "ollama",
-    "organization_owner": "lmstudio",
-}  # by `owned_by` of their lists
+# By the `owned_by` of their lists.
+_OWNERS = {"llamacpp": "llamacpp", "library": "ollama", "organization_owner": "lmstudio"}
 
 
 class Facts(NamedTuple):
@@ -60,18 +58,21 @@ def ask(place: Endpoint, wait_s: float = WAIT_S) -> Facts:
     rows = answer.get("data") if isinstance(answer, dict) else answer  # Together's is a bare list
     if not isinstance(rows, list):
         return Facts()
-    entries = {str(row["id"]): row for row in rows if isinstance(row, dict) and "id" in row}
-    mine = next((entries[name] for name in (place.model, f"{place.model}:latest") if name in entries), {})
+    named = [row for row in rows if isinstance(row, dict) and "id" in row]
+    entries = {str(row["id"]).removeprefix("models/"): row for row in named}  # as Gemini's begin
+    only = next(iter(entries)) if len(entries) == 1 else ""  # llama.cpp answers to any name
+    mine = next((entries[name] for name in (place.model, f"{place.model}:latest", only) if name in entries), {})
     kind = place.provider if place.own else _OWNERS.get(str(mine.get("owned_by")), "")
     more = {"llamacpp": _llamacpp, "ollama": _ollama, "lmstudio": _lmstudio}.get(kind)
     if more and (place.own or place.local):
-        mine = {**mine, **more(server, place)}
-    return Facts(_window(mine), _native(mine), str(mine.get("quantization") or ""), tuple(entries))
+        with suppress(AttributeError, TypeError):  # an answer of another shape
+            mine = {**mine, **more(server, place)}
+    quantization = mine.get("quantization") or _at(mine, "meta", "ftype")
+    return Facts(_window(mine), _native(mine), str(quantization or ""), tuple(entries))
 
 
 def _window(entry: Mapping[str, Any]) -> int | None:
-    meta = entry.get("meta")
-    found = [entry.get(key) for key in _WINDOWS] + [meta.get("n_ctx_train") if isinstance(meta, dict) else None]
+    found = [entry.get(key) for key in _WINDOWS] + [_at(entry, "meta", key) for key in ("n_ctx", "n_ctx_train")]
     return next((value for value in found if isinstance(value, int) and value > 0), None)
 
 
@@ -126,6 +127,13 @@ def _root(place: Endpoint) -> str:
     return place.url.removesuffix("/v1")
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection, which would take the key elsewhere."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 class _Server:
     """Short requests to one address, with its key; an answer that is none is None."""
 
@@ -135,7 +143,7 @@ class _Server:
             self._headers |= {"x-api-key": key, "anthropic-version": "2023-06-01"}
         self._wait_s = wait_s
         proxies = [urllib.request.ProxyHandler({})] if place.local else []
-        self._open = urllib.request.build_opener(*proxies).open
+        self._open = urllib.request.build_opener(_Stay, *proxies).open
 
     def get(self, url: str, body: Mapping[str, Any] | None = None) -> Any:
         """What the server answers; a request with a body is a POST."""
@@ -144,5 +152,5 @@ class _Server:
             request = urllib.request.Request(url, data=sent, headers=self._headers)
             with self._open(request, timeout=self._wait_s) as answer:
                 return json.loads(answer.read(MOST_BYTES))
-        except (OSError, ValueError, HTTPException):
+        except (OSError, ValueError, HTTPException, RecursionError):
             return None

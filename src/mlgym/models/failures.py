@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from contextlib import suppress
 from email.utils import mktime_tz, parsedate_tz
 
 from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused
@@ -54,8 +55,10 @@ def _after(error: Exception) -> float | None:
             continue
         if wait >= 0:
             return wait
-    date = parsedate_tz(headers.get("retry-after", ""))
-    return max(0.0, mktime_tz(date) - time.time()) if date else None
+    with suppress(ValueError, OverflowError):
+        if date := parsedate_tz(headers.get("retry-after", "")):
+            return max(0.0, mktime_tz(date) - time.time())
+    return None
 
 
 def detail(error: Exception) -> str:
@@ -74,7 +77,7 @@ def detail(error: Exception) -> str:
 
 def _unreached(error: Exception, place: Endpoint) -> ModelError:
     kind = type(error).__name__
-    if kind in ("APITimeoutError", "Timeout"):
+    if kind == "APITimeoutError":
         return ModelError(f"{place.name} did not answer in time at {place.url}; try again, or take a faster model.")
     if kind == "APIConnectionError":
         cause = " ".join(str(error.__cause__ or error).split())

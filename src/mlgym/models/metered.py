@@ -77,8 +77,8 @@ class Metered:
             raise UsageError(self.closed)
         else:
             self.before()
-            self._known()
             reply = self._ask(messages, tools)
+            self._known()  # after the call: a server that loads its models when asked tells more of them then
             if self._on_call:
                 self._on_call(messages, tools, reply)
         self._count(reply)

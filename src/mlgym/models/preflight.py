@@ -110,7 +110,7 @@ def cost(name: str, base_url: str = "") -> str:
         return "unknown"
     if price == TOLD:
         return "told with each answer"
-    if price == FREE:
+    if price.free:
         return "nothing"
     cached = f", {price.cached:g} read from the cache" if price.cached is not None else ""
     return f"{price.sent:g} dollars a million tokens sent{cached}, {price.received:g} received"

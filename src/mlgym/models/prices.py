@@ -25,6 +25,11 @@ class Price(Record):
     written: float | None = Field(default=None, ge=0)
     context: int | None = Field(default=None, gt=0)
 
+    @property
+    def free(self) -> bool:
+        """Whether it is known to cost nothing."""
+        return self.sent == self.received == 0
+
     def of(self, tokens_in: float, tokens_out: float, cached: float = 0, written: float = 0) -> float:
         """The price of one call in dollars; `cached` and `written` are parts of `tokens_in`."""
         read = self.sent if self.cached is None else self.cached
@@ -69,13 +74,13 @@ def default_limits(name: str, base_url: str, limits: Limits) -> tuple[Limits, st
     cost = priced(name, base_url)
     if cost is None and limits.money is not None:
         raise UsageError(not_kept(limits.money, name))
-    if limits.tokens is not None or (limits.money is not None and cost != FREE):
+    free = cost is not None and cost.free
+    if limits.tokens is not None or (limits.money is not None and not free):
         return limits, ""
-    if cost is not None and cost != FREE:
+    if cost is not None and not free:
         sentence = f"No limit was given: an episode stops when {name} has cost {DEFAULT_MONEY:.2f} dollars{_MORE}."
         return limits.changed(money=DEFAULT_MONEY), sentence
     why = "No limit was given" if limits.money is None else "A limit in dollars bounds nothing"
-    what = f"{name} costs nothing here" if cost == FREE else f"the price of {name} is unknown"
-    more = _MORE if cost == FREE else " (--tokens sets another; for a limit in dollars, see docs/models.md)"
-    sentence = f"{why}, and {what}: an episode stops after {DEFAULT_TOKENS:,} tokens{more}."
+    what = f"{name} costs nothing here" if free else f"the price of {name} is unknown"
+    sentence = f"{why}, and {what}: an episode stops after {DEFAULT_TOKENS:,} tokens (--tokens sets another limit)."
     return limits.changed(tokens=DEFAULT_TOKENS), sentence

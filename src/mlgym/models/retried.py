@@ -48,19 +48,19 @@ class Retried:
 
     def __call__(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
         """The model's reply; raises its last failure where it has none."""
-        ends, pause = time.monotonic() + TOGETHER_S, self._first_s
-        for tried in range(1, self.tries + 1):
+        ends, pause, tried = time.monotonic() + TOGETHER_S, self._first_s, 0
+        while True:
+            tried += 1
             try:
                 return self._model(messages, tools)
             except ToolsRefused:
                 raise
             except ModelError as error:
                 wait = pause * self._luck.uniform(0.5, 1.0) if error.after is None else error.after
-                if error.lasting or tried == self.tries or time.monotonic() + wait > ends:
+                if error.lasting or tried >= self.tries or time.monotonic() + wait > ends:
                     raise
             self._sleep(wait)
             pause = min(2 * pause, LONGEST_S)
-        raise AssertionError("the last try returns or raises")
 
     def close(self) -> None:
         """Close the model's connections, if it has any."""

@@ -59,9 +59,8 @@ CLASSIC: tuple[Tool, ...] = (
 SETS = {"modern": MODERN, "classic": CLASSIC}
 MEMORY: tuple[Tool, ...] = (remember, recall)
 LITERATURE: tuple[Tool, ...] = (search_papers, read_paper)
-HOSTED = tuple(
-    tool.__name__ for tool in (*MEMORY, *LITERATURE)
-)  # their effects and answers lie outside the sandbox: never done twice
+# What they do and answer lies outside the sandbox: a playback does not call them again.
+HOSTED = tuple(tool.__name__ for tool in (*MEMORY, *LITERATURE))
 
 
 def toolset(name: str, *, memory: bool = False, papers: bool = False) -> dict[str, Tool]:

@@ -31,7 +31,7 @@ echo $code $(date +%s.%N) > {folder}/end
 """
 START = """( \\builtin export PYTHONUNBUFFERED="${{PYTHONUNBUFFERED-1}}"; \\command rm -f {folder}/pids {folder}/end
 \\command bash {folder}/run >|{folder}/output 2>&1 </dev/null &
-for _ in {{1..500}}; do [[ -s {folder}/pids ]] && break; \\command sleep 0.01; done )"""
+for _ in {{1..2000}}; do [[ -s {folder}/pids ]] && break; \\command sleep 0.01; done; [[ -s {folder}/pids ]] )"""
 # The `timeout` hands the signal on to all of its group, and kills what is left after GRACE_S. It comes from the shell:
 # under Landlock what runs beside the shell may not signal what it has started.
 STOP = """( \\builtin read -r _ __pid <{folder}/pids && \\builtin kill -INT "$__pid" ) 2>/dev/null"""
@@ -158,4 +158,4 @@ def _output(session: Session, job: Job, lines: int, first: int | None = None) ->
     """Lines of what a job has printed: from a line on, or the last ones."""
     script, start = (LAST, TAIL_BYTES) if first is None else (FROM, first)
     argv = ["bash", "-c", script, "job", str(start), f"{job['folder']}/output", str(lines)]
-    return session.shell.exec(argv, timeout=SLACK_S).output or "(no output there)"
+    return session.shell.exec(argv, timeout=SLACK_S).output or "(no output)"

@@ -1,10 +1,13 @@
 """The tools that keep notes from episode to episode."""
 
+from textwrap import indent
+
 from mlgym.memory import Memory, Note
 from mlgym.tools.session import Session, ToolError
 
 LONGEST, MOST_TAGS, LONGEST_TAG = 2000, 8, 40  # characters of a note, its tags, and characters of one
 MOST_NOTES, MOST_TOLD = 50, 20  # notes of an episode, and of an answer
+INDENT = "   "  # of a note's lines, so that none looks like where a note comes from
 UNCHECKED = "Agents wrote them in episodes of this task, and nobody has checked them."
 
 
@@ -15,15 +18,15 @@ def remember(session: Session, text: str, tags: str = "") -> str:
     text: the note, at most 2000 characters; give settings and scores as numbers
     tags: a few words with commas between, by which it is found too
     """
-    memory = _memory(session)
+    memory, text = _memory(session), text.strip()
     marks = [tag for each in tags.split(",") if (tag := " ".join(each.split()))]
-    if not text.strip() or len(text) > LONGEST:
-        raise ToolError(f"A note has 1 to {LONGEST} characters; this one has {len(text.strip())}. Nothing was kept.")
+    if not 1 <= len(text) <= LONGEST:
+        raise ToolError(f"A note has 1 to {LONGEST} characters; this one has {len(text)}. Nothing was kept.")
     if len(marks) > MOST_TAGS or any(len(tag) > LONGEST_TAG for tag in marks):
         raise ToolError(f"A note has at most {MOST_TAGS} tags of at most {LONGEST_TAG} characters; nothing was kept.")
     if (so_far := len(memory.own())) >= MOST_NOTES:
         raise ToolError(f"This episode has kept its {MOST_NOTES} notes; no more are taken.")
-    memory.remember(text.strip(), marks, step=session.step, score=session.score)
+    memory.remember(text, marks, step=session.step, score=session.score)
     return f"Kept. Notes of this episode: {so_far + 1} of at most {MOST_NOTES}."
 
 
@@ -40,7 +43,7 @@ def recall(session: Session, query: str = "", most: int = 5) -> str:
     if not found:
         return "There are no notes of this task yet." if not memory.notes() else "No note has any of these words."
     here = memory.origin["episode"]
-    told = (f"{n}. {_about(note, here)}\n{note.text}" for n, note in enumerate(found, 1))
+    told = (f"{n}. {_about(note, here)}\n{indent(note.text, INDENT)}" for n, note in enumerate(found, 1))
     return "\n\n".join([f"{len(found)} of {len(memory.notes())} notes. {UNCHECKED}", *told])
 
 
