@@ -104,7 +104,7 @@ def _flow(
         held.callback(desk.close)
         held.callback(_ignored, talk, note)
         yield from served(desk, model, running, talk, check, quiet_s)
-        return f"The program ended with code {running.code}; what it printed is in {log.name}."
+        return f"The program ended {running.end}; what it printed is in {log.name}."
 
 
 def _ignored(talk: Talk, note: Callable[[str], None]) -> None:
