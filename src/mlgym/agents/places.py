@@ -21,7 +21,7 @@ _NOT_FOR_TUNING = re.compile(
     r"|index|(^|_)id$|^log_(?!price|target|scale)|print|save|resume|debug|quiet|image_size|img|input|in_(channels|features)"
     r"|out_(channels|features)|colou?r|year|timeout|padding|kernel_size|stride|dtype"
 )
-_LONGER = re.compile(  # more of it takes longer
+LONGER = re.compile(  # more of it takes longer
     r"epoch|steps|iter|estimators|rounds|frames|updates|generations|width|hidden|channels|layers|units|embed|dim|heads"
 )
 
@@ -134,7 +134,7 @@ def fit(name: str, value: Value, *, threshold: bool = False) -> Range | None:
 
 
 def _whole(name: str, value: int) -> Range | None:
-    most = 4 if _LONGER.search(name) else 8
+    most = 4 if LONGER.search(name) else 8
     return Range("whole", max(1, value // most), value * most) if 0 < value < 10**9 else None
 
 
