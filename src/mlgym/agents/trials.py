@@ -182,7 +182,7 @@ def _places(files: dict[str, str], brief: Brief) -> list[Place]:
 
 
 def _asked(place: Place, instruction: str) -> bool:
-    """Whether the task names the number with the setting's name, as in "120 soldiers": then it is a rule of the task."""
+    """Whether the task names a value with the setting's name, as in "120 soldiers": then it is a rule of the task."""
     name = place.name.rpartition(".")[2].lower()
-    said = rf"\b{place.value} (\w+ )?{re.escape(name.rstrip('s'))}s?\b"
+    said = rf"\b{re.escape(str(place.value))} (\w+ )?{re.escape(name.rstrip('s'))}s?\b"
     return not LONGER.search(name) and bool(re.search(said, instruction.lower()))
