@@ -69,6 +69,8 @@ def test_settings_of_python(source: str, names: dict[str, Any] | None) -> None:
         ("CHANCE", 0.25, "share", 0, 1),
         ("SCALE", 20.0, "log", 2, 200),
         ("EPOCHS", 10, "whole", 2, 40),
+        ("BATCH", 64, "power", 16, 256),
+        ("LAYERS", 4, "whole", 1, 16),
         ("MAX_DEPTH", 20, "whole", 2, 160),
     ],
 )
