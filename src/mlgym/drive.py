@@ -112,7 +112,7 @@ class Drive:
         self.steps: list[Step] = []
         self.copied = onward.copied(spec)
         self.boundary = self.why = ""
-        self.lasting = False
+        self.lasting = self.unsaved = False
 
     def say(self, note: str) -> None:
         """Tell the user, and keep it for the result."""
@@ -205,12 +205,13 @@ class Drive:
         return GAVE_UP if move.tool == END else move
 
     def _mark(self, done: str) -> None:
-        """Save or go back; raises Lost or SandboxError where the sandbox is lost thereby."""
+        """Save or go back; raises Lost or SandboxError where that cannot be done, which may be the agent's doing."""
         try:
             self.saved.do(done)
         except SandboxError as error:
             self.halt.check()
             self._rescued(str(error))
+            self.unsaved = True
             raise
 
     def _settle(self) -> None:
@@ -255,7 +256,7 @@ class Drive:
         if isinstance(error, StopIteration):
             self.why = error.value if isinstance(error.value, str) else ""
             return GAVE_UP.changed(args={**GAVE_UP.args, "why": self.why}) if self.why else GAVE_UP
-        if isinstance(error, SandboxError) and not self.research.lost:  # that of an agent which is a program
+        if isinstance(error, SandboxError) and not (self.research.lost or self.unsaved):  # that of a program
             raise error
         if isinstance(error, BudgetError):
             return self._failed(error.limit, error.boundary, error)
