@@ -24,7 +24,7 @@ from mlgym.halt import Halt
 from mlgym.kept import Kept
 from mlgym.marks import Marks, mark
 from mlgym.models.metered import Metered
-from mlgym.names import split
+from mlgym.names import PROGRAM, split
 from mlgym.records import Action, Attempt, Checkpoint, Cost, EpisodeSpec, Observation, Restore, Result, Split, Step
 from mlgym.store import Episode
 from mlgym.task import load_task
@@ -103,7 +103,7 @@ class Drive:
                 facts=store.facts(),
                 on_facts=store.add_facts,
             )
-            self.model.before = halt.check_call
+            self.model.before, self.model.doubts = halt.check_call, split(spec.agent)[0] == PROGRAM
         self.agent = agent_for(spec, task, store) or outside.agent(
             spec, store.folder / "agent.log", share.cpus, self.say, halt.check
         )

@@ -77,7 +77,8 @@ class AnthropicModel:
         except self._errors as error:
             raise explain(error, self.place, bool(tools)) from error
         if not isinstance(getattr(answer, "content", None), list):
-            raise ModelError(f"{self.place.url} sent no message; is it the address of an Anthropic-compatible server?")
+            what = f"{self.place.url} sent no message; is it the address of an Anthropic-compatible server?"
+            raise ModelError(what, doubtful=True)
         return self._reply(answer)
 
     def _reply(self, answer: Any) -> Reply:

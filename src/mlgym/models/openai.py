@@ -62,7 +62,7 @@ class OpenAIModel:
         if not getattr(answer, "choices", None):
             said = (getattr(answer, "model_extra", None) or {}).get("error")  # OpenRouter fails so, with status 200
             why = f"it says {str(said)[:300]}" if said else "an OpenAI-compatible base URL usually ends in /v1"
-            raise ModelError(f"{self.place.url} sent no completion; {why}.")
+            raise ModelError(f"{self.place.url} sent no completion; {why}.", doubtful=True)
         reply = completion(answer, request["messages"], self.place.price)
         return reply.changed(
             model=reply.model or self.place.model,
