@@ -305,6 +305,7 @@ def spoiler(brief: Brief, model: object):  # type: ignore[no-untyped-def]
 def test_what_cannot_be_saved_is_no_way_out_of_a_bad_score(tmp_path: Path) -> None:
     result = run_episode(spec("bubblewrap", "spoiler"), tmp_path)
     assert (result.ended, result.boundary, result.scored) == ("error", "sandbox", True)
-    assert "cannot be saved" in result.why and result.final == {"closeness": pytest.approx(1 / 23)}
+    assert "cannot be saved" in result.why and not result.notes  # no playback either, for which it might set a trap
+    assert result.final == {"closeness": pytest.approx(1 / 23)}
     (tmp_path / "result.json").unlink()
     assert same(run_episode(spec("bubblewrap", "spoiler"), tmp_path), result)

@@ -210,7 +210,8 @@ class Drive:
             self.saved.do(done)
         except SandboxError as error:
             self.halt.check()
-            self._rescued(str(error))
+            if self.research.lost:  # else it is what the agent made that cannot be saved, and would not be again
+                self._rescued(str(error))
             self.unsaved = True
             raise
 

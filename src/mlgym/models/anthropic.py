@@ -8,6 +8,7 @@ from mlgym.errors import ModelError
 from mlgym.models.endpoint import Endpoint, timeout_s
 from mlgym.models.facts import facts
 from mlgym.models.failures import explain
+from mlgym.models.openai import named
 from mlgym.records import Message, Reply, ToolCall
 
 MAX_TOKENS = 16_000
@@ -127,7 +128,7 @@ class AnthropicModel:
         text = message.content.rstrip()  # the API refuses empty text, and blanks at the end of its own turn
         said = [{"type": "text", "text": text}] if text else []
         used = [
-            {"type": "tool_use", "id": call.id, "name": call.name, "input": _object(call.arguments)}
+            {"type": "tool_use", "id": call.id, "name": named(call.name), "input": _object(call.arguments)}
             for call in message.calls
         ]
         thoughts = [block for block in message.extra if block.get("type") in THOUGHTS]

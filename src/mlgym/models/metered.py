@@ -1,5 +1,6 @@
 """Metered: counts tokens and dollars of a model, stops at the limits, records each reply, and plays recorded ones."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -153,12 +154,16 @@ class Metered:
 
     def _called(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
         try:
-            return self._model(messages, tools)
+            reply = self._model(messages, tools)
         except MlgymError:
             raise
         except Exception as error:
             what = f"The model's client failed ({type(error).__name__}: {error})."
             raise ModelError(what, doubtful=True) from error
+        if min(reply.tokens_in, reply.tokens_out) < 0 or not 0 <= (reply.money or 0.0) < math.inf:  # also for NaN
+            told = f"{reply.tokens_in} and {reply.tokens_out} tokens, {reply.money} dollars"
+            raise ModelError(f"The model's provider told a use that no limit could be held by: {told}.")
+        return reply
 
     def _count(self, reply: Reply) -> None:
         cost = self.cost
