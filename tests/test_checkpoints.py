@@ -290,3 +290,22 @@ def test_an_agent_without_branches_is_left_as_it_is() -> None:
     assert next(flow) == guess(1)
     assert flow.send(Observation(text="one")) == Checkpoint(name="a")
     assert flow.send(Observation(text="")) == SUBMIT
+
+
+def spoiler(brief: Brief, model: object):  # type: ignore[no-untyped-def]
+    """Makes folders too deep to be saved, after a poor guess, and then saves."""
+    yield guess(20)
+    yield VALIDATE
+    deep = "import os; os.chdir('/tmp'); [(os.mkdir('d'), os.chdir('d')) for _ in range(5000)]"
+    yield bash(f'python3 -c "{deep}"')
+    yield Checkpoint(name="start")
+    yield guess(40)
+
+
+def test_what_cannot_be_saved_is_no_way_out_of_a_bad_score(tmp_path: Path) -> None:
+    result = run_episode(spec("bubblewrap", "spoiler"), tmp_path)
+    assert (result.ended, result.boundary, result.scored) == ("error", "sandbox", True)
+    assert "cannot be saved" in result.why and not result.notes  # no playback either, for which it might set a trap
+    assert result.final == {"closeness": pytest.approx(1 / 23)}
+    (tmp_path / "result.json").unlink()
+    assert same(run_episode(spec("bubblewrap", "spoiler"), tmp_path), result)
