@@ -255,6 +255,7 @@ task("submit")
     ("fields", "why"),
     [
         ({"agent": "command "}, "needs a command line"),
+        ({"agent": "command"}, "needs a command line"),
         ({"agent": "command ./missing.py"}, "missing.py is no program"),
         ({"agent": "command ./folder x"}, "folder is no program"),
         ({"agent": "command true", "sandbox": "local"}, "'local' has no network of its own"),

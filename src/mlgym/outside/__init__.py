@@ -114,7 +114,7 @@ def _ignored(talk: Talk, note: Callable[[str], None]) -> None:
 
 def _named(spec: EpisodeSpec) -> tuple[str, Path | None]:
     """The command line, and the user's own program that it begins with, if it does."""
-    line = str(split(spec.agent)[1]["line"]).strip()
+    line = str(split(spec.agent)[1].get("line", "")).strip()
     return line, own_program(line)
 
 
