@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/language_model.py [--write] [-o FOLDER] [--tasks NAME ...] [--seeds 3] [--steps 15]
 
-The run is `mlgym run` as a user would call it, and goes on in FOLDER where it was interrupted; the tables are computed
-from what it stored. It needs the extra `local`, and the registry once.
+The run is `mlgym run` as a user would call it, and goes on in FOLDER where it was interrupted; the table is computed
+from what it stored. It needs the extra `local`, and the registry once. The prompts beside this file are short: with
+those of react so small a model loses itself and never acts.
 """
 
 import argparse
@@ -24,7 +25,8 @@ from mlgym.sandbox import choose
 TASKS = ("battle-of-sexes", "prisoners-dilemma", "blotto", "house-price")
 MODEL = "local/smollm2"
 SAMPLING = {"temperature": 0.7, "max_tokens": 400, "threads": 1}
-AGENTS = ("react?mistakes=10&window=4", "tuner", "random")  # so weak a model needs more than three tries to act
+REACT = "react?prompts=benchmarks/language_model&mistakes=10&window=4"  # so weak a model needs more than three tries
+AGENTS = (REACT, "tuner", "random")
 HEAD = (
     "task",
     "method",
@@ -42,17 +44,21 @@ EVERY = "all"
 
 def run(folder: Path, tasks: Sequence[str], seeds: int, steps: int) -> None:
     """All methods on all tasks, those that have ended left as they are."""
-    command = [sys.executable, "-m", "mlgym", "run", *tasks, "-m", MODEL, "-o", str(folder), "--quiet"]
+    command = [sys.executable, "-m", "mlgym", "run", *tasks, "-m", MODEL, "-o", str(folder.resolve()), "--quiet"]
     command += [part for agent in AGENTS for part in ("-a", agent)]
     command += [part for key, value in SAMPLING.items() for part in ("-M", f"{key}={value}")]
-    subprocess.run([*command, "--seeds", str(seeds), "--steps", str(steps)], check=True)
+    subprocess.run([*command, "--seeds", str(seeds), "--steps", str(steps)], cwd=ROOT, check=True)
 
 
 def rows(study: Study, tasks: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """A row a task and method, and for each method one over all tasks."""
     for task in (*tasks, *([EVERY] if len(tasks) > 1 else [])):
         for method in study.methods:
-            yield task, method.name, *_figures(study, method, tasks if task == EVERY else [task])
+            yield task, _named(method), *_figures(study, method, tasks if task == EVERY else [task])
+
+
+def _named(method: Method) -> str:
+    return f"react with {MODEL}" if method.kind == "model" else method.name
 
 
 def _figures(study: Study, method: Method, tasks: Sequence[str]) -> tuple[str, ...]:
@@ -91,7 +97,9 @@ def main() -> None:
     args = parser.parse_args()
     run(args.output, args.tasks, args.seeds, args.steps)
     (pool,) = pools(load([args.output]))
-    record("language_model", HEAD, rows(Study(pool), args.tasks), args.write, choose("auto").name)
+    how = ", ".join(f"{key} {value}" for key, value in SAMPLING.items())
+    where = f"{choose('auto').name}, {REACT} with {how}, at most {args.steps} steps"
+    record("language_model", HEAD, rows(Study(pool), args.tasks), args.write, where)
 
 
 if __name__ == "__main__":

@@ -155,7 +155,10 @@ def test_nonsense_floods_and_forks_end_with_the_episode(
     [
         ("os.write(1, b'x' * 3_000_000)\ntime.sleep(1000)", "printed more than 1000000 bytes"),
         pytest.param("time.sleep(1000)", "asked for nothing in", marks=pytest.mark.slow),
-        ("while True: urllib.request.urlopen(os.environ['MLGYM_URL'] + '/tools').read()", "asked for nothing in"),
+        pytest.param(
+            *("while True: urllib.request.urlopen(os.environ['MLGYM_URL'] + '/tools').read()", "asked for nothing in"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *("while True: subprocess.run(['task', 'mcp'], input=b'nonsense\\n')", "asked for nothing in"),
             marks=pytest.mark.slow,
@@ -179,6 +182,7 @@ def test_one_that_must_be_stopped_is_scored(
     assert (tmp_path / "e" / "agent.log").stat().st_size < 500_000
 
 
+@pytest.mark.slow
 def test_one_that_eats_its_memory_only_ends_itself(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     limits: Any = outside.LIMITS
     monkeypatch.setattr(outside, "LIMITS", type(limits)(memory_mb=200, disk_mb=100, file_mb=50))

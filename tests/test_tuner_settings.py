@@ -43,6 +43,8 @@ def found(places: list[Place]) -> dict[str, Any]:
         ("x = Imputer(strategy='mean', fill_value='missing')", {"strategy": ("mean", "median", "most_frequent")}),
         ("def f():\n    lr = 0.1\n    n = 5\n    return Adam(w, lr=0.2, eps=1e-8, betas=(0.9, 0.99))", None),
         ("num_classes = 10\nInputSize = 3\nholdOut = 0.2\nnumWorkers = 4", {}),
+        ("A = 1e300\nB = float('inf')\np.add_argument('--o', default='a', choices=['a', 'a'])", {}),
+        ("async def f(k=3):\n    n = 5", {"k": 3}),
         ("no python at all", {}),
     ],
 )
@@ -59,6 +61,8 @@ def test_settings_of_python(source: str, names: dict[str, Any] | None) -> None:
         ("lr", 0.01, "log", 1e-5, 0.1),
         ("LEARNING_RATE", 1e-7, "log", 1e-7 / 3, 0.1),
         ("ALPHA", 0.1, "log", 0.001, 10),
+        ("C", 1.0, "log", 0.01, 100),
+        ("max_grad_norm", 0.5, "log", 0.05, 5),
         ("weight_decay", 0.0, "linear", 0, 0.1),
         ("GAMMA", 0.99, "below_one", 0.001, 0.1),
         ("momentum", 0.0, "linear", 0, 0.99),

@@ -10,6 +10,7 @@ from typing import Literal
 
 Value = bool | int | float | str
 _OVER = 0.3
+_SMALLEST = 1e-12
 _DECADES = 4 * math.log(10)  # how wide a range may be before steps in it grow
 _REDRAWN = 20  # times that a value is drawn anew which is the one that was there
 
@@ -128,7 +129,8 @@ def fit(name: str, value: Value, *, threshold: bool = False) -> Range | None:
         return Range("choice", choices=(False, True))
     if isinstance(value, int):
         return _whole(last, value)
-    return _real(last, value, threshold) if isinstance(value, float) and math.isfinite(value) else None
+    sane = isinstance(value, float) and (value == 0 or _SMALLEST <= abs(value) <= 1 / _SMALLEST)
+    return _real(last, float(value), threshold) if sane else None
 
 
 def _whole(name: str, value: int) -> Range | None:
@@ -139,7 +141,7 @@ def _whole(name: str, value: int) -> Range | None:
 def _real(name: str, value: float, threshold: bool) -> Range:
     if re.search(r"(^|_)lr$|^lr_|learning_rate|^(?!drop|sample).*(^|_)rate$", name):
         return Range("log", min(value / 3, 1e-5), max(value * 3, 0.1)) if value > 0 else Range("linear", 0, 0.1)
-    if re.search(r"alpha|penal|decay|(^|_)reg|^l[12]$|^c$", name) and value < 0.9:
+    if re.search(r"alpha|penal|decay|(^|_)reg|^l[12]$|^c$", name) and not 0.9 <= value < 1:
         return Range("log", value / 100, value * 100) if value > 0 else Range("linear", 0, 0.1)
     if re.search(r"drop", name) and value < 0.9:
         return Range("linear", 0, max(0.8, value))
@@ -147,6 +149,8 @@ def _real(name: str, value: float, threshold: bool) -> Range:
         return Range("below_one", (1 - value) / 10, min(0.5, (1 - value) * 10))
     if re.search(r"momentum", name):
         return Range("linear", 0, 0.99)
+    if re.search(r"grad|norm|temper|sigma|scale", name) and value > 0:
+        return Range("log", value / 10, value * 10)
     if (threshold and 0 <= value <= 1) or 0.05 <= value <= 1:
         return Range("share")
     if value <= 0:

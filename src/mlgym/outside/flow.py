@@ -2,6 +2,7 @@
 
 import contextlib
 import queue
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -16,7 +17,8 @@ from mlgym.records import Action, Observation
 LOOK_S = 0.5  # seconds between two looks at whether to stop
 GRACE_S, LAST_S = 20.0, 3.0  # seconds that a program has after its budget's end, and after the episode's
 CALLS = 200  # of the model without a step between
-MALFORMED = (400, 413, 422)
+MALFORMED = (400, 413, 422)  # as providers say it
+UNPAID = re.compile("credit balance|billing", re.IGNORECASE)  # for which some have status 400 too
 
 
 class Asker(Protocol):
@@ -105,7 +107,8 @@ def _reply(asked: Asked, model: Model | None, talk: Talk, first: bool) -> tuple[
         _quota(asked, error)
         return None, error
     except ModelError as error:
-        if first or getattr(error.__cause__, "status_code", None) not in MALFORMED:
+        status = getattr(error.__cause__, "status_code", None)
+        if first or status not in MALFORMED or UNPAID.search(str(error)):
             raise
         raise MlgymError(f"The program sent a request that the provider refuses: {error}") from error
     else:
