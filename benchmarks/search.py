@@ -1,6 +1,6 @@
 """`tuner` and `tree`, both without a language model, against the baselines of the suite `mini`, within an hour:
 
-    .venv/bin/python -m benchmarks.search [TASK ...] [--minutes 55] [--seeds 2] [--quick-seeds 3] [-o FOLDER] [--write]
+    .venv/bin/python -m benchmarks.search [TASK ...] [--minutes 52] [--seeds 2] [--quick-seeds 3] [-o FOLDER] [--write]
 
 Each episode has the same steps and seconds of commands, whatever the agent. Tasks whose baseline is run and graded in
 QUICK seconds have TRIALS trials; the others have the seconds of as many runs of the baseline as the minutes allow, by
@@ -26,13 +26,13 @@ from mlgym.records import EpisodeSpec, Limits, Result
 from mlgym.sandbox import choose
 from mlgym.task import Task, load_tasks
 
-AGENTS = ("tuner", "tree?nodes=20")
+AGENTS = ("tuner?sampler=tpe", "tree?nodes=20")
 AT_ONCE, PROCESSORS = 2, 1.0
 QUICK, TRIALS = 3.0, 20
 SLOWER = 1.6  # a run on one processor, by a run on two, as the table of docs/tasks.md has it
 LONGEST = 3.0  # runs of the baseline that one command may take
 NOTES = """{episodes} episodes in {minutes:.0f} minutes, {at_once} at once, {processors:g} processor each, no language
-model; `tuner` asks Optuna after five trials. Quick tasks ({quick}): {some} seeds, steps for some {trials} trials. The
+model; the tuner asks Optuna after five trials. Quick tasks ({quick}): {some} seeds, steps for some {trials} trials. The
 others: {others} seeds, the command seconds of {runs:.1f} runs of the baseline, at most {longest:g} for one command
 (3sat, which runs nothing: steps for as many gradings).
 
@@ -128,7 +128,7 @@ def main() -> None:
     """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", default=["mini"])
-    parser.add_argument("--minutes", type=float, default=55)
+    parser.add_argument("--minutes", type=float, default=52)
     parser.add_argument("--seeds", type=int, default=2, help="of each task that is not quick")
     parser.add_argument("--quick-seeds", type=int, default=3, help="of each quick task")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "runs" / "search")

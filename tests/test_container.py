@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def listed(engine: str) -> list[str]:
 def test_case(case: Case, backend: type[Docker]) -> None:
     outcome = examine(case, backend)
     assert outcome.outcome == "passed", outcome.why
+
+
+@pytest.mark.slow
+def test_a_program_is_the_agent_in_a_container(backend: type[Docker], tmp_path: Path) -> None:
+    (tmp_path / "script.json").write_text('["ls", "submit"]')
+    loop = Path(__file__).parent.parent / "examples" / "loop.py"
+    model = f"scripted/{tmp_path / 'script.json'}"
+    spec = EpisodeSpec(task="battle-of-sexes", agent=f"command {loop}", model=model, sandbox=backend.name)
+    result = run_episode(spec, tmp_path / "e")
+    assert (result.ended, result.steps, result.cost.calls, result.isolation) == ("submitted", 2, 2, "full"), result.why
+    end = time.monotonic() + 10
+    while listed(backend.name) and time.monotonic() < end:  # the engine may still be removing one that ended by itself
+        time.sleep(0.1)
+    assert not listed(backend.name)
 
 
 @pytest.mark.slow

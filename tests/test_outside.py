@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from mlgym import agents
 from mlgym.episode import run_episode
-from mlgym.errors import UsageError
+from mlgym.errors import SandboxError, UsageError
 from mlgym.outside import flow
+from mlgym.outside import program as started
 from mlgym.records import EpisodeSpec, Limits, Result, Step
 from mlgym.sandbox.probe import probe
 from mlgym.store import Episode
@@ -162,6 +164,7 @@ except urllib.error.HTTPError as error:
     assert '"code": "insufficient_quota"}} false' in log(tmp_path)
 
 
+@pytest.mark.slow
 def test_one_that_does_not_hear_of_its_budget_is_stopped(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +257,7 @@ task("submit")
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
+        ({"agent": "command"}, "needs a command line"),
         ({"agent": "command "}, "needs a command line"),
         ({"agent": "command ./missing.py"}, "missing.py is no program"),
         ({"agent": "command ./folder x"}, "folder is no program"),
@@ -267,6 +271,27 @@ def test_what_cannot_be_started_is_said(
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError, match=why):
         run_episode(EpisodeSpec(task="battle-of-sexes", **fields), tmp_path / "e")
+
+
+def test_a_sandbox_that_does_not_start_is_a_failed_try(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(started, "first", lambda: "print('no way')")
+    with pytest.raises(SandboxError, match="The program's sandbox did not start: no way"):
+        program("")
+    assert Episode.read(tmp_path / "e").result is None and (tmp_path / "e" / "failed.jsonl").exists()
+
+
+def test_a_method_is_told_by_its_line_and_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "run").write_text("one")
+    before = agents.about("command ./folder -x?")
+    assert (before["agent"], before["options"]) == ("command", {"line": "./folder -x?"})
+    (tmp_path / "folder" / "run").write_text("two")
+    assert agents.about("command ./folder -x?")["code"] not in (before["code"], "")
+    assert [agents.about(line)["code"] for line in ("command mini", "command /opt/env/bin/mini", "mcp")] == ["", "", ""]
+    assert agents.asks("command mini") and agents.own_program("~/a") == Path.home() / "a"
 
 
 @pytest.mark.slow

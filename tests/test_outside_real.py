@@ -75,7 +75,8 @@ def test_the_official_client_of_mcp(where: str, tmp_path: Path, monkeypatch: pyt
         (tmp_path / "client.py").chmod(0o755)
         spec = EpisodeSpec(task="battle-of-sexes", agent="command ./client.py task mcp", packages=MCP)
         result = run_episode(spec, tmp_path / "e")
-        said = (tmp_path / "e" / "agent.log").read_text()
+        packages, said = (tmp_path / "e" / "agent.log").read_text().split("\n", 1)
+        assert packages.startswith("Packages: ") and "mcp==2.3.0" in packages and "pydantic==" in packages
     else:
         python = environment(MCP, whole=False) / "bin" / "python"
         served = [sys.executable, "-m", "mlgym", "mcp", "battle-of-sexes", "-o", "r"]

@@ -1,6 +1,7 @@
 """The tuner's search: what it proposes, what it learns from runs that break, lag or take long, and what it submits."""
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,15 @@ def search(spots: list[Place], score: Any, *, seed: int = 0, trials: int = 30, s
     return found
 
 
+def test_powers_of_two_stay_powers_of_two() -> None:
+    spots = places(("lr", 0.01), ("batch", 64))
+    for sampler in ("tpe", "near"):
+        sizes = {
+            values[1] for values in search(spots, lambda values: values[0] - values[1] / 100, sampler=sampler).tried
+        }
+        assert len(sizes) > 1 and sizes <= {16, 32, 64, 128, 256}
+
+
 SPOTS = places(("lr", 0.01), ("epochs", 10), ("gamma", 0.99), ("chance", 0.5), ("scale", 3.0), ("on", False))
 
 
@@ -85,6 +95,27 @@ def test_the_search_follows_from_its_seed_and_from_what_it_was_told() -> None:
     assert len(set(one.tried)) == 17  # the starter and sixteen trials, none of them twice
 
 
+def test_the_proposals_are_the_same_in_another_process() -> None:
+    code = "from tests.test_tuner import *; print(search(SPOTS, hill, trials=12).tried)"
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(made) == 1 and b"0.01" in made.pop()
+
+
+def test_what_only_looks_like_the_watchers_word_is_no_word() -> None:
+    for said in (
+        '[watched] {"seconds": 1}',
+        "[watched] {}",
+        "[watched] {x}",
+        '[watched] {"seconds": "a", "reports": 3}',
+    ):
+        assert Watch().read(said).seconds == 0
+
+
 def test_runs_that_break_are_halved_until_the_culprit_is_left_alone() -> None:
     def score(values: Any) -> float:
         return math.nan if values[1] != 10 else hill(values)
@@ -94,15 +125,20 @@ def test_runs_that_break_are_halved_until_the_culprit_is_left_alone() -> None:
     assert [values[1] for values in found.tried[-10:]] == [10] * 10 and found.score > score(found.tried[0])
 
 
-def test_two_that_break_together_are_not_blamed_alone() -> None:
-    breaks = Breaks(SPOTS)
-    start = [place.value for place in SPOTS]
-    both = [0.1, 20, *start[2:]]
-    breaks.told(both, True)
-    half = breaks.next(both, Random(0))
-    assert half is not None and sum(a != b for a, b in zip(half, start, strict=True)) == 1
+def test_halves_that_go_well_leave_the_others_suspect_with_their_values() -> None:
+    breaks, start = Breaks(SPOTS), [place.value for place in SPOTS]
+    breaks.told([0.1, 20, 0.95, 0.9, *start[4:]], True)
+    half = breaks.next(Random(0))
+    assert half is not None and sum(a != b for a, b in zip(half, start, strict=True)) == 2
     breaks.told(half, False)
-    assert breaks.next(half, Random(0)) is not None and not breaks.dropped
+    quarter = breaks.next(Random(0))
+    assert quarter is not None and sum(a != b for a, b in zip(quarter, start, strict=True)) == 1
+    assert not any(a != c and b != c for a, b, c in zip(half, quarter, start, strict=True))
+    breaks.told(quarter, False)
+    last = breaks.next(Random(0))
+    assert last is not None and sum(a != b for a, b in zip(last, start, strict=True)) == 1
+    breaks.told(last, False)
+    assert breaks.next(Random(0)) is None and not breaks.dropped  # only together do they break
 
 
 def test_where_nothing_may_change_the_search_ends(tmp_path: Path) -> None:
@@ -171,6 +207,7 @@ def test_the_watch_passes_on_output_and_exit_code(tmp_path: Path) -> None:
         ("{n}00 frames, mean return of each policy [1.{n} 2 3e-1]", "# frames, mean return of each policy #", 1, 1),
         ("step {n}: training loss 3.{n}, 1 s", "step #: training loss #, # s", 1, -1),
         ('{{"epoch": {n}, "val_acc": 0.8{n}, "lr": 0.1}}', '{"epoch": #, "val_acc": #, "lr": #}', 1, 1),
+        ("# {n}: loss 0.{n}", "#: loss #", 1, -1),
         ("{n} files done, 3 left", "", 0, 0),
     ],
 )

@@ -3,7 +3,6 @@
 import ast
 import json
 import tomllib
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -43,6 +42,8 @@ def found(places: list[Place]) -> dict[str, Any]:
         ("x = Imputer(strategy='mean', fill_value='missing')", {"strategy": ("mean", "median", "most_frequent")}),
         ("def f():\n    lr = 0.1\n    n = 5\n    return Adam(w, lr=0.2, eps=1e-8, betas=(0.9, 0.99))", None),
         ("num_classes = 10\nInputSize = 3\nholdOut = 0.2\nnumWorkers = 4", {}),
+        ("A = 1e300\nB = float('inf')\np.add_argument('--o', default='a', choices=['a', 'a'])", {}),
+        ("async def f(k=3):\n    n = 5", {"k": 3}),
         ("no python at all", {}),
     ],
 )
@@ -59,6 +60,8 @@ def test_settings_of_python(source: str, names: dict[str, Any] | None) -> None:
         ("lr", 0.01, "log", 1e-5, 0.1),
         ("LEARNING_RATE", 1e-7, "log", 1e-7 / 3, 0.1),
         ("ALPHA", 0.1, "log", 0.001, 10),
+        ("C", 1.0, "log", 0.01, 100),
+        ("max_grad_norm", 0.5, "log", 0.05, 5),
         ("weight_decay", 0.0, "linear", 0, 0.1),
         ("GAMMA", 0.99, "below_one", 0.001, 0.1),
         ("momentum", 0.0, "linear", 0, 0.99),
@@ -66,6 +69,8 @@ def test_settings_of_python(source: str, names: dict[str, Any] | None) -> None:
         ("CHANCE", 0.25, "share", 0, 1),
         ("SCALE", 20.0, "log", 2, 200),
         ("EPOCHS", 10, "whole", 2, 40),
+        ("BATCH", 64, "power", 16, 256),
+        ("LAYERS", 4, "whole", 1, 16),
         ("MAX_DEPTH", 20, "whole", 2, 160),
     ],
 )
@@ -197,7 +202,12 @@ def test_every_shipped_baseline_has_a_sensible_space(task: Task) -> None:
             ast.parse(replaced(text, [trials.places[n] for n in here], [values[n] for n in here]))
 
 
-def test_a_language_model_takes_the_size_of_its_task(tmp_path: Path) -> None:
+def test_what_the_task_says_is_a_rule() -> None:
+    (blotto,) = load_tasks(["blotto"])
+    assert {place.name for place in space(blotto).places} == {"MAX_DRAWS", "SMALLEST", "LARGEST"}
+
+
+def test_a_language_model_takes_the_size_of_its_task() -> None:
     (mini,) = load_tasks(["language-modeling-mini"])
     names = {place.name for place in space(mini).places}
     assert "SIZES.mini.width" in names and "SIZES.full.width" not in names

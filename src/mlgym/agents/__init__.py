@@ -88,9 +88,11 @@ def about(spec: str) -> dict[str, Any]:
 
 
 def own_program(line: str) -> Path | None:
-    """The program of the user's that a command line begins with: a relative path, or one below `~`."""
+    """The program of the user's that a command line begins with: a path that is none of the system's."""
     first = (line.split() or [""])[0]
-    return Path(first).expanduser() if "/" in first and not first.startswith("/") else None
+    if "/" not in first or first.startswith(("/usr/", "/bin/", "/opt/")):
+        return None
+    return Path(first).expanduser() if first.startswith("~/") else Path(first)
 
 
 def _hash(files: list[Path]) -> str:

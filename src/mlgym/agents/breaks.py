@@ -19,6 +19,7 @@ class Breaks:
         self._fine: set[int] = set()
         self._alone: dict[int, int] = {}
         self._suspects: list[int] = []
+        self._broken: Sequence[Value] = ()
 
     def told(self, values: Sequence[Value], broke: bool) -> None:
         """Whether a run with these values broke."""
@@ -27,7 +28,7 @@ class Breaks:
             self._fine.update(changed)
             self._suspects = [n for n in self._suspects if n not in changed]
             return
-        self._suspects = changed
+        self._suspects, self._broken = changed, values
         if len(changed) == 1:
             (only,) = changed
             self._alone[only] = self._alone.get(only, 0) + 1
@@ -36,9 +37,9 @@ class Breaks:
             if only in self._fine or only in self.dropped:
                 self._suspects = []
 
-    def next(self, values: Sequence[Value], rng: Random) -> list[Value] | None:
-        """The next values to try after those that broke: half of the changes, or another value of the one that is left;
-        None where nothing is suspect.
+    def next(self, rng: Random) -> list[Value] | None:
+        """The next values to try after some that broke: half of the changes that are suspect, or another value of the
+        only one; None where none is.
         """
         if not self._suspects:
             return None
@@ -49,4 +50,4 @@ class Breaks:
                 place.range.moved(place.value, rng) if n == only else start[n] for n, place in enumerate(self._places)
             ]
         kept: Collection[int] = rng.sample(self._suspects, (len(self._suspects) + 1) // 2)
-        return [value if n in kept else start[n] for n, value in enumerate(values)]
+        return [value if n in kept else start[n] for n, value in enumerate(self._broken)]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from mlgym.agents.budget import Account, Budget
 from mlgym.agents.commands import write
 from mlgym.agents.nodes import Idea, Next, Node
-from mlgym.agents.prompts import Prompts
-from mlgym.agents.questions import question
+from mlgym.agents.prompts import Prompts, middle_out
+from mlgym.agents.questions import answer, question
 from mlgym.agents.replies import said, with_stop
 from mlgym.agents.solutions import NotWritten, solution
 from mlgym.agents.trials import Trials
@@ -15,6 +15,7 @@ from mlgym.agents.written import thinking
 from mlgym.models import Model
 from mlgym.records import Brief, Message, Observation
 
+WRONG = 2_000  # characters of a reply without a solution that are kept
 Propose = Callable[[Next, Sequence[Node], Observation], Idea]
 
 
@@ -31,8 +32,10 @@ def by_model(brief: Brief, model: Model, words: Prompts, mistakes: int) -> Propo
             try:
                 new = solution(thinking(reply.text)[1], list(task.parent.idea.files))
             except NotWritten as error:
-                again = with_stop(words("tree_again", why=error), reply, words)
-                talk += [said(reply), Message(role="user", content=again)]
+                again = with_stop(words("tree_again", why=error, answer=answer(words, task)), reply, words)
+                wrong = said(reply)
+                talk.append(wrong.changed(content=middle_out(wrong.content, WRONG)))
+                talk.append(Message(role="user", content=again))
                 continue
             before = task.parent.idea
             run = new.command or before.run

@@ -3,7 +3,7 @@
 import ast
 import bisect
 
-from mlgym.agents.places import Place, Range, fit
+from mlgym.agents.places import Place, fit
 
 _NOT_CALLED = ("range", "round", "print", "open", "exit", "seed", "default_rng", "sleep", "reshape")
 
@@ -64,9 +64,9 @@ class _Finder(ast.NodeVisitor):
         if not self._inside or type(value) not in (int, float) or (type(value) is int and value in (0, 1)):
             return
         assert isinstance(value, int | float)
-        found = fit(self._name, value, threshold=self._inside == "threshold") or Range("linear", -1, 1)
-        start, end = self._spans.of(node)
-        self.found.append(Place(self._path, node.lineno, self._name, start, end, value, found))
+        found = fit(self._name, value, threshold=self._inside == "threshold")
+        if found is not None:
+            self.found.append(Place(self._path, node.lineno, self._name, *self._spans.of(node), value, found))
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self._within("value", node.value, name=named(node.targets[0]))

@@ -10,6 +10,7 @@ from typing import Literal
 
 Value = bool | int | float | str
 _OVER = 0.3
+_SMALLEST = 1e-12
 _DECADES = 4 * math.log(10)  # how wide a range may be before steps in it grow
 _REDRAWN = 20  # times that a value is drawn anew which is the one that was there
 
@@ -20,7 +21,7 @@ _NOT_FOR_TUNING = re.compile(
     r"|index|(^|_)id$|^log_(?!price|target|scale)|print|save|resume|debug|quiet|image_size|img|input|in_(channels|features)"
     r"|out_(channels|features)|colou?r|year|timeout|padding|kernel_size|stride|dtype"
 )
-_LONGER = re.compile(  # more of it takes longer
+LONGER = re.compile(  # more of it takes longer
     r"epoch|steps|iter|estimators|rounds|frames|updates|generations|width|hidden|channels|layers|units|embed|dim|heads"
 )
 
@@ -28,10 +29,10 @@ _LONGER = re.compile(  # more of it takes longer
 @dataclass(frozen=True)
 class Range:
     """What a place may hold. `kind` is how it is drawn: one of `choices`; evenly (`linear`), as a `share` of 1, by
-    factors (`log`, and `whole` for whole numbers), or by factors of what is missing to 1 (`below_one`).
+    factors (`log`, and `whole` for whole numbers), by factors of 2 (`power`), or of what is missing to 1 (`below_one`).
     """
 
-    kind: Literal["choice", "linear", "share", "log", "whole", "below_one"]
+    kind: Literal["choice", "linear", "share", "log", "whole", "power", "below_one"]
     low: float = 0.0
     high: float = 1.0
     choices: tuple[Value, ...] = ()
@@ -56,6 +57,8 @@ class Range:
             spread = self.high - self.low
             anywhere = rng.uniform(self.low - self.over, self.high + self.over)
             return self.cut(anywhere if rng.random() < 0.5 else value + rng.gauss(0, 0.2 * spread))
+        if self.kind == "power":
+            return round(self.cut(value * 2.0 ** rng.choice((-2, -1, -1, 1, 1, 2))))
         wide = max(1.0, math.log(self.high / self.low) / _DECADES)
         factor = math.exp(rng.gauss(0, rng.choice((0.3, 1.0, 2.0)) * wide))
         if self.kind == "below_one":
@@ -128,18 +131,21 @@ def fit(name: str, value: Value, *, threshold: bool = False) -> Range | None:
         return Range("choice", choices=(False, True))
     if isinstance(value, int):
         return _whole(last, value)
-    return _real(last, value, threshold) if isinstance(value, float) and math.isfinite(value) else None
+    sane = isinstance(value, float) and (value == 0 or _SMALLEST <= abs(value) <= 1 / _SMALLEST)
+    return _real(last, float(value), threshold) if sane else None
 
 
 def _whole(name: str, value: int) -> Range | None:
-    most = 4 if _LONGER.search(name) else 8
+    if value >= 4 and value & (value - 1) == 0 and not re.search(r"epoch|layer|depth|step|iter", name):
+        return Range("power", value // 4, value * 4)  # a form of the program's arrays, which fit each other so
+    most = 4 if LONGER.search(name) else 8
     return Range("whole", max(1, value // most), value * most) if 0 < value < 10**9 else None
 
 
 def _real(name: str, value: float, threshold: bool) -> Range:
     if re.search(r"(^|_)lr$|^lr_|learning_rate|^(?!drop|sample).*(^|_)rate$", name):
         return Range("log", min(value / 3, 1e-5), max(value * 3, 0.1)) if value > 0 else Range("linear", 0, 0.1)
-    if re.search(r"alpha|penal|decay|(^|_)reg|^l[12]$|^c$", name) and value < 0.9:
+    if re.search(r"alpha|penal|decay|(^|_)reg|^l[12]$|^c$", name) and not 0.9 <= value < 1:
         return Range("log", value / 100, value * 100) if value > 0 else Range("linear", 0, 0.1)
     if re.search(r"drop", name) and value < 0.9:
         return Range("linear", 0, max(0.8, value))
@@ -147,6 +153,8 @@ def _real(name: str, value: float, threshold: bool) -> Range:
         return Range("below_one", (1 - value) / 10, min(0.5, (1 - value) * 10))
     if re.search(r"momentum", name):
         return Range("linear", 0, 0.99)
+    if re.search(r"grad|norm|temper|sigma|scale", name) and value > 0:
+        return Range("log", value / 10, value * 10)
     if (threshold and 0 <= value <= 1) or 0.05 <= value <= 1:
         return Range("share")
     if value <= 0:

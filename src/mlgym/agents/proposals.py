@@ -38,7 +38,7 @@ class Proposals:
     def next(self, trial: int) -> list[Value]:
         """The values of the trial of that number, from 1; such as were not tried before, if they are easily found."""
         self.how = "part of what broke"
-        values = self._breaks.next(self.tried[-1], self._rng)
+        values = self._breaks.next(self._rng)
         if values is None and self._study and trial > self._startup:
             self.how = f"by Optuna {self._study.version}, TPE"
             values = self._study.ask(self.best, self.open)

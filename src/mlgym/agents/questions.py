@@ -16,8 +16,13 @@ def question(brief: Brief, words: Prompts, task: Next, nodes: Sequence[Node], le
     run = task.parent.idea.run
     told = words("tree_run", command=run) if run else words("tree_no_run")
     shown = [_solution(brief, node) for node in (task.parent, task.other) if node]
-    parts = [words.task(brief), _tried(brief, nodes), *shown, left, words(f"tree_{task.kind}")]
+    parts = [words.task(brief), _tried(brief, nodes), *shown, left, words(f"tree_{task.kind}"), answer(words, task)]
     return words("tree", run=told), "\n\n".join(filter(None, parts))
+
+
+def answer(words: Prompts, task: Next) -> str:
+    """The form of an answer, with a path of the solution to go on from."""
+    return words("tree_answer", path=next(iter(task.parent.idea.files), "solution.py"))
 
 
 def _solution(brief: Brief, node: Node) -> str:

@@ -50,7 +50,8 @@ class _Settings(ast.NodeVisitor):
         value = _constant(node)
         if value is None:
             return
-        found = Range("choice", choices=tuple(choices)) if value in choices and len(choices) > 1 else fit(name, value)
+        known = tuple(dict.fromkeys(choices))
+        found = Range("choice", choices=known) if value in known and len(known) > 1 else fit(name, value)
         nothing = type(value) in (int, float) and value == 0 and not (name.isupper() or _KNOWN.fullmatch(name))
         if found is not None and not nothing and (choices or not isinstance(value, str)):
             self.found.append(Place(self._path, node.lineno, name, *self._spans.of(node), value, found))
@@ -99,7 +100,7 @@ class _Settings(ast.NodeVisitor):
         for statement in node.body:
             self.visit(statement)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         for decorator in node.decorator_list:
             self.visit(decorator)
         for argument, default in defaults(node.args):
@@ -109,7 +110,10 @@ class _Settings(ast.NodeVisitor):
                 self._assigned(argument.arg, default, _literal(argument.annotation))
         self._inner(node)
 
-    def _inner(self, node: ast.FunctionDef | ast.For | ast.While | ast.If | ast.With) -> None:
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.visit_FunctionDef(node)
+
+    def _inner(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.For | ast.While | ast.If | ast.With) -> None:
         """What stands in a function or block: only well-known names are settings there."""
         before, self._free = self._free, False
         for statement in [*node.body, *getattr(node, "orelse", ())]:

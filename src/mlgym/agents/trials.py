@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mlgym.agents import configs
 from mlgym.agents.commands import shell, write
 from mlgym.agents.numerals import numerals
-from mlgym.agents.places import Place, Value, replaced
+from mlgym.agents.places import LONGER, Place, Value, replaced
 from mlgym.agents.settings import settings
 from mlgym.agents.watch import Run, Watch
 from mlgym.records import Action, Brief, Checkpoint, Observation, Restore
@@ -19,6 +19,7 @@ _RESERVE = 3  # steps kept for restoring the best, submitting, and one to spare
 _BEST = "best"  # the state that is saved
 _MARGIN = 5.0  # seconds that may pass until a run that is stopped has ended
 _SHORTEST = 10.0  # seconds that a trial may always take
+_SETTINGS = 40  # a file with more numbers under keys is data, and no configuration
 _MOVED = 5  # places that a change by chance moves, about, where there are many
 
 
@@ -172,7 +173,16 @@ def _places(files: dict[str, str], brief: Brief) -> list[Place]:
     found = configs.options(command)
     for path, text in files.items():
         if path.endswith(configs.SUFFIXES):
-            found += configs.entries(text, path)
+            there = configs.entries(text, path)
+            found += there if len(there) <= _SETTINGS else []
         else:
             found += settings(text, path, given=configs.given(command), hints=words)
-    return found or [place for path, text in files.items() for place in numerals(text, path)]
+    kept = [place for place in found if not _asked(place, brief.instruction)]
+    return kept or [place for path, text in files.items() for place in numerals(text, path)]
+
+
+def _asked(place: Place, instruction: str) -> bool:
+    """Whether the task names a value with the setting's name, as in "120 soldiers": then it is a rule of the task."""
+    name = place.name.rpartition(".")[2].lower()
+    said = rf"\b{re.escape(str(place.value))} (\w+ )?{re.escape(name.rstrip('s'))}s?\b"
+    return not LONGER.search(name) and bool(re.search(said, instruction.lower()))

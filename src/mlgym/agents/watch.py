@@ -16,7 +16,7 @@ from statistics import median
 from mlgym.agents import watcher
 from mlgym.records import Brief
 
-_PYTHON = re.compile(r"(?<![\w./-])([\w./-]*python[\d.]*)(?=\s)")
+_PYTHON = re.compile(r"(?<![\w./-])((?:[\w./-]*/)?python[\d.]*)(?=\s)")
 _UP = r"acc|score|reward|return|auc|\bf1|\br2|bleu|precision|recall"
 _DOWN = r"loss|error|perplexity|ppl|mse|mae|\bnll"
 _HELD = r"held|val|eval|\bdev\b|test"
@@ -92,12 +92,13 @@ class Watch:
         self.looking, self.kind = False, None
 
     def read(self, text: str) -> Run:
-        """How a run went, by the last line that the watcher printed."""
+        """How a run went, by the last line that the watcher printed; nothing where it could print none."""
         told = re.findall(rf"^{re.escape(watcher.MARK)}(\{{.*\}})$", text, re.MULTILINE)
-        if not told:
+        try:
+            run = json.loads(told[-1])
+            return Run(float(run["seconds"]), tuple(map(float, run["reports"])), str(run["stopped"]))
+        except (LookupError, TypeError, ValueError):
             return Run()
-        run = json.loads(told[-1])
-        return Run(float(run["seconds"]), tuple(map(float, run["reports"])), str(run["stopped"]))
 
 
 def reports_of(text: str, metric: str, direction: str) -> Reports | None:

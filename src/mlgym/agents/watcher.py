@@ -28,7 +28,7 @@ def numbers(line: str) -> tuple[str, list[float]]:
         alone = found and not NUMBER.sub("", match[1]).strip(" ,\t")
         return str(sum(found) / len(found)) if alone else match[0]
 
-    line = re.sub(r"\[([^][]*)\]", mean, line)
+    line = re.sub(r"\[([^][]*)\]", mean, line.replace("#", ""))
     return " ".join(NUMBER.sub("#", line).split()), [float(each) for each in NUMBER.findall(line)]
 
 

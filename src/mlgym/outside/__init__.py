@@ -1,7 +1,7 @@
 """Agents that are programs: any that speaks OpenAI's interface, in a sandbox of its own, and clients of MCP.
 
-An agent `command LINE` is a command line. Where its first word is a relative path, it is a program of the user's: a
-file, or a folder with an executable `run`, shown in the sandbox at /opt/agent. The program reaches nothing but the
+An agent `command LINE` is a command line. Where its first word is a path of the user's, it is a program: a file, or a
+folder with an executable `run`, shown in the sandbox at /opt/agent. The program reaches nothing but the
 episode's model and the task's tools, both at one address that the host serves; its files are not the task's.
 """
 
@@ -104,7 +104,7 @@ def _flow(
         held.callback(desk.close)
         held.callback(_ignored, talk, note)
         yield from served(desk, model, running, talk, check, quiet_s)
-        return f"The program ended with code {running.code}; what it printed is in {log.name}."
+        return f"The program ended {running.end}; what it printed is in {log.name}."
 
 
 def _ignored(talk: Talk, note: Callable[[str], None]) -> None:
@@ -114,7 +114,7 @@ def _ignored(talk: Talk, note: Callable[[str], None]) -> None:
 
 def _named(spec: EpisodeSpec) -> tuple[str, Path | None]:
     """The command line, and the user's own program that it begins with, if it does."""
-    line = str(split(spec.agent)[1]["line"]).strip()
+    line = str(split(spec.agent)[1].get("line", "")).strip()
     return line, own_program(line)
 
 

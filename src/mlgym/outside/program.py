@@ -7,21 +7,26 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 from mlgym.errors import MlgymError, SandboxError
-from mlgym.sandbox import PROXY, Sandbox, launch
+from mlgym.sandbox import PROXY, Meter, Sandbox, launch
 from mlgym.sandbox.served import Served
 from mlgym.sandbox.shell import PROXY_PORT
 
 START_S = 30.0
 HEAD, TAIL, MOST = 200_000, 200_000, 64_000_000  # bytes of output that are kept, and at which the program is stopped
 HERE = Path(__file__).parent
-FIRST = f"""{(HERE.parent / "sandbox" / "inside_network.py").read_text()}
-{(HERE / "inside_program.py").read_text().replace("from __future__ import annotations", "")}
-import sys
-start(sys.argv[1], int(sys.argv[2]), sys.argv[3])"""
+
+
+@cache
+def first() -> str:
+    """The text of the first process of a sandbox; its arguments are the socket's path, the port, the command line."""
+    network = (HERE.parent / "sandbox" / "inside_network.py").read_text()
+    program = (HERE / "inside_program.py").read_text().replace("from __future__ import annotations", "")
+    return f"{network}\n{program}\nimport sys\nstart(sys.argv[1], int(sys.argv[2]), sys.argv[3])"
 
 
 class Log:
@@ -57,7 +62,7 @@ class Program:
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Log, gone: Callable[[], None]) -> None:
         self._process, self._log, self._gone = process, log, gone
-        self._stack = contextlib.ExitStack()
+        self._stack, self._meter = contextlib.ExitStack(), cast(Meter | None, None)
         self._reader = threading.Thread(target=self._read, name="output of a program", daemon=True)
         self._waiter = threading.Thread(target=self._wait, name="end of a program", daemon=True)
 
@@ -68,14 +73,16 @@ class Program:
             undo.callback(sandbox.stop)
             sandbox.start()
             try:
-                argv = [sandbox.interpreter, "-I", "-S", "-c", FIRST, PROXY, str(PROXY_PORT), line]
+                argv = [sandbox.interpreter, "-I", "-S", "-c", first(), PROXY, str(PROXY_PORT), line]
                 process = launch(sandbox, argv, stderr=subprocess.STDOUT)
             except OSError as error:
                 raise SandboxError(f"The sandbox's program cannot be started: {error}.") from error
             undo.callback(_killed, process)
-            undo.callback(sandbox.meter(process.pid).close)
+            meter = sandbox.meter(process.pid)
+            undo.callback(meter.close)
             _await(process, served)
             made = cls(process, log, gone)
+            made._meter = meter
             made._stack = undo.pop_all()
         return made
 
@@ -109,9 +116,10 @@ class Program:
                 pipe.close()
 
     @property
-    def code(self) -> int | None:
-        """How it ended; None while it runs."""
-        return self._process.poll()
+    def end(self) -> str:
+        """How it ended, in a few words."""
+        hit = self._meter.hit() if self._meter else ""
+        return f"with code {self._process.poll()}" + (f", past a bound of its sandbox ({hit})" if hit else "")
 
     def check(self) -> None:
         """Raises MlgymError where it must be stopped."""
@@ -143,8 +151,10 @@ def _await(process: "subprocess.Popen[bytes]", served: Served) -> None:
     while not served.handed.wait(0.02):
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
-            assert process.stdout
+            assert process.stdin and process.stdout
             said = " ".join(process.stdout.read(2000).decode(errors="replace").split())
+            process.stdin.close()
+            process.stdout.close()
             raise SandboxError(f"The program's sandbox did not start{': ' + said if said else ''}.")
 
 
