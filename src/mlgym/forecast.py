@@ -91,8 +91,8 @@ def unprepared(tasks: Iterable[Task], python: str = "") -> list[str]:
 
 
 def lacking(specs: Iterable[EpisodeSpec]) -> list[str]:
-    """A sentence for each agent, model or source of papers that could not be used: unknown, without its model, its key
-    or its package.
+    """A sentence for each agent or model that could not be started: unknown, without its model, without a key; and for
+    what names no literature.
     """
     found: dict[str, None] = {}
     seen = set()
@@ -171,13 +171,13 @@ def told(
 
 
 def _startable(spec: EpisodeSpec) -> None:
-    """Raise MlgymError where the agent, its model or its papers could not be had."""
+    """Raise MlgymError where the agent or its model could not be started, or its literature is not there."""
+    papers_for(spec)
     name = split(spec.agent)[0]
     if name == PROGRAM:
         outside.ready(spec)
     elif name not in ("oracle", "replay"):  # what these are given only the episode has
         agents.load(spec.agent)
-    papers_for(spec)
     if split(agents.core(spec.agent))[0] == "react" and not spec.model:
         raise UsageError("The agent react needs a language model: name one with -m provider/model.")
     provider, _, rest = spec.model.partition("/")
