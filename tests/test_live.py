@@ -179,3 +179,14 @@ def test_an_interrupt_while_waiting_stops_at_once(tmp_path, several):
         _, stderr = waiting.communicate(timeout=30)
     assert waiting.returncode == 130 and "the same command goes on" in stderr
     assert not list(tmp_path.glob("run/*/*/*/result.json"))
+
+
+def test_tasks_with_a_method_of_their_own_end_in_the_table_of_results(tmp_path, capsys):
+    shutil.copytree(GUESS, tmp_path / "again")
+    specs = [spec("nop", sandbox="local"), spec("oracle", tmp_path / "again", sandbox="local")]
+    specs = [each.changed(agent=name) for each, name in zip(specs, ("nop", "oracle"), strict=True)]
+    assert run(specs, tmp_path / "run", 1, "attempts") == 0
+    assert "best attempt" in capsys.readouterr().out
+    more = [*specs, specs[0].changed(agent="oracle")]
+    assert run(more, tmp_path / "run", 1, "attempts") == 0
+    assert "3 done of 3" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -36,7 +37,8 @@ class _Display:
         self.out = Console(highlight=False)
         self.notes = Console(highlight=False, stderr=detail == "none")  # what is read by programs has a line an episode
         self.tasks = {name: load_task(name) for name in dict.fromkeys(spec.task for spec in specs)}
-        self.several, self.methods = len(specs) > 1, len({(spec.agent, spec.model) for spec in specs})
+        ways = Counter(task for task, *_ in {(spec.task, spec.agent, spec.model) for spec in specs})
+        self.several, self.methods = len(specs) > 1, max(ways.values(), default=0)  # the most methods on one task
         self.detail = "ends" if self.several and detail == "steps" else detail
         self.best: dict[tuple[str, str, str, int], float] = {}
         self.board = Board(self.see) if self.detail == "ends" and self.out.is_terminal else None
