@@ -14,7 +14,7 @@ from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.errors import BudgetError, ToolsRefused, UsageError
 from mlgym.models.metered import Metered
 from mlgym.models.scripted import Scripted
-from mlgym.records import Limits, Message
+from mlgym.records import Limits, Message, Reply, ToolCall
 from tests.servers import TOOLS_REFUSED, AnthropicServer, OpenAIServer
 from tests.worlds import CLASSIC, MODERN, Watched, World
 
@@ -121,6 +121,34 @@ def test_a_model_that_is_known_to_take_no_tools_is_offered_none(tmp_path: Path) 
     world = World(tmp_path)
     world.drive(agents.load("react")(world.brief, model))
     assert world.submitted and model.offered == [[]]
+
+
+def test_tools_refused_in_the_middle_leave_the_conversation(tmp_path: Path) -> None:
+    replies = [
+        Reply(
+            text="Look.",
+            calls=(
+                ToolCall(id="a", name="bash", arguments='{"command": "echo first"}'),
+                ToolCall(id="b", name="validate", arguments=""),
+            ),
+        ),
+        Reply(text="Done.\n```\nsubmit\n```", stop="stop"),
+    ]
+    sent: list[Any] = []
+
+    def model(messages: Any, tools: Any) -> Reply:
+        if tools and sent:
+            raise ToolsRefused("No tools any more.")
+        sent.append(messages)
+        return replies[len(sent) - 1]
+
+    world = World(tmp_path)
+    world.drive(agents.load("react")(world.brief, model))
+    assert world.submitted
+    assert [message.role for message in sent[1]] == ["system", "user", "assistant", "user"]
+    assert "three backticks" in sent[1][0].content and not sent[1][2].calls
+    assert '```\necho first\n```\n```\n{"name": "validate", "arguments": {}}\n```' in sent[1][2].content
+    assert "first\n" in sent[1][3].content and "Score" in sent[1][3].content
 
 
 def test_a_model_that_refuses_what_it_is_not_offered_is_an_error(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ FLOORS: dict[float, set[str]] = {
     4.8: {"job"},
     4.5: {"protocol", "driver"},
     4: {"episode", "status"},
-    3.9: {"drive"},
+    3.9: {"rollout"},
     3.85: {"kept"},
     3.8: {"outcome", "onward", "cast"},
     3.7: {"marks", "outside"},

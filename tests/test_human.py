@@ -39,7 +39,7 @@ def test_commands_of_one_line_and_of_several(
     assert commands(world) == ["echo a", "echo b\necho c", "echo d \\\ne", "submit"] and world.submitted
     shown = capsys.readouterr().out
     assert shown.count("Play well.") == 2 and shown.count("Ctrl-D") == 2
-    assert "a\n(49 steps left)" in shown and "d e\n" in shown
+    assert "a\n(Left: 49 steps.)" in shown and "d e\n" in shown
 
 
 @pytest.mark.parametrize(("answer", "submitted"), [("", False), ("n\n", False), ("y\n", True)])
@@ -106,7 +106,9 @@ def test_an_interrupted_episode_goes_on_without_asking_again(tmp_path: Path) -> 
     lines = (folder / "steps.jsonl").read_text().splitlines(keepends=True)
     (folder / "steps.jsonl").write_text("".join(lines[:2]))
     again = mlgym(tmp_path, input="cat guess.txt\nsubmit\n")
-    assert "> echo 41 > guess.txt" in again.stdout and "41\n(17 steps" in again.stdout, again.stdout + again.stderr
+    assert "> echo 41 > guess.txt" in again.stdout and "41\n(Left: 17 steps" in again.stdout, (
+        again.stdout + again.stderr
+    )
     assert Episode.read(folder).result.final == {"closeness": 0.5}  # type: ignore[union-attr]
     texts = [step.action.args["text"] for step in Episode.read(folder).steps()]
     assert texts == ["echo 41 > guess.txt", "validate", "cat guess.txt", "submit"]

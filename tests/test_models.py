@@ -175,10 +175,15 @@ def test_the_meter_stops_at_tokens() -> None:
     assert stopped.value.limit == "tokens"
 
 
-def test_an_unknown_price_stays_unknown_and_stops_nothing_in_dollars() -> None:
-    model = Metered(Scripted([reply(money=None)] * 9), Limits(money=0.1))
+def test_an_unknown_price_stays_unknown_and_ends_what_only_dollars_limit() -> None:
+    model = Metered(Scripted([reply(money=None)] * 9), Limits(money=0.1, tokens=1000))
     model(ASK, []), model(ASK, [])
     assert model.cost.money is None and model.money_left is None
+    model = Metered(Scripted([reply(money=None)]), Limits(money=1.0))
+    model(ASK, [])
+    with pytest.raises(BudgetError, match="came without its price") as stopped:
+        model(ASK, [])
+    assert stopped.value.limit == "money"
 
 
 def test_recorded_replies_are_played_first_and_counted() -> None:

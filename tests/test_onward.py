@@ -118,6 +118,18 @@ def test_another_model_takes_over(tmp_path: Path, backend: str, monkeypatch: pyt
     assert "Two at once." in told and "Only words." not in told
 
 
+def test_a_model_with_tools_takes_over_from_one_without(tmp_path: Path, backend: str) -> None:
+    told = {"/v1/models": {"data": [{"id": "x", "capabilities": ["completion"]}]}}
+    able = {"/v1/models": {"data": [{"id": "y", "capabilities": ["completion", "tools"]}]}}
+    spoken = ["Guess.\n```\necho 20 >guess.txt\n```", "Done.\n```\nsubmit\n```"]
+    with OpenAIServer(spoken, tells=told) as one, OpenAIServer([None, spoken[1]], tells=able) as two:
+        run_episode(spec(backend, "react", model="vllm/x", base_url=one.url), tmp_path / "first")
+        assert "tools" not in one.requests[0]
+        made = onward(f"{tmp_path / 'first'}@1", model="vllm/y", base_url=two.url)
+        result = run_episode(made, tmp_path / "second")
+        assert (result.ended, result.steps, len(two.requests)) == ("submitted", 2, 1)
+
+
 def test_a_kill_between_copying_and_the_end_changes_nothing(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mlgym import agents
+from mlgym.audit import audit
 from mlgym.episode import run_episode
 from mlgym.errors import SandboxError, UsageError
 from mlgym.outside import flow
@@ -337,5 +338,6 @@ def test_a_client_of_mcp_has_an_episode(tmp_path: Path) -> None:
     assert answers[5]["error"]["code"] == -32601 and answers[6]["error"]["code"] == -32602
     assert answers[7]["result"] == {}
     result = Episode.read(tmp_path / "r" / "battle-of-sexes" / "mcp" / "0").result
-    assert result and (result.ended, result.steps) == ("gave_up", 2)
+    assert result and (result.ended, result.steps, result.isolation) == ("gave_up", 2, "none")
+    assert [flag.what for flag in audit(tmp_path / "r")[0]] == ["isolation"]
     assert "battle-of-sexes: gave_up after 2 steps, score on test 1.0" in ran.stderr

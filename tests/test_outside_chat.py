@@ -148,8 +148,10 @@ def test_what_fails_at_the_model(serve: Any) -> None:
     def budget(*_: Any) -> Reply:
         raise BudgetError("All is spent.")
 
-    def long(*_: Any) -> Reply:
-        raise BudgetError("It is too long.", limit="context")
+    def long(messages: Any, _: Any) -> Reply:
+        if len(messages) > 1:
+            raise BudgetError("It is too long.", limit="context")
+        return Reply(text="short")
 
     def refusing(_: Any, tools: Any) -> Reply:
         if tools:
@@ -164,10 +166,17 @@ def test_what_fails_at_the_model(serve: Any) -> None:
     episode.desk.leave()
     episode.thread.join(10)
     assert isinstance(episode.error, BudgetError)
-    _, port = serve(long)
-    with client(port) as asking, pytest.raises(openai.BadRequestError, match="too long") as bad:
-        asking.chat.completions.create(model="x", messages=go)
+    episode, port = serve(long)
+    with client(port) as asking:
+        with pytest.raises(openai.BadRequestError, match="too long") as bad:
+            asking.chat.completions.create(model="x", messages=go * 2)
+        assert asking.chat.completions.create(model="x", messages=go).choices[0].message.content == "short"
+        with pytest.raises(openai.BadRequestError):
+            asking.chat.completions.create(model="x", messages=go * 2)
     assert bad.value.code == "context_length_exceeded"
+    episode.desk.leave()
+    episode.thread.join(10)
+    assert isinstance(episode.error, BudgetError) and episode.error.limit == "context"
     _, port = serve(refusing)
     with client(port) as asking:
         with pytest.raises(openai.BadRequestError, match="No tools here"):

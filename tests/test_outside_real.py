@@ -40,7 +40,7 @@ def test_mini_swe_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert taken[1].observation.text.strip() == "3"
     calls = [json.loads(line) for line in (tmp_path / "e" / "calls.jsonl").read_text().splitlines()]
     assert calls[0]["tools"] == ["bash"] and "row_strategy" in calls[0]["messages"][1]["content"]
-    assert "[48 steps left]" in calls[2]["messages"][-1]["content"]
+    assert "(Left: 48 steps.)" in calls[2]["messages"][-1]["content"]
     result = run_episode(spec.changed(limits=Limits(money=0.5)), tmp_path / "poor")
     assert (result.ended, result.boundary, result.scored) == ("money", "budget", True)
     assert (result.steps, result.cost.calls) == (2, 2) and result.final and result.final["score"] > 1.4
@@ -90,6 +90,6 @@ def test_the_official_client_of_mcp(where: str, tmp_path: Path, monkeypatch: pyt
     assert (result.ended, result.steps) == ("submitted", 3), shlex.quote(said)
     tools, ls, malformed, submit = json.loads(said)
     assert tools[0] == "bash" and tools[-1] == "submit"
-    assert ls == ["strategy.py\n[49 steps left]", False]
+    assert ls == ["strategy.py\n(Left: 49 steps.)", False]
     assert malformed[1] and "needs `command`" in malformed[0]
     assert submit == ["The episode has ended.", False]

@@ -163,6 +163,7 @@ def test_what_could_not_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
         "There is no model 'x'",
         said[-1].split(":")[0],
     ]
+    assert "'nowhere' is no source of papers" in lacking(specs(agents=[{"agent": "nop"}], papers="nowhere"))[0]
 
 
 def test_prices_data_and_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

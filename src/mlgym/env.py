@@ -498,11 +498,6 @@ def _told(attempt: Attempt) -> dict[str, Any]:
 def render_brief(brief: Brief) -> str:
     """The brief as the text that `reset` returns."""
     machine = brief.machine
-    limits = [
-        f"{brief.limits.steps} steps" if brief.limits.steps else "",
-        f"{brief.limits.seconds:g} seconds of commands in all" if brief.limits.seconds else "",
-        brief.limits.of_a_command,
-    ]
     return "\n".join(
         [
             brief.title,
@@ -510,7 +505,7 @@ def render_brief(brief: Brief) -> str:
             brief.instruction,
             "",
             f"Baseline: {brief.baseline['scores'] or 'not measured'} ({brief.metric}, {brief.direction}).",
-            f"Limits: {', '.join(filter(None, limits))}. Each tool call is a step.",
+            f"Limits: {brief.limits.told}.",
             f"Machine: {machine['processors']} processors, {machine['memory_mb']} MB of memory, GPU {machine['gpu']}, "
             f"network {machine['network']}, Python {machine['python']}, "
             f"packages: {', '.join(machine['packages']) or 'none'}. Workspace: {machine['workspace']}.",

@@ -15,10 +15,10 @@ from mlgym.allocator import Allocator, Share, Want
 from mlgym.cache import cache_dir
 from mlgym.cast import Say
 from mlgym.disk import full, is_full
-from mlgym.drive import Drive, Lost, OnStep
 from mlgym.errors import SandboxError, SourceError
 from mlgym.halt import Halt
 from mlgym.records import EpisodeSpec, Result
+from mlgym.rollout import Lost, OnStep, Rollout
 from mlgym.sandbox import cgroups
 from mlgym.sandbox.scratch import sweep
 from mlgym.store import Episode
@@ -79,8 +79,8 @@ def _driven(
     with _claimed(spec, allocator, say, notes, halt) as share:
         while True:
             try:
-                with contextlib.closing(Drive(spec, store, on_step, say, lost, share, notes, halt)) as drive:
-                    return drive.run()
+                with contextlib.closing(Rollout(spec, store, on_step, say, lost, share, notes, halt)) as rollout:
+                    return rollout.run()
             except Lost as error:
                 lost.append(error)
             except OSError as error:

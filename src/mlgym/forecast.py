@@ -10,6 +10,7 @@ import numpy as np
 
 from mlgym import agents, models, outside
 from mlgym.allocator import Allocator
+from mlgym.cast import papers_for
 from mlgym.columns import Columns
 from mlgym.episode import want
 from mlgym.errors import MlgymError, UsageError
@@ -90,11 +91,13 @@ def unprepared(tasks: Iterable[Task], python: str = "") -> list[str]:
 
 
 def lacking(specs: Iterable[EpisodeSpec]) -> list[str]:
-    """A sentence for each agent or model that could not be started: unknown, without its model, without a key."""
+    """A sentence for each agent or model that could not be started: unknown, without its model, without a key; and for
+    what names no literature.
+    """
     found: dict[str, None] = {}
     seen = set()
     for spec in specs:
-        key = (spec.agent, spec.model, spec.base_url, tuple(sorted(map(str, spec.sampling.items()))))
+        key = (spec.agent, spec.model, spec.base_url, spec.papers, tuple(sorted(map(str, spec.sampling.items()))))
         if key not in seen:
             seen.add(key)
             try:
@@ -168,7 +171,8 @@ def told(
 
 
 def _startable(spec: EpisodeSpec) -> None:
-    """Raise MlgymError where the agent or its model could not be started."""
+    """Raise MlgymError where the agent or its model could not be started, or its literature is not there."""
+    papers_for(spec)
     name = split(spec.agent)[0]
     if name == PROGRAM:
         outside.ready(spec)

@@ -118,10 +118,17 @@ class Limits(Record):
     tokens: int | None = None
 
     @property
-    def of_a_command(self) -> str:
-        """How long a command may take, in words."""
+    def told(self) -> str:
+        """All of them in words."""
         longer = "" if self.training_s is None else f" ({self.training_s:g} for one that starts Python)"
-        return f"{self.command_s:g} seconds for one command{longer}"
+        parts = [
+            f"{self.steps} steps, each tool call or command being one" if self.steps is not None else "",
+            f"{self.seconds:g} seconds of commands in all" if self.seconds is not None else "",
+            f"{self.command_s:g} seconds for one command{longer}",
+            f"{self.money:.2f} dollars for the model's replies" if self.money is not None else "",
+            f"{self.tokens:,} tokens, sent and received" if self.tokens is not None else "",
+        ]
+        return "; ".join(filter(None, parts))
 
 
 class Brief(Record):

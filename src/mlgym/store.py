@@ -210,8 +210,8 @@ class Episode:
 
     def take(self, other: "Episode", steps: Sequence[Step]) -> None:
         """Begin with the first `steps` of another episode, the calls and attempts that belong to them before them."""
-        if (facts := other.facts()) and other.spec.model == self.spec.model:
-            self.add_facts(facts)
+        if (facts := other.facts()) and (steps or other.spec.model == self.spec.model):
+            self.add_facts(facts)  # of another model too: the steps were chosen by them, and are again
         for attempt in other.attempts():
             if attempt.step <= len(steps) and attempt.kind == "validate":
                 for digest in {*attempt.files.values(), *attempt.code.values()}:

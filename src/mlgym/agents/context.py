@@ -13,7 +13,7 @@ from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.agents.written import thinking
 from mlgym.errors import BudgetError
 from mlgym.models import Model
-from mlgym.records import Message, Reply
+from mlgym.records import Message, Reply, ToolCall
 
 POLICIES = ("last", "summarise", "cut")
 LONGEST, OLD, SHORTEST = 20_000, 1_000, 500  # characters of an observation: at most, when old, when there is no room
@@ -52,6 +52,16 @@ class Conversation:
             turn[-1] = _longer(turn[-1], text)
         else:
             turn.append(Message(role="user", content=text))
+
+    def in_text(self, head: Sequence[Message]) -> None:
+        """Go on with text alone, below another head: calls so far become blocks, and their results the user's words."""
+        turns, self._head, self._turns, self._counted = self._turns, list(head), [], (0, 0)
+        for said, *answers in turns:
+            self.add(
+                Message(role="assistant", content="\n".join(filter(None, [said.content, *map(_block, said.calls)])))
+            )
+            for answer in answers:
+                self.answer(answer.content)
 
     def ask(self, model: Model, tools: Sequence[dict[str, Any]]) -> Reply:
         """The model's reply to what fits its window.
@@ -159,6 +169,16 @@ def _size(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> int:
     calls = sum(len(call.name) + len(call.arguments) for message in messages for call in message.calls)
     own = sum(len(json.dumps(message.extra)) for message in messages if message.extra)
     return sum(len(message.content) for message in messages) + calls + own + len(json.dumps([*tools]))
+
+
+def _block(call: ToolCall) -> str:
+    """A call as the text protocol has it: a command, or an object with the tool's name."""
+    try:
+        command = str(json.loads(call.arguments)["command"]) if call.name == "bash" else ""
+    except (ValueError, LookupError, TypeError):
+        command = ""
+    whole = f'{{"name": {json.dumps(call.name)}, "arguments": {call.arguments or "{}"}}}'
+    return f"```\n{command or whole}\n```"
 
 
 def _longer(message: Message, *more: str) -> Message:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from mlgym.agents import Search
+from mlgym.agents.budget import left
 from mlgym.agents.commands import tool_names
 from mlgym.agents.prompts import Prompts, middle_out
 from mlgym.errors import UsageError
@@ -88,12 +89,7 @@ def _typed(action: Action) -> str:
 
 def _shown(seen: Observation) -> None:
     """Print what came of a command, and what is left."""
-    parts = [
-        f"{seen.steps_left} steps" if seen.steps_left is not None else "",
-        f"{seen.seconds_left:.0f} seconds of commands" if seen.seconds_left is not None else "",
-    ]
-    left = ", ".join(filter(None, parts))
-    _show("\n".join(filter(None, (middle_out(seen.text.rstrip("\n"), MOST), f"({left} left)" if left else ""))))
+    _show("\n".join(filter(None, (middle_out(seen.text.rstrip("\n"), MOST), left(seen)))))
 
 
 def _show(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlgym.agents.commands import tool_names
 from mlgym.errors import UsageError
-from mlgym.records import Brief, Limits, Step
+from mlgym.records import Brief, Step
 
 SHIPPED = Path(__file__).parent / "templates"
 BY_NAME = ("bash", "validate", "submit")  # what can be written in a block as it is, with the modern set
@@ -51,7 +51,7 @@ class Prompts:
             direction=brief.direction,
             scores=f"The baseline has {known} on {brief.feedback} data." if known else "The baseline was not measured.",
             baseline=f"{baseline}.",
-            limits=_limits(brief.limits),
+            limits=brief.limits.told,
             machine=_pairs(brief.machine),
         )
 
@@ -143,17 +143,6 @@ def _manual(brief: Brief, but: tuple[str, ...]) -> str:
             + (f" Arguments: {arguments}." if arguments else "")
         )
     return "\n\n".join(told)
-
-
-def _limits(limits: Limits) -> str:
-    parts = [
-        f"{limits.steps} steps, each tool call or command being one" if limits.steps is not None else "",
-        f"{limits.seconds:g} seconds of commands in all" if limits.seconds is not None else "",
-        limits.of_a_command,
-        f"{limits.money:.2f} dollars for your replies" if limits.money is not None else "",
-        f"{limits.tokens:,} tokens, sent and received" if limits.tokens is not None else "",
-    ]
-    return "; ".join(filter(None, parts))
 
 
 def _pairs(values: dict[str, object]) -> str:

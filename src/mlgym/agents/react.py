@@ -49,16 +49,15 @@ def react(
     account = Account(model)
     budget = Budget(brief, account, warn)
 
-    def begin(native: bool) -> Conversation:
+    def head(native: bool) -> list[Message]:
         task = words.task(brief)
         task = f"{words('example', text=shown)}\n\n{task}" if shown else task
-        head = [Message(role="system", content=words.system(brief, native)), Message(role="user", content=task)]
-        size = tokens or getattr(model, "context", None)
-        return Conversation(head, words, policy=context, window=window, tokens=size)
+        return [Message(role="system", content=words.system(brief, native)), Message(role="user", content=task)]
 
     able = getattr(model, "native", None) is not False and "bash" in tool_names(brief)
     native = protocol == "tools" or (protocol == "auto" and able)
-    talk = begin(native)
+    size = tokens or getattr(model, "context", None)
+    talk = Conversation(head(native), words, policy=context, window=window, tokens=size)
     wrong = turn = step = refused = 0
     while wrong < mistakes:
         try:
@@ -66,7 +65,8 @@ def react(
         except ToolsRefused:
             if protocol == "tools" or refused:
                 raise
-            refused, native, talk = 1, False, begin(native=False)
+            refused, native = 1, False
+            talk.in_text(head(native))
             continue
         asked = wants(reply, brief, words, native=native, strict=strict)
         turn, wrong = turn + 1, wrong + 1

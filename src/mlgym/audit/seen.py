@@ -45,7 +45,11 @@ class Seen:
 
     @property
     def isolations(self) -> set[Isolation]:
-        """How what was graded was kept apart: of the result and of each attempt that says so."""
+        """How what was graded was kept apart: of the result and of each attempt that says so. An agent outside any
+        sandbox makes that nothing, however its attempts were graded.
+        """
+        if self.spec.unsafe:
+            return {"none"}
         found = {attempt.provenance.isolation for attempt in self.attempts if attempt.provenance}
         return found | ({self.result.isolation} if self.result else set())
 

@@ -36,7 +36,13 @@ def mcp(
     found, run = load_task(task), output or Path("runs/mcp")
     limits = found.episode_limits.changed(**({"steps": steps} if steps else {}))
     first = EpisodeSpec(
-        task=found.reference, version=found.version, agent="mcp", tools=tools, sandbox=sandbox, limits=limits
+        task=found.reference,
+        version=found.version,
+        agent="mcp",
+        tools=tools,
+        sandbox=sandbox,
+        limits=limits,
+        unsafe=True,  # the client, on the user's machine, can read what the task hides
     )
     specs = (first.changed(seed=seed) for seed in count())
     spec = next(each for each in specs if not episode_folder(run, each).exists())

@@ -17,7 +17,7 @@ from mlgym.launchers import Launcher, launcher
 from mlgym.launchers.flow import Say
 from mlgym.models import default_limits, preflight
 from mlgym.models.endpoint import priced, served
-from mlgym.names import split
+from mlgym.names import PROGRAM, split
 from mlgym.onward import onward as gone_on
 from mlgym.protocol import FROM_DATA, isolated, keep, lock, read_lock, refuse
 from mlgym.records import EpisodeSpec, Limits
@@ -81,6 +81,8 @@ def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
         key: flags[key] for key in ("sandbox", "python", "processors", "max_validations") if key in flags
     }
     own |= {key: named[0] for key, named in (("agent", ways.agents), ("model", ways.models)) if named}
+    program = split(str(own.get("agent", spec.agent)))[0] == PROGRAM
+    own |= {} if program else {"packages": ()}  # but what began unsafe stays so
     if ways.agents and not ways.models and not agents.asks(ways.agents[0]):
         own |= {"model": "", "sampling": {}, "base_url": ""}
     more = {key: getattr(ways, key) for key in ("base_url", "sampling", "packages", "unsafe")}
@@ -94,7 +96,8 @@ def onward(source: str, ways: Ways, flags: dict[str, Any], how: How) -> int:
             spec = spec.changed(limits=spec.limits.changed(money=None))  # the recorded episode's, of another model
         bounds, note = default_limits(spec.model, spec.base_url, spec.limits)
         spec, notes = spec.changed(limits=bounds), [note] if note else []
-    one = {key: getattr(spec, key) for key in ("agent", "model", "sampling", "base_url", "packages", "unsafe")}
+    of_program = ("packages", "unsafe") if program else ()
+    one = {key: getattr(spec, key) for key in ("agent", "model", "sampling", "base_url", *of_program)}
     rest = {key: value for key, value in flags.items() if key in ("gpus", "money", "sandbox")}
     rest |= {"tasks": [spec.task], "seeds": [spec.seed], "agents": [one]}
     run = how.output or RUNS / slug(f"{Path(spec.task).name}-{method(spec)}")

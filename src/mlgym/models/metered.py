@@ -183,5 +183,8 @@ class Metered:
         limits, cost = self._limits, self.cost
         if limits.money is not None and cost.money is not None and cost.money >= limits.money:
             raise BudgetError(f"The episode's {limits.money:.2f} dollars are used up.", limit="money")
+        if limits.money is not None and cost.money is None and limits.tokens is None:
+            kept = f"the limit of {limits.money:.2f} dollars cannot be kept"
+            raise BudgetError(f"A reply came without its price, so {kept}.", limit="money")
         if limits.tokens is not None and cost.tokens_in + cost.tokens_out >= limits.tokens:
             raise BudgetError(f"The episode's {limits.tokens:,} tokens are used up.", limit="tokens")

@@ -1,6 +1,6 @@
 """What a program is told of its task, and how it reaches the tools."""
 
-from mlgym.records import Brief, Observation
+from mlgym.records import Brief
 
 TASK = """\
 # {title}
@@ -34,27 +34,5 @@ def told(brief: Brief) -> str:
         direction=brief.direction,
         baseline=baseline.strip(),
         workspace=brief.machine.get("workspace", ""),
-        limits=_limits(brief),
+        limits=brief.limits.told,
     )
-
-
-def left(seen: Observation) -> str:
-    """What is left of the episode after a step, in brackets; empty where nothing is limited."""
-    parts = [
-        f"{seen.steps_left} steps" if seen.steps_left is not None else "",
-        f"{seen.seconds_left:.0f} seconds of commands" if seen.seconds_left is not None else "",
-        f"{seen.money_left:.2f} dollars" if seen.money_left is not None else "",
-    ]
-    told = ", ".join(filter(None, parts))
-    return f"[{told} left]" if told else ""
-
-
-def _limits(brief: Brief) -> str:
-    limits = brief.limits
-    parts = [
-        f"{limits.steps} steps, each use of a tool being one" if limits.steps is not None else "",
-        f"{limits.seconds:g} seconds of commands in all" if limits.seconds is not None else "",
-        limits.of_a_command,
-        f"{limits.money:.2f} dollars for the model's replies" if limits.money is not None else "",
-    ]
-    return "; ".join(filter(None, parts))

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mlgym.outside.brief import left
+from mlgym.agents.budget import left
 from mlgym.records import Observation, Reply
 
 OVER = "The episode has ended."

@@ -33,11 +33,12 @@ def served(
 ) -> Flow:
     """Do what is asked at the desk until the asker has gone.
 
-    Raises BudgetError once the model's budget is used up and the grace over, MlgymError for an asker that asks for
-    nothing within `quiet_s`, or for the model again and again, and what `check` raises.
+    Raises BudgetError once the model's budget is used up and the grace over, or where the asker leaves with a
+    conversation that is too long, MlgymError for one that asks for nothing within `quiet_s`, or for the model again and
+    again, and what `check` raises.
     """
     spent: BudgetError | None = None
-    end, calls, thought = time.monotonic() + quiet_s, 0, ""
+    end, calls, thought, over = time.monotonic() + quiet_s, 0, "", False
     while asked := _next(desk, asker, end, check):
         if asked.kind == "tool":
             name, args = asked.given
@@ -45,18 +46,19 @@ def served(
                 seen = yield Action(tool=name, args=args, thought=thought)
             asked.answer.set_result(seen)
             calls, thought = 0, ""
-        elif spent:
+        elif spent and over:
             _quota(asked, spent)
         else:
             text, spent = _reply(asked, model, talk)
-            if spent:
-                end = time.monotonic() + GRACE_S
-            elif text is None:
+            if spent is None and text is None:
                 continue
+            over = spent is not None and spent.limit != "context"  # one that is too long can be made shorter
+            if over:
+                end = time.monotonic() + GRACE_S
             calls, thought = calls + 1, text or ""
             if calls > CALLS:
                 raise MlgymError(f"The program asked the model {CALLS} times without a step and was stopped.")
-        if not spent:
+        if not over:
             end = time.monotonic() + quiet_s
     if spent:
         raise spent

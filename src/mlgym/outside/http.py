@@ -7,8 +7,8 @@ import threading
 from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 
+from mlgym.agents.budget import left
 from mlgym.outside import chat, mcp
-from mlgym.outside.brief import left
 from mlgym.outside.desk import Desk, Refused
 
 MOST, AT_ONCE = 4_000_000, 4  # bytes of a request's body, and how many of those are held

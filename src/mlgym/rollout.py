@@ -1,4 +1,4 @@
-"""The driver of an episode: what the agent does next, the step that comes of it, and the result at the end."""
+"""The rollout of an episode: what the agent does next, the step that comes of it, and the result at the end."""
 
 import contextlib
 import re
@@ -51,7 +51,7 @@ def _done(action: Action, marks: Sequence[str]) -> tuple[dict[str, Any], tuple[s
     return action.model_dump(exclude={"id", "call"}), tuple(marks)
 
 
-class Drive:
+class Rollout:
     """The state of one running episode."""
 
     def __init__(
