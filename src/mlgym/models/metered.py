@@ -53,13 +53,13 @@ class Metered:
     @property
     def context(self) -> int | None:
         """The model's window in tokens, None where nobody tells."""
-        found = self._known()["context"]
+        found = self._known().get("context")
         return found if isinstance(found, int) else None
 
     @property
     def native(self) -> bool | None:
         """Whether the model takes native tool calls, None where nobody tells."""
-        found = self._known()["native"]
+        found = self._known().get("native")
         return found if isinstance(found, bool) else None
 
     @property
