@@ -26,13 +26,13 @@ from mlgym.records import EpisodeSpec, Limits, Result
 from mlgym.sandbox import choose
 from mlgym.task import Task, load_tasks
 
-AGENTS = ("tuner", "tree?nodes=20")
+AGENTS = ("tuner?sampler=tpe", "tree?nodes=20")
 AT_ONCE, PROCESSORS = 2, 1.0
 QUICK, TRIALS = 3.0, 20
 SLOWER = 1.6  # a run on one processor, by a run on two, as the table of docs/tasks.md has it
 LONGEST = 3.0  # runs of the baseline that one command may take
 NOTES = """{episodes} episodes in {minutes:.0f} minutes, {at_once} at once, {processors:g} processor each, no language
-model; `tuner` asks Optuna after five trials. Quick tasks ({quick}): {some} seeds, steps for some {trials} trials. The
+model; the tuner asks Optuna after five trials. Quick tasks ({quick}): {some} seeds, steps for some {trials} trials. The
 others: {others} seeds, the command seconds of {runs:.1f} runs of the baseline, at most {longest:g} for one command
 (3sat, which runs nothing: steps for as many gradings).
 

@@ -158,15 +158,15 @@ def test_killed_at_random_it_ends_as_if_undisturbed(tmp_path: Path, backend: str
     assert same(result, whole) and acts(folder) == acts(tmp_path / "whole")
 
 
-def test_a_limit_within_a_branch_grades_the_state_before(tmp_path: Path, backend: str) -> None:
-    for steps, final in ((3, 20), (10, 20), (12, 40)):
+def test_a_limit_within_a_branch_grades_the_state_before(tmp_path: Path) -> None:
+    for steps, final in ((3, 20), (10, 20)):
         folder = tmp_path / str(steps)
-        result = run_episode(spec(backend, "brancher", steps), folder)
+        result = run_episode(spec("bubblewrap", "brancher", steps), folder)
         assert (result.ended, result.boundary) == ("steps", "")
         assert result.final == {"closeness": pytest.approx(1 / (1 + 42 - final))}
         assert sum(step.reward or 0 for step in Episode.read(folder).steps()) == pytest.approx(result.progress)
         again = run_episode(
-            spec(backend, f"x?folder={steps}", steps).changed(agent=f"replay?episode={folder}"), folder / "r"
+            spec("bubblewrap", f"x?folder={steps}", steps).changed(agent=f"replay?episode={folder}"), folder / "r"
         )
         assert same(again, result), "the recorded marks say which state counts"
 
@@ -183,18 +183,18 @@ def test_a_submission_within_a_branch_ends_the_episode(tmp_path: Path, backend: 
     assert (result.ended, result.steps, result.final) == ("submitted", 3, {"closeness": pytest.approx(1 / 3)})
 
 
-def test_an_unknown_name_is_the_agents_error(tmp_path: Path, backend: str) -> None:
-    result = run_episode(spec(backend, "brancher?broken=true"), tmp_path)
+def test_an_unknown_name_is_the_agents_error(tmp_path: Path) -> None:
+    result = run_episode(spec("bubblewrap", "brancher?broken=true"), tmp_path)
     assert (result.ended, result.boundary, result.scored) == ("error", "agent", True)
     assert "There is no checkpoint 'nothing' of this episode; there are: start, 30, 36." in result.why
     assert result.final == {"closeness": pytest.approx(1 / 3)}, "the state is graded as it stands"
     (tmp_path / "result.json").unlink()
-    assert same(run_episode(spec(backend, "brancher?broken=true"), tmp_path), result)
+    assert same(run_episode(spec("bubblewrap", "brancher?broken=true"), tmp_path), result)
 
 
-def test_it_is_replayed_and_gone_on_from_with_its_marks(tmp_path: Path, backend: str) -> None:
-    whole = run_episode(spec(backend, "brancher"), tmp_path / "whole")
-    replayed = spec(backend, "").changed(agent=f"replay?episode={tmp_path / 'whole'}")
+def test_it_is_replayed_and_gone_on_from_with_its_marks(tmp_path: Path) -> None:
+    whole = run_episode(spec("bubblewrap", "brancher"), tmp_path / "whole")
+    replayed = spec("bubblewrap", "").changed(agent=f"replay?episode={tmp_path / 'whole'}")
     assert same(run_episode(replayed, tmp_path / "replayed"), whole)
     assert acts(tmp_path / "replayed") == acts(tmp_path / "whole")
     assert same(run_episode(onward(f"{tmp_path / 'whole'}@3"), tmp_path / "onward"), whole)
@@ -207,15 +207,15 @@ def forgetful(brief: Brief, model: object):  # type: ignore[no-untyped-def]
     yield guess(30)
 
 
-def test_other_marks_are_another_choice(tmp_path: Path, backend: str) -> None:
-    run_episode(spec(backend, "brancher"), tmp_path / "whole")
+def test_other_marks_are_another_choice(tmp_path: Path) -> None:
+    run_episode(spec("bubblewrap", "brancher"), tmp_path / "whole")
     with pytest.raises(UsageError, match="does not choose the recorded action of step 2"):
         run_episode(onward(f"{tmp_path / 'whole'}@3", agent=f"{HERE}:forgetful"), tmp_path / "new")
     steps = tmp_path / "whole" / "steps.jsonl"
     (tmp_path / "whole" / "result.json").unlink()
     steps.write_text(steps.read_text().replace('"-start"', '"-never"'))
     with pytest.raises(UsageError, match="has the mark '-never' at step 2"):
-        run_episode(spec(backend, "brancher"), tmp_path / "whole")
+        run_episode(spec("bubblewrap", "brancher"), tmp_path / "whole")
 
 
 def wanderer(brief: Brief, model: object):  # type: ignore[no-untyped-def]
@@ -290,3 +290,22 @@ def test_an_agent_without_branches_is_left_as_it_is() -> None:
     assert next(flow) == guess(1)
     assert flow.send(Observation(text="one")) == Checkpoint(name="a")
     assert flow.send(Observation(text="")) == SUBMIT
+
+
+def spoiler(brief: Brief, model: object):  # type: ignore[no-untyped-def]
+    """Makes folders too deep to be saved, after a poor guess, and then saves."""
+    yield guess(20)
+    yield VALIDATE
+    deep = "import os; os.chdir('/tmp'); [(os.mkdir('d'), os.chdir('d')) for _ in range(5000)]"
+    yield bash(f'python3 -c "{deep}"')
+    yield Checkpoint(name="start")
+    yield guess(40)
+
+
+def test_what_cannot_be_saved_is_no_way_out_of_a_bad_score(tmp_path: Path) -> None:
+    result = run_episode(spec("bubblewrap", "spoiler"), tmp_path)
+    assert (result.ended, result.boundary, result.scored) == ("error", "sandbox", True)
+    assert "cannot be saved" in result.why and not result.notes  # no playback either, for which it might set a trap
+    assert result.final == {"closeness": pytest.approx(1 / 23)}
+    (tmp_path / "result.json").unlink()
+    assert same(run_episode(spec("bubblewrap", "spoiler"), tmp_path), result)

@@ -1,6 +1,7 @@
 """Names, prices, limits, the scripted model and the meter."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -208,6 +209,17 @@ def test_recorded_replies_are_played_first_and_counted() -> None:
     assert [model(ASK, []).text for _ in range(3)] == ["old", "older", "fresh"]
     assert model.cost.money == pytest.approx(0.8) and model.cost.calls == 3
     assert [r.text for r in seen] == ["fresh"]
+
+
+@pytest.mark.parametrize(
+    "told", [{"money": math.nan}, {"money": -1.0}, {"money": math.inf}, {"tokens_in": -9}, {"tokens_out": -9}]
+)
+def test_a_use_that_would_undo_the_limits_is_refused(told: dict[str, Any]) -> None:
+    replies = [reply().changed(**told), reply()]
+    metered = Metered(lambda *_: replies.pop(0), Limits(money=1.0))
+    with pytest.raises(ModelError, match="told a use that no limit could be held by"):
+        metered([], [])
+    assert metered([], []).money == 0.4 and metered.cost.money == 0.4
 
 
 def test_a_reply_is_recorded_before_it_is_returned() -> None:

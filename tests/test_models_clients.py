@@ -86,6 +86,15 @@ def test_openai_never_sends_malformed_arguments_back(ask: Ask) -> None:
     assert server.requests[0]["body"]["messages"][2]["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
+@pytest.mark.parametrize(("name", "kind"), [("openai/x", OpenAIServer), ("anthropic/x", AnthropicServer)])
+def test_a_name_that_a_model_made_up_is_sent_back_as_one_that_is_taken(ask: Ask, name: str, kind: type[Server]) -> None:
+    for made, sent in (("run it!", "run_it_"), ("", "_"), ("x" * 99, "x" * 64)):
+        calls = (ToolCall(id="c1", name=made, arguments="{}"),)
+        with kind(lambda _: "fine") as server:
+            ask(name, server, [message.changed(calls=calls) if message.calls else message for message in history()])
+        assert f"'name': '{sent}'" in str(server.requests[0]["body"])
+
+
 def test_openai_without_usage_tokens_are_estimated(ask: Ask) -> None:
     with OpenAIServer([{"text": "a" * 400, "usage": None}]) as server:
         reply = ask("openai/x", server)

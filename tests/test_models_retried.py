@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlgym import models
-from mlgym.errors import BudgetError, MlgymError, ModelError, Stopped, ToolsRefused, UsageError
+from mlgym.errors import BudgetError, MlgymError, ModelError, Stopped, ToolsRefused, Unanswerable, UsageError
 from mlgym.models.metered import Metered
 from mlgym.models.retried import TRIES
 from mlgym.records import Limits, Message
@@ -111,3 +111,59 @@ def test_a_pause_that_is_none_is_a_users_mistake(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MLGYM_MODEL_PAUSE", value)
     with pytest.raises(UsageError, match="MLGYM_MODEL_PAUSE is a number of seconds above 0"):
         models.load("vllm/x")
+
+
+BAD = [Message(role="user", content="Break.")]
+
+
+@pytest.mark.parametrize(
+    ("item", "plainly", "error", "calls"),
+    [
+        ({"status": 400, "error": "no"}, {}, Unanswerable, 2),
+        ({"status": 403, "error": "flagged"}, {}, Unanswerable, 2),
+        ({"status": 500, "error": "template"}, {}, Unanswerable, 2 * TRIES + 1),
+        ({"raw": "null"}, {}, Unanswerable, 2 * TRIES + 1),
+        ({"status": 400, "error": "no"}, {"status": 400, "error": "no"}, ModelError, 2),
+        ({"status": 403, "error": "no"}, {"status": 401, "error": "no"}, ModelError, 2),
+        ({"status": 404, "error": "no"}, {}, ModelError, 1),
+        ({"status": 529, "error": "busy"}, {}, ModelError, TRIES),
+        ({"status": 429, "error": "slow down"}, {}, ModelError, TRIES),
+        ({"status": 429, "error": "Request too large: Limit 30000, Requested 40000"}, {}, BudgetError, 1),
+    ],
+)
+@KINDS
+def test_a_conversation_at_fault_is_told_from_a_provider_at_fault(
+    name: str, kind: type[Server], item: Any, plainly: Any, error: type, calls: int
+) -> None:
+    def script(body: Any) -> Any:
+        return item if "Break." in str(body["messages"]) else plainly if "yes" in str(body["messages"]) else "Hi."
+
+    with kind(script) as server:
+        for doubts in (False, True):
+            model = Metered(models.load(name, base_url=server.url), Limits())
+            model.doubts = doubts
+            if not doubts:
+                with pytest.raises(MlgymError) as failed:
+                    model(BAD, ())  # an agent of ours says nothing of its own in the first call
+                assert type(failed.value) is (BudgetError if error is BudgetError else ModelError)
+                assert model.cost.calls or model(ASK, ()).text == "Hi."
+            server.requests.clear()
+            with pytest.raises(MlgymError) as failed:
+                model(BAD, ())
+            assert (type(failed.value), len(server.requests)) == (error, calls)
+            assert failed.value.boundary == {Unanswerable: "agent", BudgetError: "budget"}.get(error, "model")
+            model.close()
+
+
+def test_a_failure_that_passes_meanwhile_is_none() -> None:
+    asked: list[int] = []
+
+    def script(body: Any) -> Any:
+        asked.append(1)
+        return {"status": 500, "error": "boom"} if len(asked) <= TRIES else "At last."
+
+    with OpenAIServer(script) as server:
+        model = Metered(models.load("openai/x", base_url=server.url), Limits())
+        model.doubts = True
+        assert model(ASK, ()).text == "At last." and model.cost.calls == 1
+        model.close()

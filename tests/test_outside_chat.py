@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused
+from mlgym.errors import BudgetError, ToolsRefused
 from mlgym.models.scripted import Scripted
 from mlgym.outside import http as service
 from mlgym.outside.chat import Talk, Unfit
@@ -182,28 +182,6 @@ def test_what_fails_at_the_model(serve: Any) -> None:
         with pytest.raises(openai.BadRequestError, match="No tools here"):
             asking.chat.completions.create(model="x", messages=go, tools=[BASH])  # type: ignore[list-item]
         assert asking.chat.completions.create(model="x", messages=go).choices[0].message.content == "without"
-
-
-def test_a_providers_fault_ends_it_and_a_malformed_request_is_the_programs(serve: Any) -> None:
-    class Provider(Exception):
-        status_code = 400
-
-    replies: list[Any] = [Reply(text="fine"), None]
-
-    def model(*_: Any) -> Reply:
-        if reply := replies.pop(0):
-            return Reply.model_validate(reply)
-        raise ModelError("The model refused the request.") from Provider()
-
-    go = {"messages": [{"role": "user", "content": "go"}]}
-    episode, port = serve(model)
-    assert post(port, "/v1/chat/completions", go)[0] == 200
-    assert post(port, "/v1/chat/completions", go)[0] == 410
-    assert type(episode.error) is MlgymError and "provider refuses" in str(episode.error)
-    replies[:] = [None]
-    episode, port = serve(model)
-    assert post(port, "/v1/chat/completions", go)[0] == 410
-    assert isinstance(episode.error, ModelError)
 
 
 def test_tools_and_their_order(serve: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import OpenAIServer
 from test_outside import Program, isolated, log, program  # noqa: F401 - two fixtures
 
 from mlgym import outside
@@ -189,3 +190,32 @@ def test_one_that_eats_its_memory_only_ends_itself(program: Program, monkeypatch
     result = program('task("bash", "ls")\nx = [bytearray(1_000_000) for _ in range(1000)]')
     assert (result.ended, result.scored, result.steps) == ("gave_up", True, 1)
     assert result.why.startswith("The program ended with code")
+
+
+# After a step that it may regret: what goes wrong on its way, or what the provider cannot read.
+SPOILED = """
+task("validate")
+key, url = os.environ["OPENAI_API_KEY"], os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+go = '{"role": "user", "content": "go"}'
+tool = '{"type": "function", "function": {"name": "x", "parameters": {"a": %s}}}'
+bodies = ["NaN", '"\\\\ud800"', "[" * 900 + "]" * 900]
+bodies = ['{"messages": [%s], "tools": [%s]}' % (go, tool % bad) for bad in bodies]
+bodies.append('{"messages": [%s, {"role": "tool", "content": "\\\\u0000", "tool_call_id": "\\\\ud800"}]}' % go)
+bodies.append('{"messages": [%s]}' % go.replace("go", "Break."))
+for body in bodies:
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, body.encode(), {"Authorization": "Bearer " + key})).read()
+    except urllib.error.HTTPError as error:
+        print(error.code, error.read())
+"""
+
+
+def test_no_request_of_a_program_leaves_it_unscored(program: Program, tmp_path: Path) -> None:  # noqa: F811
+    def script(body: dict[str, Any]) -> Any:
+        return {"status": 400, "error": "malformed"} if "Break." in str(body["messages"]) else "Fine."
+
+    with OpenAIServer(script) as server:
+        result = program(SPOILED, model="openai/x", base_url=server.url)
+    assert (result.ended, result.boundary, result.scored) == ("error", "agent", True), log(tmp_path)
+    assert result.final and "answers a plain question, but not" in result.why and "malformed" in result.why
+    assert log(tmp_path).count("400 ") == 1  # for NaN

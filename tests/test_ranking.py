@@ -30,3 +30,8 @@ def test_a_word_that_all_documents_have_still_counts() -> None:
 
 def test_a_word_repeated_in_the_query_counts_once() -> None:
     assert bm25("fox fox", ["fox", "hen"]) == bm25("fox", ["fox", "hen"])
+
+
+def test_a_query_of_millions_of_words_is_answered_at_once() -> None:
+    query = "fox " + " ".join(f"{n}" for n in range(1_000_000))
+    assert bm25(query, ["the red fox", "nothing"] * 2_000)[:2] == bm25("fox", ["the red fox", "nothing"] * 2_000)[:2]

@@ -14,6 +14,7 @@ from mlgym import agents, models
 from mlgym.agents.fences import NotSpoken, spoken
 from mlgym.agents.prompts import Prompts
 from mlgym.agents.replies import wants
+from mlgym.agents.solutions import NotWritten, solution
 from mlgym.agents.written import MOST, alone, calls, thinking
 from mlgym.records import Brief, Limits, Reply, ToolCall
 from tests.servers import AnthropicServer
@@ -92,7 +93,11 @@ def test_line_breaks_within_arguments_are_taken_and_many_calls_are_bounded() -> 
 
 
 @pytest.mark.parametrize(
-    "part", ["<tool_call>", "<think>", "<think></think>", "```\n", "<function=x>", "</think>", "{", "`"]
+    "part",
+    [
+        *("<tool_call>", "<think>", "<think></think>", "```\n", "```x\n", "<function=x>", "</think>", "{", "`", "a"),
+        "<parameter=x>",
+    ],
 )
 def test_every_text_is_read_before_the_test_times_out(part: str) -> None:
     text = part * (200_000 // len(part))
@@ -100,6 +105,9 @@ def test_every_text_is_read_before_the_test_times_out(part: str) -> None:
     calls(rest)
     with contextlib.suppress(NotSpoken):
         spoken(rest)
+    assert len(calls(f"<tool_call><function=x>{text}</function>")) <= MOST
+    with contextlib.suppress(NotWritten):
+        solution(f"{text}\n```{text}\n```", ("a.py",))
 
 
 @given(st.text('<>/`{}"\\ \nthinkcalbsoue_:,=|', max_size=200), st.booleans(), st.sampled_from(["stop", "length", ""]))

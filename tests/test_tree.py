@@ -127,6 +127,7 @@ def test_nothing_to_change_and_no_model_is_the_starter(tmp_path: Path) -> None:
     world = World(tmp_path)
     brief = world.brief.changed(baseline={"scores": {"Score": 1.0}, "command": "", "files": []})
     assert [move.tool for move in _moves(brief, "tree") if isinstance(move, Action)] == ["submit"]
+    assert next(agents.load("tree")(brief, None)) == Checkpoint(name="0")
     brief = brief.changed(baseline={"scores": {}, "command": "python run.py", "files": []})
     done = [move for move in _moves(brief, "tree") if isinstance(move, Action)]
     assert [move.args.get("command") for move in done] == ["python run.py", None, None]

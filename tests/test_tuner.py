@@ -65,6 +65,15 @@ def search(spots: list[Place], score: Any, *, seed: int = 0, trials: int = 30, s
     return found
 
 
+def test_powers_of_two_stay_powers_of_two() -> None:
+    spots = places(("lr", 0.01), ("batch", 64))
+    for sampler in ("tpe", "near"):
+        sizes = {
+            values[1] for values in search(spots, lambda values: values[0] - values[1] / 100, sampler=sampler).tried
+        }
+        assert len(sizes) > 1 and sizes <= {16, 32, 64, 128, 256}
+
+
 SPOTS = places(("lr", 0.01), ("epochs", 10), ("gamma", 0.99), ("chance", 0.5), ("scale", 3.0), ("on", False))
 
 

@@ -3,7 +3,6 @@
 import ast
 import json
 import tomllib
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -70,6 +69,8 @@ def test_settings_of_python(source: str, names: dict[str, Any] | None) -> None:
         ("CHANCE", 0.25, "share", 0, 1),
         ("SCALE", 20.0, "log", 2, 200),
         ("EPOCHS", 10, "whole", 2, 40),
+        ("BATCH", 64, "power", 16, 256),
+        ("LAYERS", 4, "whole", 1, 16),
         ("MAX_DEPTH", 20, "whole", 2, 160),
     ],
 )
@@ -201,7 +202,12 @@ def test_every_shipped_baseline_has_a_sensible_space(task: Task) -> None:
             ast.parse(replaced(text, [trials.places[n] for n in here], [values[n] for n in here]))
 
 
-def test_a_language_model_takes_the_size_of_its_task(tmp_path: Path) -> None:
+def test_what_the_task_says_is_a_rule() -> None:
+    (blotto,) = load_tasks(["blotto"])
+    assert {place.name for place in space(blotto).places} == {"MAX_DRAWS", "SMALLEST", "LARGEST"}
+
+
+def test_a_language_model_takes_the_size_of_its_task() -> None:
     (mini,) = load_tasks(["language-modeling-mini"])
     names = {place.name for place in space(mini).places}
     assert "SIZES.mini.width" in names and "SIZES.full.width" not in names

@@ -230,10 +230,15 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     def snapshot(self) -> str:
         """Save the workspace, the shell (folder, variables, functions, aliases, options) and what the tools remember;
-        returns the snapshot's id, good for this episode and its forks. What runs in the background ends.
+        returns the snapshot's id, good for this episode and its forks. What runs in the background ends. Raises
+        SandboxError where that cannot be saved, and StorageError where the disk is full by others' doing.
         """
         session = self._going()
-        saved = self._shelf.snapshot(session.shell)
+        try:
+            saved = self._shelf.snapshot(session.shell)
+        except SandboxError:
+            self._check_room()
+            raise
         name = f"snapshot-{saved.passing.name}"
         self._snapshots[name] = saved, json.dumps(session.state, ensure_ascii=False)
         return name

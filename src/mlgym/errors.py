@@ -8,7 +8,8 @@
     ├── StorageError        this machine's disk is full or cannot be written: nothing is torn, the same command goes on
     ├── Stopped             an episode was asked to stop: nothing is torn, the same command goes on (exit code 75)
     ├── ModelError          boundary "model": the provider failed or answered nonsense
-    │   └── ToolsRefused    the server takes no native tool calls (agents fall back to text)
+    │   ├── ToolsRefused    the server takes no native tool calls (agents fall back to text)
+    │   └── Unanswerable    boundary "agent": it answers, but not this conversation, which is the agent's own doing
     ├── BudgetError         boundary "budget": money, tokens or the model's context are used up
     ├── SandboxError        boundary "sandbox": it did not start, or died
     └── GradingError        boundary "grader": the grader itself failed (a bad submission is not an error)
@@ -59,20 +60,27 @@ class StorageError(MlgymError):
 class ModelError(MlgymError):
     """The model's provider failed, or its answer cannot be used; `lasting` where the next try comes to the same.
 
-    `after` are the seconds for which the provider asked to be left alone; not `reached` is a server that nobody found.
+    `after` are the seconds for which the provider asked to be left alone; not `reached` is a server that nobody found;
+    `doubtful` is a failure that the conversation itself may have brought about.
     """
 
     boundary = "model"
     after: float | None = None
     reached = True
 
-    def __init__(self, message: str, lasting: bool = False) -> None:
+    def __init__(self, message: str, lasting: bool = False, doubtful: bool = False) -> None:
         super().__init__(message)
-        self.lasting = lasting
+        self.lasting, self.doubtful = lasting, doubtful
 
 
 class ToolsRefused(ModelError):
     """The server does not take native tool calls."""
+
+
+class Unanswerable(ModelError):
+    """A conversation that the model fails on while it answers a plain question."""
+
+    boundary = "agent"
 
 
 class BudgetError(MlgymError):

@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 
+LONGEST = 5_000  # characters of a query that count: an agent may send millions
+
+
 def words(text: str) -> list[str]:
     """The words of a text in lower case: runs of letters of any script, and numbers with their fractions."""
     return re.findall(r"\d+(?:\.\d+)?|[^\W\d_]+", text.casefold())
@@ -24,7 +27,7 @@ def bm25(query: str, documents: Sequence[str], *, k1: float = 1.2, b: float = 0.
     counts = [Counter(each) for each in split]
     mean = sum(map(len, split)) / len(split) if split else 0.0
     scores = [0.0] * len(split)
-    for word in dict.fromkeys(words(query)):
+    for word in dict.fromkeys(words(query[:LONGEST])):
         having = [place for place, count in enumerate(counts) if word in count]
         weight = math.log1p((len(split) - len(having) + 0.5) / (len(having) + 0.5))
         for place in having:

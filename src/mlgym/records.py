@@ -334,7 +334,7 @@ class Message(Record):
     role: Literal["system", "user", "assistant", "tool"]
     content: Text
     calls: tuple[ToolCall, ...] = ()
-    id: str = ""
+    id: Text = ""
     extra: tuple[dict[str, Any], ...] = ()
 
 
@@ -353,13 +353,13 @@ class Reply(Record):
     tokens_in: int = 0
     tokens_out: int = 0
     money: float | None = 0.0
-    stop: str = ""
-    model: str = ""
+    stop: Text = ""
+    model: Text = ""
     seconds: float = 0.0
     reasoning: Text = ""
     tokens_cached: int = 0
-    upstream: str = ""
-    quantization: str = ""
+    upstream: Text = ""
+    quantization: Text = ""
     told_money: float | None = None
     unpinned: bool = False
 

@@ -24,7 +24,7 @@ from mlgym.halt import Halt
 from mlgym.kept import Kept
 from mlgym.marks import Marks, mark
 from mlgym.models.metered import Metered
-from mlgym.names import split
+from mlgym.names import PROGRAM, split
 from mlgym.records import Action, Attempt, Checkpoint, Cost, EpisodeSpec, Observation, Restore, Result, Split, Step
 from mlgym.store import Episode
 from mlgym.task import load_task
@@ -103,7 +103,7 @@ class Rollout:
                 facts=store.facts(),
                 on_facts=store.add_facts,
             )
-            self.model.before = halt.check_call
+            self.model.before, self.model.doubts = halt.check_call, split(spec.agent)[0] == PROGRAM
         self.agent = agent_for(spec, task, store) or outside.agent(
             spec, store.folder / "agent.log", share.cpus, self.say, halt.check
         )
@@ -112,7 +112,7 @@ class Rollout:
         self.steps: list[Step] = []
         self.copied = onward.copied(spec)
         self.boundary = self.why = ""
-        self.lasting = False
+        self.lasting = self.unsaved = False
 
     def say(self, note: str) -> None:
         """Tell the user, and keep it for the result."""
@@ -205,12 +205,14 @@ class Rollout:
         return GAVE_UP if move.tool == END else move
 
     def _mark(self, done: str) -> None:
-        """Save or go back; raises Lost or SandboxError where the sandbox is lost thereby."""
+        """Save or go back; raises Lost or SandboxError where that cannot be done, which may be the agent's doing."""
         try:
             self.saved.do(done)
         except SandboxError as error:
             self.halt.check()
-            self._rescued(str(error))
+            if self.research.lost:  # else it is what the agent made that cannot be saved, and would not be again
+                self._rescued(str(error))
+            self.unsaved = True
             raise
 
     def _settle(self) -> None:
@@ -255,7 +257,7 @@ class Rollout:
         if isinstance(error, StopIteration):
             self.why = error.value if isinstance(error.value, str) else ""
             return GAVE_UP.changed(args={**GAVE_UP.args, "why": self.why}) if self.why else GAVE_UP
-        if isinstance(error, SandboxError) and not self.research.lost:  # that of an agent which is a program
+        if isinstance(error, SandboxError) and not (self.research.lost or self.unsaved):  # that of a program
             raise error
         if isinstance(error, BudgetError):
             return self._failed(error.limit, error.boundary, error)

@@ -21,7 +21,7 @@ _NOT_FOR_TUNING = re.compile(
     r"|index|(^|_)id$|^log_(?!price|target|scale)|print|save|resume|debug|quiet|image_size|img|input|in_(channels|features)"
     r"|out_(channels|features)|colou?r|year|timeout|padding|kernel_size|stride|dtype"
 )
-_LONGER = re.compile(  # more of it takes longer
+LONGER = re.compile(  # more of it takes longer
     r"epoch|steps|iter|estimators|rounds|frames|updates|generations|width|hidden|channels|layers|units|embed|dim|heads"
 )
 
@@ -29,10 +29,10 @@ _LONGER = re.compile(  # more of it takes longer
 @dataclass(frozen=True)
 class Range:
     """What a place may hold. `kind` is how it is drawn: one of `choices`; evenly (`linear`), as a `share` of 1, by
-    factors (`log`, and `whole` for whole numbers), or by factors of what is missing to 1 (`below_one`).
+    factors (`log`, and `whole` for whole numbers), by factors of 2 (`power`), or of what is missing to 1 (`below_one`).
     """
 
-    kind: Literal["choice", "linear", "share", "log", "whole", "below_one"]
+    kind: Literal["choice", "linear", "share", "log", "whole", "power", "below_one"]
     low: float = 0.0
     high: float = 1.0
     choices: tuple[Value, ...] = ()
@@ -57,6 +57,8 @@ class Range:
             spread = self.high - self.low
             anywhere = rng.uniform(self.low - self.over, self.high + self.over)
             return self.cut(anywhere if rng.random() < 0.5 else value + rng.gauss(0, 0.2 * spread))
+        if self.kind == "power":
+            return round(self.cut(value * 2.0 ** rng.choice((-2, -1, -1, 1, 1, 2))))
         wide = max(1.0, math.log(self.high / self.low) / _DECADES)
         factor = math.exp(rng.gauss(0, rng.choice((0.3, 1.0, 2.0)) * wide))
         if self.kind == "below_one":
@@ -134,7 +136,9 @@ def fit(name: str, value: Value, *, threshold: bool = False) -> Range | None:
 
 
 def _whole(name: str, value: int) -> Range | None:
-    most = 4 if _LONGER.search(name) else 8
+    if value >= 4 and value & (value - 1) == 0 and not re.search(r"epoch|layer|depth|step|iter", name):
+        return Range("power", value // 4, value * 4)  # a form of the program's arrays, which fit each other so
+    most = 4 if LONGER.search(name) else 8
     return Range("whole", max(1, value // most), value * most) if 0 < value < 10**9 else None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _FENCE = re.compile(r" {0,3}(`{3,})[ \t]*([^`]*)$")
-_PATH = re.compile(r"[\w./-]*\w\.\w+")
+_PATH = re.compile(r"(?<![\w./-])[\w./-]{0,200}\w\.\w{1,20}")
 _SHELLS = ("sh", "bash", "shell", "console")
 
 

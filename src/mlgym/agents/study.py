@@ -68,6 +68,8 @@ def distribution(found: Range) -> "BaseDistribution":
 
     if found.kind == "choice":
         return CategoricalDistribution(found.choices)
+    if found.kind == "power":
+        return IntDistribution(round(found.low).bit_length() - 1, round(found.high).bit_length() - 1)
     if found.kind == "whole":
         return IntDistribution(round(found.low), round(found.high), log=True)
     return FloatDistribution(found.low - found.over, found.high + found.over, log=found.kind in ("log", "below_one"))
@@ -75,11 +77,15 @@ def distribution(found: Range) -> "BaseDistribution":
 
 def encoded(found: Range, value: Value) -> Any:
     """The parameter that stands for a value."""
+    if found.kind == "power" and isinstance(value, int):
+        return value.bit_length() - 1
     return found.cut(1 - value) if found.kind == "below_one" and isinstance(value, float) else value
 
 
 def decoded(found: Range, parameter: Any) -> Value:
     """The value that a parameter stands for."""
+    if found.kind == "power":
+        return int(2**parameter)
     if found.kind == "below_one":
         return float(1 - parameter)
     value: Value = found.cut(parameter) if found.kind == "share" else parameter

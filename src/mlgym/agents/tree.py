@@ -57,7 +57,7 @@ def tree(
     found, ran = yield from _starter(brief, trials)
     propose = by_model(brief, model, Prompts(prompts), mistakes) if model else by_settings(brief, trials, rng)
     best, why = found[0], ""
-    while (model or trials.start) and len(found) <= nodes and _room(trials, best.number == 0 and not ran):
+    while (model or trials.start) and len(found) <= nodes and _room(trials, not (ran or best.number)):
         try:
             node = _chosen(choice.next(found, rng), found, trials.seen, propose)
         except (BudgetError, NotWritten) as error:
@@ -68,25 +68,29 @@ def tree(
         if not node.failed and choice.ranked(found)[0] is node:
             best = node
             yield Restore(name=best.name)
-    if best.number == 0 and brief.baseline["command"] and not ran:
+    if not (ran or best.number):
         yield shell(brief, brief.baseline["command"], "Nothing was better than the starter: make its submission.")
     yield Action(tool="submit", thought=f"{why}Submit solution {best.number}, {brief.metric} {best.score:.5g}.")
 
 
 def _starter(brief: Brief, trials: Trials) -> Generator[Move, Any, tuple[list[Node], bool]]:
-    """The starter as the first node, saved; and whether it was run, as it is where its score is not known."""
-    idea = Idea("The starter.", "", dict(trials.files), brief.baseline["command"], trials.start)
-    root, known = Node(0, "starter", idea), brief.baseline["scores"].get(brief.metric, math.nan)
-    root.score = known
-    if math.isnan(known):
-        command = brief.baseline["command"]
+    """The starter as the first node, saved; and whether it needs no run any more to be submitted.
+
+    It is run where its score is not known; it has none where there is no baseline.
+    """
+    command = brief.baseline["command"]
+    idea = Idea("The starter.", "", dict(trials.files), command, trials.start)
+    root, there = Node(0, "starter", idea), bool(command or brief.baseline["files"])
+    root.score = brief.baseline["scores"].get(brief.metric, math.nan) if there else math.nan
+    run = there and root.failed
+    if run:
         if command:
             trials.seen = yield shell(brief, command, "Measure the starter, which has no recorded score.")
             root.output = trials.seen.text
         trials.seen = yield Action(tool="validate")
         root.score = _score(brief, trials.seen)
     trials.seen = yield Checkpoint(name=root.name)
-    return [root], math.isnan(known)
+    return [root], run or not command
 
 
 def _chosen(task: Next, nodes: Sequence[Node], seen: Observation, propose: Propose) -> Node:

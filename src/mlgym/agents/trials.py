@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mlgym.agents import configs
 from mlgym.agents.commands import shell, write
 from mlgym.agents.numerals import numerals
-from mlgym.agents.places import Place, Value, replaced
+from mlgym.agents.places import LONGER, Place, Value, replaced
 from mlgym.agents.settings import settings
 from mlgym.agents.watch import Run, Watch
 from mlgym.records import Action, Brief, Checkpoint, Observation, Restore
@@ -177,4 +177,12 @@ def _places(files: dict[str, str], brief: Brief) -> list[Place]:
             found += there if len(there) <= _SETTINGS else []
         else:
             found += settings(text, path, given=configs.given(command), hints=words)
-    return found or [place for path, text in files.items() for place in numerals(text, path)]
+    kept = [place for place in found if not _asked(place, brief.instruction)]
+    return kept or [place for path, text in files.items() for place in numerals(text, path)]
+
+
+def _asked(place: Place, instruction: str) -> bool:
+    """Whether the task names a value with the setting's name, as in "120 soldiers": then it is a rule of the task."""
+    name = place.name.rpartition(".")[2].lower()
+    said = rf"\b{re.escape(str(place.value))} (\w+ )?{re.escape(name.rstrip('s'))}s?\b"
+    return not LONGER.search(name) and bool(re.search(said, instruction.lower()))

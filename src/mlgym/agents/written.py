@@ -12,8 +12,9 @@ _THINKING = re.compile(r"\s*<(think|thinking|thought|reasoning)>(.*?)(?:</\1>|\Z
 _CLOSED = re.compile(r"(?:\A|\n)[ \t]*</think>")  # whose beginning stood in the server's own template
 _CALL = re.compile(r"<(tool_call|function_call)>\s*|<\|python_tag\|>\s*(?=\{)")
 _FUNCTION = re.compile(r"<function=([\w.-]{1,64})>(.*?)</function>", re.DOTALL)
-_ARGUMENT = re.compile(r"<parameter=([\w.-]{1,64})>\n?(.*?)\n?</parameter>", re.DOTALL)
-_BLOCK = re.compile(r"^```\w*[ \t]*\n(.*?)\n[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+# These two never look past where the next one begins: else a long reply could hold the host up for hours.
+_ARGUMENT = re.compile(r"<parameter=([\w.-]{1,64})>\n?((?:(?!<parameter=).)*?)\n?</parameter>", re.DOTALL)
+_BLOCK = re.compile(r"^```\w*[ \t]*\n((?:(?![ \t]*```).*\n)*)[ \t]*```[ \t]*$", re.MULTILINE)
 _JSON = json.JSONDecoder(strict=False)  # which takes line breaks within texts
 
 

@@ -8,6 +8,7 @@ from mlgym.errors import ModelError
 from mlgym.models.endpoint import Endpoint, timeout_s
 from mlgym.models.facts import facts
 from mlgym.models.failures import explain
+from mlgym.models.openai import named
 from mlgym.records import Message, Reply, ToolCall
 
 MAX_TOKENS = 16_000
@@ -77,7 +78,8 @@ class AnthropicModel:
         except self._errors as error:
             raise explain(error, self.place, bool(tools)) from error
         if not isinstance(getattr(answer, "content", None), list):
-            raise ModelError(f"{self.place.url} sent no message; is it the address of an Anthropic-compatible server?")
+            what = f"{self.place.url} sent no message; is it the address of an Anthropic-compatible server?"
+            raise ModelError(what, doubtful=True)
         return self._reply(answer)
 
     def _reply(self, answer: Any) -> Reply:
@@ -126,7 +128,7 @@ class AnthropicModel:
         text = message.content.rstrip()  # the API refuses empty text, and blanks at the end of its own turn
         said = [{"type": "text", "text": text}] if text else []
         used = [
-            {"type": "tool_use", "id": call.id, "name": call.name, "input": _object(call.arguments)}
+            {"type": "tool_use", "id": call.id, "name": named(call.name), "input": _object(call.arguments)}
             for call in message.calls
         ]
         thoughts = [block for block in message.extra if block.get("type") in THOUGHTS]

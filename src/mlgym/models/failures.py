@@ -20,9 +20,11 @@ _REFUSALS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_LONG = re.compile(
-    r"context.{0,3}(length|window|size)|prompt is too long|maximum.{0,20}tokens|too many tokens", re.IGNORECASE
+    r"context.{0,3}(length|window|size)|prompt is too long|maximum.{0,20}tokens|too many tokens|request too large",
+    re.IGNORECASE,
 )
 _PASSING = (402, 408, 409, 425, 429)  # what waiting, or somebody's paying, may end
+_THEIRS = (401, 402, 404, 408, 425, 429, 502, 503, 504, 529)  # what no conversation brings about
 _NO_MODEL = re.compile(r"model|not_found_error", re.IGNORECASE)
 
 
@@ -37,10 +39,11 @@ def explain(error: Exception, place: Endpoint, with_tools: bool) -> MlgymError:
     said = detail(error)
     if with_tools and status in (400, 404, 405, 422, 500, 501) and _REFUSALS.search(said):
         return ToolsRefused(f"{place.name} takes no native tool calls here ({said}).")
-    if _TOO_LONG.search(said) and status in (400, 413, 422, 500):
+    if _TOO_LONG.search(said) and status in (400, 413, 422, 429, 500):
         sentence = f"The conversation is too long for {place.name}; a smaller react?window=N keeps less of it ({said})."
         return BudgetError(sentence, limit="context")
-    failed = ModelError(f"{_sentence(status, said, place)} ({said}).", lasting=status < 500 and status not in _PASSING)
+    lasting = status < 500 and status not in _PASSING
+    failed = ModelError(f"{_sentence(status, said, place)} ({said}).", lasting, doubtful=status not in _THEIRS)
     failed.after = _after(error)
     return failed
 
@@ -85,7 +88,8 @@ def _unreached(error: Exception, place: Endpoint) -> ModelError:
         failed.reached = False
         return failed
     said = detail(error)
-    return ModelError(f"{place.url} answered something that {place.provider}'s client cannot read ({said}).")
+    what = f"{place.url} answered something that {place.provider}'s client cannot read ({said})."
+    return ModelError(what, doubtful=True)
 
 
 def _sentence(status: int, said: str, place: Endpoint) -> str:

@@ -94,7 +94,8 @@ class Gguf:
         if error.get("type") == "exceed_context_size_error":
             return too_long(error["n_prompt_tokens"], error["n_ctx"], self.name)
         said = " ".join(str(error.get("message", error)).split())[:300].rstrip(".")
-        return ModelError(f"llama.cpp could not answer with {self.name} ({said}).", lasting=error.get("code") == 400)
+        lasting = error.get("code") == 400
+        return ModelError(f"llama.cpp could not answer with {self.name} ({said}).", lasting, doubtful=True)
 
 
 class _Heard:

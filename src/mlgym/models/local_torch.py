@@ -84,9 +84,8 @@ class Transformers:
                 ids = self._tokenizer.apply_chat_template([first, *chat[2:]], **how)
         except (ValueError, IndexError, jinja2.TemplateError) as error:
             said = " ".join(str(error).split())[:200].rstrip(".")
-            raise ModelError(
-                f"{self.name} has no chat template that takes this conversation ({said}).", True
-            ) from error
+            what = f"{self.name} has no chat template that takes this conversation ({said})."
+            raise ModelError(what, lasting=True, doubtful=True) from error
         return ids.to(self._model.device)
 
 

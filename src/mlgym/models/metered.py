@@ -1,11 +1,12 @@
 """Metered: counts tokens and dollars of a model, stops at the limits, records each reply, and plays recorded ones."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused, UsageError
+from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused, Unanswerable, UsageError
 from mlgym.models.retried import Retried
 from mlgym.records import Cost, Limits, Message, Reply
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mlgym.models import Model
 
 REFUSED, TOO_LONG = "tools_refused", "too_long"
+PLAIN = (Message(role="user", content="Answer with the word yes."),)
 OnCall = Callable[[Sequence[Message], Sequence[dict[str, Any]], Reply], None]
 OnFacts = Callable[[dict[str, Any]], None]
 
@@ -22,7 +24,8 @@ class Metered:
 
     Recorded replies in `replay` are played first: counted like fresh ones, but neither asked for nor told to
     `on_call`. A refusal of native tools is a reply whose `stop` is "tools_refused", that of a conversation which is too
-    long one whose `stop` is "too_long"; both are raised again in a replay.
+    long one whose `stop` is "too_long"; both are raised again in a replay. Where it fails on a conversation that has
+    the agent's words in it, a plain question shows whether they are to blame: then Unanswerable is raised.
     What is known of the model (`context`, `native`) is found out once, at the first fresh call or when it is asked for,
     and told to `on_facts`; recorded `facts` take the place of that.
     """
@@ -40,6 +43,7 @@ class Metered:
         self.cost = Cost()
         self.closed = ""  # why only recorded replies may be given now, a sentence
         self.before: Callable[[], None] = lambda: None  # called before a fresh call, which what it raises prevents
+        self.doubts = False  # whether the first call too is the agent's own words
         self._model = model
         self._limits = limits
         self._replay = deque(replay)
@@ -114,18 +118,54 @@ class Metered:
             self._model.number = self.cost.calls
         began = time.monotonic()
         try:
-            reply = self._model(messages, tools)
+            reply = self._answer(messages, tools)
         except ToolsRefused as error:
             reply = Reply(text=str(error), stop=REFUSED)
         except BudgetError as error:
             if error.limit != "context":
                 raise
             reply = Reply(text=str(error), stop=TOO_LONG)
+        return reply.model_copy(update={"seconds": time.monotonic() - began})
+
+    def _answer(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
+        """The model's reply; a failure that may pass counts against the conversation if it comes again after the plain
+        question was answered.
+        """
+        try:
+            return self._called(messages, tools)
+        except ModelError as error:
+            if not error.doubtful or not (self.doubts or self.cost.calls) or not self._answers():
+                raise
+            failed = error
+        if not failed.lasting:
+            try:
+                return self._called(messages, tools)
+            except ModelError as error:
+                if not error.doubtful:
+                    raise
+        why = f"The model answers a plain question, but not what the agent sent: {failed}"
+        raise Unanswerable(why, lasting=True) from failed
+
+    def _answers(self) -> bool:
+        """Whether the model answers a plain question, which is not recorded."""
+        try:
+            self._called(PLAIN, ())
+        except (ModelError, BudgetError):
+            return False
+        return True
+
+    def _called(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
+        try:
+            reply = self._model(messages, tools)
         except MlgymError:
             raise
         except Exception as error:
-            raise ModelError(f"The model's client failed ({type(error).__name__}: {error}).") from error
-        return reply.model_copy(update={"seconds": time.monotonic() - began})
+            what = f"The model's client failed ({type(error).__name__}: {error})."
+            raise ModelError(what, doubtful=True) from error
+        if min(reply.tokens_in, reply.tokens_out) < 0 or not 0 <= (reply.money or 0.0) < math.inf:  # also for NaN
+            told = f"{reply.tokens_in} and {reply.tokens_out} tokens, {reply.money} dollars"
+            raise ModelError(f"The model's provider told a use that no limit could be held by: {told}.")
+        return reply
 
     def _count(self, reply: Reply) -> None:
         cost = self.cost

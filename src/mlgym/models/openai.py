@@ -1,6 +1,7 @@
 """Models behind OpenAI's chat completions: OpenAI, OpenRouter, vLLM, Ollama, llama.cpp and their like."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ class OpenAIModel:
         if not getattr(answer, "choices", None):
             said = (getattr(answer, "model_extra", None) or {}).get("error")  # OpenRouter fails so, with status 200
             why = f"it says {str(said)[:300]}" if said else "an OpenAI-compatible base URL usually ends in /v1"
-            raise ModelError(f"{self.place.url} sent no completion; {why}.")
+            raise ModelError(f"{self.place.url} sent no completion; {why}.", doubtful=True)
         reply = completion(answer, request["messages"], self.place.price)
         return reply.changed(
             model=reply.model or self.place.model,
@@ -183,12 +184,17 @@ def sent(message: Message) -> dict[str, Any]:
         {
             "id": call.id,
             "type": "function",
-            "function": {"name": call.name, "arguments": _valid(call.arguments)},
+            "function": {"name": named(call.name), "arguments": _valid(call.arguments)},
             **signed.get(call.id, {}),
         }
         for call in message.calls
     ]
     return {"role": message.role, "content": message.content or None, "tool_calls": calls, **kept}
+
+
+def named(name: str) -> str:
+    """A tool's name that a server takes back: several fail on the odd ones that their models made up."""
+    return re.sub("[^a-zA-Z0-9_-]", "_", name)[:64] or "_"
 
 
 def _valid(arguments: str) -> str:

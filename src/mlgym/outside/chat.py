@@ -5,9 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from mlgym.records import Message, Reply, ToolCall
+from mlgym.records import Message, Reply, ToolCall, clean
 
 TAKEN = ("model", "messages", "tools", "stream", "stream_options", "tool_choice", "parallel_tool_calls", "n")
 NAME, MOST = re.compile(r"[a-zA-Z0-9_-]{1,64}"), 20  # of a tool, and settings that are told of
@@ -41,7 +39,7 @@ class Talk:
         try:
             messages = [self._message(each) for each in body["messages"]]
             return messages, [_tool(each) for each in body.get("tools") or ()]
-        except (TypeError, LookupError, AttributeError, ValidationError) as error:
+        except (TypeError, LookupError, AttributeError, ValueError) as error:  # a ValidationError is a ValueError
             raise Unfit(f"The messages or tools are not of OpenAI's form ({type(error).__name__}).") from error
 
     def replied(self, reply: Reply) -> None:
@@ -74,6 +72,7 @@ def _tool(given: dict[str, Any]) -> dict[str, Any]:
     if not NAME.fullmatch(function["name"]) or not isinstance(function.get("parameters", {}), dict):
         raise Unfit("A tool has a name of letters, digits, - and _, at most 64, and a JSON schema of its parameters.")
     known = {key: function[key] for key in ("description", "parameters", "strict") if function.get(key) is not None}
+    json.dumps(known := clean(known), allow_nan=False)  # as clients write it
     return {"type": "function", "function": {"name": function["name"], **known}}
 
 

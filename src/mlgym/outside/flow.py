@@ -2,13 +2,12 @@
 
 import contextlib
 import queue
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from mlgym.agents import Flow
-from mlgym.errors import BudgetError, MlgymError, ModelError, ToolsRefused
+from mlgym.errors import BudgetError, MlgymError, ToolsRefused
 from mlgym.models import Model
 from mlgym.outside.chat import Talk, Unfit
 from mlgym.outside.desk import OVER, Asked, Desk
@@ -17,8 +16,6 @@ from mlgym.records import Action, Observation
 LOOK_S = 0.5  # seconds between two looks at whether to stop
 GRACE_S, LAST_S = 20.0, 3.0  # seconds that a program has after its budget's end, and after the episode's
 CALLS = 200  # of the model without a step between
-MALFORMED = (400, 413, 422)  # as providers say it
-UNPAID = re.compile("credit balance|billing", re.IGNORECASE)  # for which some have status 400 too
 
 
 class Asker(Protocol):
@@ -41,7 +38,7 @@ def served(
     again, and what `check` raises.
     """
     spent: BudgetError | None = None
-    end, calls, thought, first, over = time.monotonic() + quiet_s, 0, "", True, False
+    end, calls, thought, over = time.monotonic() + quiet_s, 0, "", False
     while asked := _next(desk, asker, end, check):
         if asked.kind == "tool":
             name, args = asked.given
@@ -52,13 +49,13 @@ def served(
         elif spent and over:
             _quota(asked, spent)
         else:
-            text, spent = _reply(asked, model, talk, first)
+            text, spent = _reply(asked, model, talk)
             if spent is None and text is None:
                 continue
             over = spent is not None and spent.limit != "context"  # one that is too long can be made shorter
             if over:
                 end = time.monotonic() + GRACE_S
-            calls, thought, first = calls + 1, text or "", False
+            calls, thought = calls + 1, text or ""
             if calls > CALLS:
                 raise MlgymError(f"The program asked the model {CALLS} times without a step and was stopped.")
         if not over:
@@ -91,7 +88,7 @@ def _ending(desk: Desk, asker: Asker, asked: Asked) -> Iterator[None]:
         raise
 
 
-def _reply(asked: Asked, model: Model | None, talk: Talk, first: bool) -> tuple[str | None, BudgetError | None]:
+def _reply(asked: Asked, model: Model | None, talk: Talk) -> tuple[str | None, BudgetError | None]:
     """Have the model answer: its text, None where it was not asked, and what of its budget was used up."""
     try:
         if model is None:
@@ -106,11 +103,6 @@ def _reply(asked: Asked, model: Model | None, talk: Talk, first: bool) -> tuple[
     except BudgetError as error:
         _quota(asked, error)
         return None, error
-    except ModelError as error:
-        status = getattr(error.__cause__, "status_code", None)
-        if first or status not in MALFORMED or UNPAID.search(str(error)):
-            raise
-        raise MlgymError(f"The program sent a request that the provider refuses: {error}") from error
     else:
         talk.replied(reply)
         asked.answer.set_result(reply)
