@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-
 LONGEST = 5_000  # characters of a query that count: an agent may send millions
 
 
