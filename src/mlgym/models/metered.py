@@ -114,6 +114,8 @@ class Metered:
     def _ask(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
         if isinstance(self._model, Retried):
             self._model.check = self.before
+        if hasattr(self._model, "number"):  # its luck is that of the call
+            self._model.number = self.cost.calls
         began = time.monotonic()
         try:
             reply = self._answer(messages, tools)
