@@ -91,6 +91,15 @@ def test_however_it_ends_its_state_is_graded(
     assert result.attempts[-1].fallback == (agent == "wrong")
 
 
+def test_the_oracle_does_not_read_what_pip_compiled(tmp_path: Path) -> None:
+    shutil.copytree(GUESS, tmp_path / "guess")
+    for folder in ("solution", "workspace"):
+        (tmp_path / "guess" / folder / "__pycache__").mkdir()
+        (tmp_path / "guess" / folder / "__pycache__" / "guess.cpython-311.pyc").write_bytes(b"\xa7")
+    done = run_episode(spec("local", "oracle", task=str(tmp_path / "guess")), tmp_path / "o")
+    assert done.progress == pytest.approx(1)
+
+
 def test_oracle_and_nop(tmp_path: Path, backend: str) -> None:
     best = run_episode(spec(backend, "oracle"), tmp_path / "o")
     assert best.oracle and best.progress == pytest.approx(1)

@@ -139,7 +139,7 @@ def test_two_persons_at_one_terminal_are_refused(tmp_path: Path) -> None:
     assert ran.returncode == 2 and "has one terminal" in ran.stderr
 
 
-def test_at_a_terminal_lines_have_a_history(tmp_path: Path) -> None:
+def test_at_a_terminal_lines_have_a_history_and_words_stay_whole(tmp_path: Path) -> None:
     pytest.importorskip("readline")
     outer, inner = pty.openpty()
     code = (
@@ -148,7 +148,7 @@ def test_at_a_terminal_lines_have_a_history(tmp_path: Path) -> None:
         "print([action.args for action, _ in w.seen])"
     )
     root = Path(__file__).parent.parent
-    env = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "TERM": "dumb"}
+    env = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "TERM": "dumb", "COLUMNS": "40"}
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=inner, stdout=inner, stderr=inner, env=env
     ) as ran:
@@ -164,3 +164,4 @@ def test_at_a_terminal_lines_have_a_history(tmp_path: Path) -> None:
         assert ran.wait() == 0, shown
     os.close(outer)
     assert shown.count(b"{'text': 'echo once'}") == 2
+    assert b"A line is a command. One that ends in a\r\nbackslash goes on" in shown

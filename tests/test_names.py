@@ -1,5 +1,7 @@
 """Names and options in text."""
 
+from pathlib import Path
+
 import pytest
 
 from mlgym import names
@@ -30,3 +32,18 @@ def test_an_unknown_name_is_one_sentence(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         names.resolve(name, {"react": "x:y"}, "agent")
     assert "\n" not in str(caught.value) and name.split(":")[0].split(".")[-1] in str(caught.value)
+
+
+@pytest.mark.parametrize(("spec", "line"), [("command", ""), ("command ", ""), ("command a -b", "a -b")])
+def test_all_that_follows_command_is_its_line(spec: str, line: str) -> None:
+    assert names.split(spec) == ("command", {"line": line})
+
+
+def test_a_module_of_the_current_folder_is_hinted_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as without:
+        names.resolve("lies_here:agent", {}, "agent")
+    (tmp_path / "lies_here.py").touch()
+    with pytest.raises(UsageError, match=r"once PYTHONPATH=\. is set"):
+        names.resolve("lies_here:agent", {}, "agent")
+    assert "PYTHONPATH" not in str(without.value)

@@ -115,6 +115,8 @@ def test_a_dry_run_says_what_is_missing_and_makes_nothing(
         (["blotto", "--protocol", "v1", "--sandbox", "local"], "v1 asks for full isolation, and here is none"),
         (["blotto", "-m", "groq/b", "--protocol", "v1"], "A limit of 4.00 dollars cannot be kept with groq/b"),
         (["blotto", "-m", "groq/b", "--money", "3"], "A limit of 3.00 dollars cannot be kept with groq/b"),
+        (["blotto", "-a", "nop", "--papers", "arxiv,folder"], "'folder' is no source of papers"),
+        (["blotto", "-a", "command"], "An agent `command …` needs a command line."),
         (["blotto", "--protocol", "v2"], "protocol: should be mlgym-2025 or v1, but is 'v2'."),
         (["--from", "x@1", "--protocol", "v1"], "--from keeps task, seed, tools"),
     ],
@@ -128,6 +130,7 @@ def test_what_is_wrong_is_one_sentence(
     with pytest.raises(UsageError) as caught:
         app(["run", *args], standalone_mode=False)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_recorded_episodes_tell(tmp_path: Path) -> None:

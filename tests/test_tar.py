@@ -184,6 +184,8 @@ def test_round_trip(tmp_path: Path) -> None:
     (folder / "sub" / "empty").mkdir(parents=True)
     (folder / "sub" / "run.sh").write_bytes(b"#!/bin/sh\n")
     (folder / ("ü" * 70)).write_bytes(b"x" * 3000)
+    (folder / "sub" / "__pycache__").mkdir()
+    (folder / "sub" / "__pycache__" / "run.pyc").write_bytes(b"x")  # as pip makes them for all that it installs
     first = write_tar(folder)
     os.utime(folder / "sub" / "run.sh", (1, 1))
     assert write_tar(folder) == first

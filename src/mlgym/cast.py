@@ -88,4 +88,5 @@ def _solution(task: Task) -> dict[str, str]:
     if task.solution is None:
         raise UsageError(f"The task {task.name} has no hidden solution, so the agent oracle cannot run on it.")
     files = (path for path in sorted(task.solution.rglob("*")) if path.is_file())
-    return {str(path.relative_to(task.solution)): path.read_text() for path in files}
+    named = {str(path.relative_to(task.solution)): path for path in files}
+    return {name: path.read_text() for name, path in named.items() if "__pycache__" not in name.split("/")}

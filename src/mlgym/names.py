@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mlgym.errors import UsageError
@@ -15,8 +16,8 @@ def split(spec: str) -> tuple[str, dict[str, Any]]:
 
     `command mini -y` -> ("command", {"line": "mini -y"}).
     """
-    if spec.startswith(f"{PROGRAM} "):
-        return PROGRAM, {"line": spec.removeprefix(f"{PROGRAM} ")}
+    if spec.split(" ")[0] == PROGRAM:
+        return PROGRAM, {"line": spec[len(PROGRAM) + 1 :]}
     name, _, query = spec.partition("?")
     options: dict[str, Any] = {}
     for part in filter(None, query.split("&")):
@@ -48,4 +49,8 @@ def resolve(name: str, nicknames: Mapping[str, str], kind: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"The {kind} '{name}' cannot be imported: {error}.") from error
+        first = module.partition(".")[0]
+        here = Path(f"{first}.py").exists() or Path(first, "__init__.py").exists()
+        lost = isinstance(error, ModuleNotFoundError) and error.name == first
+        hint = "; it lies in this folder, where Python looks once PYTHONPATH=. is set" if here and lost else ""
+        raise UsageError(f"The {kind} '{name}' cannot be imported: {error}{hint}.") from error

@@ -2,8 +2,11 @@
 
 import contextlib
 import re
+import shutil
 import sys
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from mlgym.agents import Search
 from mlgym.agents.budget import left
@@ -18,11 +21,12 @@ FENCE = "```"
 MOST = 50_000  # characters of an observation
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 HELP = """\
-A line is a command; one that ends in a backslash goes on in the next line, and lines between two lines of three
-backticks are one command. {commands}
+A line is a command. One that ends in a backslash goes on in the next line; lines between two lines of three backticks \
+are one command.
+{commands}
 ? shows this, ?? the task again. The end of input (Ctrl-D) stops, Ctrl-C interrupts: the same command goes on then."""
 BY_NAME = "Anything that does not begin with the name of a tool is run by bash; the tools are: {tools}."
-MODERN = "It is run by bash; `validate` and\n`submit`, alone, are tools: both grade, and submit ends the episode."
+MODERN = "Commands are run by bash, but `validate` and `submit`, alone on a line, grade; `submit` ends the episode."
 
 
 def human(brief: Brief, model: Model | None, *, moves: Iterable[Move]) -> Search:
@@ -34,23 +38,41 @@ def human(brief: Brief, model: Model | None, *, moves: Iterable[Move]) -> Search
     tools = ", ".join(tool_names(brief))
     manual = HELP.format(commands=MODERN if "bash" in tool_names(brief) else BY_NAME.format(tools=tools))
     task = Prompts().task(brief)
-    _show(f"{task}\n\n{manual}\n")
+    _show(_wrapped(f"{task}\n\n{manual}\n"))
+    keep = _history()
     for move in moves:
         seen = yield move
         if isinstance(move, Action):
+            keep(_typed(move))
             _show(f"{PROMPT}{_typed(move)}")
             _shown(seen)
-    with contextlib.suppress(ImportError):
-        if sys.stdin and sys.stdin.isatty():
-            import readline  # noqa: F401 - with it, input() has a history and can be edited
     while (text := _read()) is not None:
         if text.strip() in ("?", "??"):
-            _show(task if text.strip() == "??" else manual)
+            _show(_wrapped(task if text.strip() == "??" else manual))
         elif text.strip():
             _shown((yield Action(tool="", args={"text": text})))
     if _line("Submit what lies in the workspace? [y/N] ") in ("y", "Y", "yes"):
         yield Action(tool="submit")
     return "The input ended."
+
+
+def _history() -> Callable[[str], None]:
+    """At a terminal, let `input` edit lines and remember them; what is given to the answer is remembered too."""
+    with contextlib.suppress(ImportError):
+        if sys.stdin and sys.stdin.isatty():
+            import readline
+
+            return lambda text: None if "\n" in text else readline.add_history(text)
+    return lambda text: None
+
+
+def _wrapped(text: str) -> str:
+    """Text for reading, at a terminal with its lines broken between words."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    fill = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(line if len(line) <= width else fill(line) for line in text.split("\n"))
 
 
 def _read() -> str | None:

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 INSTALLED = importlib.util.find_spec("optuna") is not None
 
 
+def needed() -> None:
+    """Raise UsageError where Optuna is not installed."""
+    if not INSTALLED:
+        raise UsageError("The sampler 'tpe' needs Optuna: pip install 'mlgym-env[tuner]', or take sampler=near.")
+
+
 class Study:
     """A study of Optuna over the places of a baseline. Its proposals follow from the seed and from what it was told.
 
@@ -21,8 +27,7 @@ class Study:
     """
 
     def __init__(self, places: Sequence[Place], direction: Literal["minimize", "maximize"], seed: int) -> None:
-        if not INSTALLED:
-            raise UsageError("The sampler 'tpe' needs Optuna: pip install 'mlgym-env[tuner]', or take sampler=near.")
+        needed()
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)

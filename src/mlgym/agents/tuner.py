@@ -4,7 +4,7 @@ import math
 
 from mlgym.agents import Search
 from mlgym.agents.proposals import Proposals
-from mlgym.agents.study import INSTALLED, Study
+from mlgym.agents.study import INSTALLED, Study, needed
 from mlgym.agents.trials import measured, read, restored, saved, tried
 from mlgym.errors import UsageError
 from mlgym.models import Model
@@ -35,6 +35,8 @@ def tuner(
     """
     if sampler not in ("tpe", "near"):
         raise UsageError(f"The tuner has no sampler {sampler!r}; it has tpe and near.")
+    if sampler == "tpe":
+        needed()  # before anything is run
     state = yield from read(brief)
     study = Study(state.places, brief.direction, brief.seed) if sampler == "tpe" else None
     score = brief.baseline["scores"].get(brief.metric, math.nan)

@@ -27,7 +27,8 @@ AgentNames = Annotated[
         *("-a", "--agent"),
         metavar="NAME",
         panel=METHODS,
-        help="react, tuner, random, human, module:function, 'command PROGRAM …'; options: react?window=5; repeatable.",
+        help="react, tree, tuner, random, human, best-of-n, module:function or 'command PROGRAM …'; "
+        "options: react?window=5; may be repeated.",
     ),
 ]
 ModelNames = Annotated[
@@ -49,7 +50,7 @@ Packages = Annotated[
     ),
 ]
 Unsafe = Annotated[
-    bool, _option("--unsafe", panel=METHODS, help="Run such a program on this machine, without isolation.")
+    bool, _option("--unsafe", panel=METHODS, help="Run such a program as you on this machine, without isolation.")
 ]
 BaseUrl = Annotated[
     str, _option("--base-url", metavar="URL", panel=METHODS, help="Address of an OpenAI-compatible server.")
@@ -107,7 +108,9 @@ Memory = Annotated[
 ]
 Papers = Annotated[
     str | None,
-    _option("--papers", metavar="SOURCES", panel=CONDITIONS, help="Where literature is looked up (docs/papers.md)."),
+    _option(
+        "--papers", metavar="SOURCES", panel=CONDITIONS, help="arxiv, semantic-scholar, ./FOLDER: literature to search."
+    ),
 ]
 Feedback = Annotated[
     str | None,

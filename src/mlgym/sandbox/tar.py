@@ -187,13 +187,14 @@ def exactly(source: IO[bytes], size: int) -> bytes:
 def write_tar(folder: Path, without: Collection[str] = ()) -> bytes:
     """An archive of the files and folders below one of the host's own folders, in order of names, without times.
 
-    The files that `without` names are left out. Raises ValueError for anything but regular files and folders.
+    The files that `without` names are left out, and what Python or pip compiled (`__pycache__`). Raises ValueError for
+    anything but regular files and folders.
     """
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if name in without:
+            if name in without or "__pycache__" in name.split("/"):
                 continue
             member = tarfile.TarInfo(name)
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
