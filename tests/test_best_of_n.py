@@ -9,7 +9,7 @@ import pytest
 
 from mlgym import agents, presets
 from mlgym.episode import run_episode
-from mlgym.errors import UsageError
+from mlgym.errors import Unanswerable, UsageError
 from mlgym.records import Action, Branch, Branches, Brief, Checkpoint, EpisodeSpec, Limits, Observation, Restore
 from mlgym.store import Episode
 from tests.worlds import World
@@ -169,3 +169,22 @@ def test_what_it_is_and_what_it_asks_is_what_its_agent_is_and_asks() -> None:
     assert presets.agent("mlgym-2025", "best-of-n?n=2") == "best-of-n?n=2&window=5&strict=true"
     assert presets.agent("mlgym-2025", "best-of-n?agent=react?window=3").endswith("?window=3&strict=true")
     assert presets.agent("mlgym-2025", "best-of-n?agent=tuner") == "best-of-n?agent=tuner"
+
+
+ASKED: list[int] = []
+
+
+def stubborn(messages: Any, tools: Any) -> Any:
+    """A model that does not answer what it is asked first."""
+    ASKED.append(1)
+    if len(ASKED) == 1:
+        raise Unanswerable("It answers, but not this.")
+    return {"calls": [{"name": "submit"}]}
+
+
+def test_a_conversation_that_the_model_cannot_answer_ends_its_try(tmp_path: Path) -> None:
+    ASKED.clear()
+    result = run_episode(spec("best-of-n?n=2", model=f"scripted/{HERE}:stubborn"), tmp_path)
+    assert (result.ended, result.boundary, result.cost.calls) == ("submitted", "", 1)
+    assert [attempt.kind for attempt in result.attempts] == ["validate", "validate", "submit"]
+    assert Episode.read(tmp_path).steps()[0].action.thought == "It answers, but not this."

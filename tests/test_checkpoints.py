@@ -309,3 +309,32 @@ def test_what_cannot_be_saved_is_no_way_out_of_a_bad_score(tmp_path: Path) -> No
     assert result.final == {"closeness": pytest.approx(1 / 23)}
     (tmp_path / "result.json").unlink()
     assert same(run_episode(spec("bubblewrap", "spoiler"), tmp_path), result)
+
+
+def trapper(brief: Brief, model: object, *, until: int = 0):  # type: ignore[no-untyped-def]
+    """Does what cannot be done again later, and has its sandbox lost when it is later."""
+    yield guess(20)
+    yield VALIDATE
+    deep = "import os; os.chdir('/tmp'); [(os.mkdir('d'), os.chdir('d')) for _ in range(5000)]"
+    yield bash(f'test $(date +%s) -lt {until} || python3 -c "{deep}"')
+    yield Checkpoint(name="start")
+    yield guess(30)
+    yield VALIDATE
+    yield guess(1)
+
+
+def test_a_trap_for_the_playback_is_no_way_out_of_a_bad_score(tmp_path: Path) -> None:
+    until = int(time.time()) + 8
+
+    def kill(step: Step, attempt: object) -> None:
+        if step.n == 5:
+            time.sleep(max(0.0, until + 1 - time.time()))
+            assert hit(chosen(descendants(os.getpid()), "sandbox"), os.getpid(), signal.SIGKILL)
+
+    result = run_episode(spec("bubblewrap", f"trapper?until={until}"), tmp_path, on_step=kill)
+    assert (result.ended, result.boundary, result.scored, result.steps) == ("error", "sandbox", True, 5)
+    assert "could not be set up again" in result.notes[-1] and "cannot be saved" in result.why
+    assert result.final == {"closeness": pytest.approx(1 / 13)} and result.attempts[-1].fallback
+    steps = Episode.read(tmp_path).steps()
+    assert [step.n for step in steps] == [1, 2, 3, 4, 5, 6] and result.attempts[-1].step == 6
+    assert sum(step.reward or 0 for step in steps) == pytest.approx(result.progress)

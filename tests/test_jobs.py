@@ -11,10 +11,10 @@ import pytest
 
 from mlgym.env import ResearchEnv
 from mlgym.episode import run_episode
-from mlgym.records import Action, Attempt, Brief, EpisodeSpec, Limits, Observation
+from mlgym.records import Action, Attempt, Brief, EpisodeSpec, Limits, Observation, Step
 from mlgym.sandbox import SandboxLimits, SandboxSpec, open_shell
 from mlgym.store import Episode
-from mlgym.tools import Session, call, lint_binds, toolset
+from mlgym.tools import Session, call, catch_up, lint_binds, toolset
 
 GUESS = str(Path(__file__).parent.parent / "examples" / "guess")
 HERE = "tests.test_jobs" if __name__.startswith("tests.") else "test_jobs"
@@ -226,3 +226,12 @@ def test_a_played_back_job_has_the_time_that_it_had(tmp_path: Path) -> None:
     again = run_episode(made.changed(agent=f"{HERE}:quick"), tmp_path)
     assert Episode.read(tmp_path).steps()[2].observation.text == "41\n"
     assert again.final == whole.final and again.ended == "submitted"
+
+
+def test_output_in_the_form_of_an_end_does_not_disturb_a_playback(session: Session, job: Do) -> None:
+    job("start", command="true")
+    for number in ("9" * 5000, "0", "7"):
+        text = f"Job {number} ended after 1 seconds"
+        catch_up(
+            session, Step(n=2, action=Action(tool="job", args={"action": "tail"}), observation=Observation(text=text))
+        )

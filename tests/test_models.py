@@ -186,6 +186,18 @@ def test_an_unknown_price_stays_unknown_and_ends_what_only_dollars_limit() -> No
     assert stopped.value.limit == "money"
 
 
+def test_a_models_luck_goes_on_after_recorded_replies() -> None:
+    class Numbered:
+        number = 0
+
+        def __call__(self, messages: Any, tools: Any) -> Reply:
+            self.number += 1
+            return reply(str(self.number))
+
+    model = Metered(Numbered(), Limits(), replay=[reply("1"), reply("2")])
+    assert [model(ASK, []).text for _ in range(4)] == ["1", "2", "3", "4"]
+
+
 def test_recorded_replies_are_played_first_and_counted() -> None:
     seen = []
     model = Metered(

@@ -8,11 +8,12 @@ import pytest
 
 from mlgym import models
 from mlgym.episode import run_episode
-from mlgym.errors import Stopped
+from mlgym.errors import Stopped, UsageError
 from mlgym.halt import Halt
 from mlgym.models.endpoint import endpoint
 from mlgym.models.facts import Facts, ask, facts
-from mlgym.records import Action, Brief, EpisodeSpec, Limits, Message
+from mlgym.models.metered import Metered
+from mlgym.records import Action, Brief, EpisodeSpec, Limits, Message, Reply
 from mlgym.store import Episode
 from tests.servers import AnthropicServer, OpenAIServer
 
@@ -170,3 +171,14 @@ def test_an_episode_that_goes_on_believes_what_it_was_told_first(tmp_path: Path)
         assert [step.action.args.get("command") for step in store.steps()[:2]] == ["echo 50 None"] * 2
         assert result.ended == "submitted" and not [note for note in result.notes if "played back" in note]
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}"])
+def test_a_spoilt_record_of_it_is_one_sentence(tmp_path: Path, text: str) -> None:
+    store = Episode(tmp_path)
+    (tmp_path / "model.json").write_text(text)
+    if text == "{}":
+        assert Metered(lambda *_: Reply(text="a"), Limits(), facts=store.facts()).context is None
+    else:
+        with pytest.raises(UsageError, match=r"model.json cannot be read: remove it"):
+            store.facts()

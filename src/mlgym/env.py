@@ -287,6 +287,17 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         )
         return other
 
+    def passed(self, step: Step, best: float | None) -> float | None:
+        """Count a recorded step that is not played back, with its attempt; returns the best progress after it, where
+        `best` is that before.
+        """
+        self._steps += 1
+        if step.attempt is None:
+            return best
+        attempt = self.attempts.make("validate", self._steps, replaying=True)
+        found = self.progress(getattr(attempt, self.feedback), self.feedback) if attempt.valid else None
+        return found if best is None or (found is not None and found > best) else best
+
     def render(self) -> str | None:
         """The last observation, with render_mode "ansi"."""
         return self._text if self.render_mode == "ansi" else None

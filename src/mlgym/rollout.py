@@ -40,10 +40,10 @@ OnStep = Callable[[Step, Attempt | None], None]
 
 
 class Lost(Exception):
-    """The sandbox was lost at step `n`, which was not recorded."""
+    """The sandbox was lost at step `n`: `live`, before that was recorded; `last`, in the playback that followed."""
 
-    def __init__(self, n: int, why: str) -> None:
-        self.n, self.why = n, why
+    def __init__(self, n: int, why: str, *, live: bool = False, last: bool = False) -> None:
+        self.n, self.why, self.live, self.last = n, why, live, last
 
 
 def _done(action: Action, marks: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -68,7 +68,9 @@ class Rollout:
         self.spec, self.store, self.on_step, self.lost, self.halt = spec, store, on_step, lost, halt
         self.share = share
         self.notes: list[str] = [*notes]
-        self.notes += [f"Step {one.n}: {one.why} It was set up again by playback." for one in lost]
+        for one in lost:
+            how = "It could not be set up again." if one.last else "It was set up again by playback."
+            self.notes.append(f"Step {one.n}: {one.why} {how}")
         self._say = say
         task = load_task(spec.task)
         if task.version != spec.version:
@@ -112,6 +114,7 @@ class Rollout:
         self.steps: list[Step] = []
         self.copied = onward.copied(spec)
         self.boundary = self.why = ""
+        self.marks: list[str] = []
         self.lasting = self.unsaved = False
 
     def say(self, note: str) -> None:
@@ -134,6 +137,7 @@ class Rollout:
         and the same command tries again.
         """
         recorded = self.store.steps()
+        self.recorded = len(recorded)
         if recorded:
             self._say(f"Playing back {len(recorded)} recorded steps.")
         self.halt.check()
@@ -143,6 +147,8 @@ class Rollout:
         self.held.callback(flow.close)
         observation: Observation | None = None
         ended, info = False, dict[str, Any]()
+        if self.lost and self.lost[-1].last:
+            _, ended, info = self._passed(recorded, self.lost[-1].why)
         while not ended:
             old = recorded[len(self.steps)] if len(self.steps) < len(recorded) else None
             if self.model:
@@ -162,7 +168,7 @@ class Rollout:
 
     def _next(self, flow: Straight, observation: Observation | None, old: Step | None) -> tuple[Action, float]:
         """The agent's next action and the model's seconds; its end, or its failure, is the action `end`."""
-        self.marks: list[str] = []
+        self.marks = []
         if old is not None:
             self._go_over(old)
             if old.action.tool == END:
@@ -189,7 +195,28 @@ class Rollout:
                 raise UsageError(
                     f"{self.store.folder} has the mark {each!a} at step {old.n}, which cannot be followed."
                 )
-            self._mark(each)
+            try:
+                self._mark(each)
+            except SandboxError as error:
+                self._trapped(str(error))
+                raise
+
+    def _trapped(self, why: str) -> None:
+        """Raise Lost for the last time where the agent may have lost the sandbox to have its playback fail: then the
+        attempts that were recorded count.
+        """
+        if any(one.live for one in self.lost):
+            raise Lost(len(self.steps) + 1, why, last=True)
+
+    def _passed(self, recorded: Sequence[Step], why: str) -> tuple[Observation, bool, dict[str, Any]]:
+        """End the episode after its recorded steps without playing them back."""
+        inner = self.research
+        for old in recorded:
+            self.env.best = inner.passed(old, self.env.best)
+            self.steps.append(old)
+        self.limited.steps = len(recorded)
+        inner.session.shell.stop()
+        return self._step(self._failed("error", SandboxError.boundary, SandboxError(why)), 0.0, None)
 
     def _chosen(self, flow: Straight, observation: Observation | None, live: bool) -> Action:
         """The agent's next action; what it saves and goes back to before that is done now if it is `live`."""
@@ -228,7 +255,7 @@ class Rollout:
         n = len(self.steps) + 1
         if len(self.lost) < RESCUES and n not in [one.n for one in self.lost]:
             self._say(f"Step {n}: {why} It is set up again by playing back what was recorded.")
-            raise Lost(n, why)
+            raise Lost(n, why, live=n > self.recorded)
 
     def _left(self) -> dict[str, Any]:
         """What is left, as fields of an observation."""
@@ -276,10 +303,11 @@ class Rollout:
         _, reward, terminated, truncated, info = self.env.step(action)
         over = terminated or truncated
         self.saved.acted()
-        if inner.lost:
+        if inner.lost and not (self.lost and self.lost[-1].last):
             self.halt.check()
             self._rescued(str(info.get("why") or "The sandbox was lost."))
         if old is not None and info.get("boundary") == "sandbox" and old.observation.status != "error":
+            self._trapped(info["why"])
             raise SandboxError(f"{info['why']} It carried the recorded steps the first time; the same command goes on.")
         self.kept.add_new()
         starved = self._starved(info) if old is None else ""

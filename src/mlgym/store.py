@@ -181,7 +181,12 @@ class Episode:
     def facts(self) -> dict[str, Any] | None:
         """What was found out of the model at its first call; None before."""
         path = self.folder / "model.json"
-        return dict(json.loads(path.read_bytes())) if path.exists() else None
+        try:
+            return dict(json.loads(path.read_bytes())) if path.exists() else None
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                f"{path} cannot be read: remove it, and what is known of the model is asked again."
+            ) from error
 
     def add_facts(self, facts: dict[str, Any]) -> None:
         """Keep what was found out of the model."""

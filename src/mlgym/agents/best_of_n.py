@@ -10,7 +10,7 @@ from mlgym.agents import Search, load, nested
 from mlgym.agents.branches import MAIN, Straight, straight
 from mlgym.agents.commands import tool_names
 from mlgym.agents.share import Share
-from mlgym.errors import BudgetError, MlgymError, UsageError
+from mlgym.errors import BudgetError, MlgymError, Unanswerable, UsageError
 from mlgym.models import Model
 from mlgym.records import Action, Brief, Checkpoint, Move, Observation, Restore, better
 
@@ -92,6 +92,9 @@ class _Try:
             return None
         except BudgetError as error:
             self._why = str(error)
+            return None
+        except Unanswerable as error:  # the agent's own doing
+            self._why, self.error = str(error), error
             return None
         except MlgymError:
             raise

@@ -71,7 +71,7 @@ class Local:
     def __init__(self, where: str, settings: Settings) -> None:
         self._where, self._settings = where, settings
         self._engine: Engine | None = None
-        self._calls = 0
+        self.number = 0  # of the next call; an episode that goes on counts its recorded ones too
 
     @property
     def context(self) -> int:
@@ -90,8 +90,8 @@ class Local:
             raise ToolsRefused(
                 f"local/{self._where} takes no native tool calls: its chat template has no place for them."
             )
-        seed = (self._settings.seed + self._calls) % 2**32
-        self._calls += 1
+        seed = (self._settings.seed + self.number) % 2**32
+        self.number += 1
         return engine.answer(as_chat(messages), tools, self._settings, seed, self)
 
     def close(self) -> None:

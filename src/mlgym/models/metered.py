@@ -53,13 +53,13 @@ class Metered:
     @property
     def context(self) -> int | None:
         """The model's window in tokens, None where nobody tells."""
-        found = self._known()["context"]
+        found = self._known().get("context")
         return found if isinstance(found, int) else None
 
     @property
     def native(self) -> bool | None:
         """Whether the model takes native tool calls, None where nobody tells."""
-        found = self._known()["native"]
+        found = self._known().get("native")
         return found if isinstance(found, bool) else None
 
     @property
@@ -114,6 +114,8 @@ class Metered:
     def _ask(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> Reply:
         if isinstance(self._model, Retried):
             self._model.check = self.before
+        if hasattr(self._model, "number"):  # its luck is that of the call
+            self._model.number = self.cost.calls
         began = time.monotonic()
         try:
             reply = self._answer(messages, tools)

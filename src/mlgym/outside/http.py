@@ -28,7 +28,8 @@ class Service:
 
     def answer(self, client: socket.socket) -> None:
         """One connection, which has one request."""
-        with contextlib.suppress(OSError, ValueError):  # ValueError: the server's own on a file that is closed
+        # ValueError: the server's own on a file that is closed; RecursionError: what came is just too deep to be told
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             _Handler(client, self)
 
 

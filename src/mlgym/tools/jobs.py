@@ -87,7 +87,9 @@ def catch_up(session: Session, step: Step) -> None:
     """Before a step is played back, give jobs the time that they had when it was recorded: while the model thought, and
     until the end of one that the step found ended.
     """
-    over = re.match(r"Job (\d+) (ended|was stopped at)", step.observation.text) if step.action.tool == "job" else None
+    over = (
+        re.match(r"Job (\d{1,9}) (ended|was stopped at)", step.observation.text) if step.action.tool == "job" else None
+    )
     for job in session.state.get("jobs", [])[int(over[1]) - 1 :][:1] if over else ():
         _look(session, [job], job["limit"] + GRACE_S)
     _look(session, _running(session), step.model_s)
