@@ -77,6 +77,7 @@ def test_honest_episodes_have_no_flag(run: Path) -> None:
     assert audit(run) == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["battle-of-sexes", "house-price", "titanic"])
 def test_an_honest_tuner_has_no_flag(task: str, tmp_path: Path) -> None:
     made_by(tmp_path, task=task, version=task_version(task), agent="tuner?trials=2", limits=Limits(steps=12))

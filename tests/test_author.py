@@ -32,13 +32,14 @@ def checked(folder: Path) -> Examination:
     return examination
 
 
+@pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize(
     ("target", "metric", "expected", "best"),
     [
         ("price", "", "r2", 1.0),
-        pytest.param("price", "rmse", "rmse", 0.0, marks=pytest.mark.slow),
-        pytest.param("kind", "", "accuracy", 1.0, marks=pytest.mark.slow),
+        ("price", "rmse", "rmse", 0.0),
+        ("kind", "", "accuracy", 1.0),
     ],
 )
 def test_a_table_becomes_a_task_that_passes_its_check(tmp_path, target, metric, expected, best):

@@ -83,6 +83,7 @@ def test_a_failure_leaves_nothing_and_the_next_try_works(tmp_path):
     assert (folder / "whole").exists() and leftovers(folder) == []
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_can_be_made_again_and_nothing_stays_behind(tmp_path):
     folder = tmp_path / "made"
     draw = random.Random(0)

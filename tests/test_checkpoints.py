@@ -128,6 +128,7 @@ def test_cut_anywhere_it_goes_on_as_if_undisturbed(tmp_path: Path, agent: str) -
         assert not [note for note in again.notes if "played back" in note]
 
 
+@pytest.mark.slow
 def test_a_lost_sandbox_is_set_up_again_with_what_was_saved(tmp_path: Path) -> None:
     whole = run_episode(spec("bubblewrap", "brancher"), tmp_path / "whole")
 
@@ -192,6 +193,7 @@ def test_an_unknown_name_is_the_agents_error(tmp_path: Path) -> None:
     assert same(run_episode(spec("bubblewrap", "brancher?broken=true"), tmp_path), result)
 
 
+@pytest.mark.slow
 def test_it_is_replayed_and_gone_on_from_with_its_marks(tmp_path: Path) -> None:
     whole = run_episode(spec("bubblewrap", "brancher"), tmp_path / "whole")
     replayed = spec("bubblewrap", "").changed(agent=f"replay?episode={tmp_path / 'whole'}")
@@ -323,6 +325,7 @@ def trapper(brief: Brief, model: object, *, until: int = 0):  # type: ignore[no-
     yield guess(1)
 
 
+@pytest.mark.slow
 def test_a_trap_for_the_playback_is_no_way_out_of_a_bad_score(tmp_path: Path) -> None:
     until = int(time.time()) + 8
 

@@ -157,7 +157,8 @@ def test_a_prepared_task_needs_no_network(tmp_path: Path) -> None:
     assert ran.returncode == 0 and "submitted" in ran.stdout, ran.stderr
 
 
-@pytest.mark.parametrize("several", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("several", [1, 2])
 def test_an_interrupt_stops_at_once_and_the_same_command_goes_on(tmp_path: Path, several: int) -> None:
     script = tmp_path / "script.json"
     calls = [

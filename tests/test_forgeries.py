@@ -80,6 +80,7 @@ def test_every_forgery_pays_without_its_defence(task):
     assert chosen == []
 
 
+@pytest.mark.slow
 def test_an_honest_file_gains_nothing_without_a_defence(game):
     """The evaluator that lacks a defence scores as ours does what does no harm: it is the forgeries that pay."""
     idle = [Forgery(guard, (), "true", "", guard=guard) for guard in ("pipe", "apart", "shell", "frozen", "inert")]
@@ -110,6 +111,7 @@ def test_a_tenth_is_another_one_with_another_seed_and_all_have_their_turn():
     assert 0.05 < sum(map(len, days)) / len(days) / len(fit) < 0.15
 
 
+@pytest.mark.slow
 def test_a_file_that_is_swapped_while_it_is_frozen_is_itself_or_refused():
     """Each of many races: what comes out is the honest file, or nothing."""
     prepared = prepare(load_task("titanic"))

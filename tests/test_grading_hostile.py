@@ -193,6 +193,7 @@ def test_one_that_kills_its_parent_harms_itself_only(bench):
     assert bench.ours().scores == {"score": LOSES}
 
 
+@pytest.mark.slow
 def test_one_that_sleeps_for_ever_is_stopped(bench):
     bench.write(SLEEPS)
     with pytest.raises(subprocess.TimeoutExpired):

@@ -314,6 +314,7 @@ def test_the_command_line_runs_one_and_shows_it(tmp_path: Path, isolated: None) 
     assert wrong.returncode == 2 and "leave out --unsafe" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_a_client_of_mcp_has_an_episode(tmp_path: Path) -> None:
     asked: list[dict[str, Any]] = [
         {"id": 1, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}},

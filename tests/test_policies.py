@@ -204,6 +204,7 @@ def test_each_checkpoint_must_be_there(grader, tmp_path):
     assert grader.grade(tmp_path / "one", "test").why == "The submission has no file policy.py."
 
 
+@pytest.mark.slow
 def test_no_forgery_of_a_policy_scores(lamps):
     outcomes = list(run_forgeries(lamps))
     assert [outcome.name for outcome in outcomes if outcome.scored] == []

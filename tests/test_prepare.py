@@ -159,6 +159,7 @@ sha256 = "{hashlib.sha256(b"real").hexdigest()}"
     assert ran.stdout == "['', 'real']\n", ran.stderr
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_can_be_prepared_again(tmp_path, cache):
     body = """
 for n in range(20):

@@ -173,6 +173,7 @@ class Liar(Local):
 READ = "import os, sys, time\nos.read(0, 1 << 20)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "why"),
     [
