@@ -14,7 +14,7 @@ from mlgym.errors import UsageError
 from mlgym.memory import RUN
 from mlgym.mistakes import mistake, shown
 from mlgym.models import default_limits
-from mlgym.names import PROGRAM, split
+from mlgym.names import PROGRAM, is_program, split
 from mlgym.records import Args, EpisodeSpec, Limits, Record, Split, merged
 from mlgym.sandbox import BACKENDS
 from mlgym.sandbox.proxy import rules
@@ -52,6 +52,11 @@ def _network(text: str) -> str:
     except UsageError as error:
         raise ValueError(f"should be any, task, or hosts ({str(error).rstrip('.')})") from error
     return text
+
+
+def _listed(text: str) -> str:
+    """A list with commas between, without blanks around these."""
+    return ",".join(map(str.strip, text.split(",")))
 
 
 def _sandbox(name: str) -> str:
@@ -95,7 +100,7 @@ class Method(Record):
     def _something(self) -> Self:
         if not self.agent and not self.model:
             raise ValueError("should have an agent, a model, or both")
-        if (self.packages or self.unsafe) and not self.agent.startswith(f"{PROGRAM} "):
+        if (self.packages or self.unsafe) and not is_program(self.agent):
             raise ValueError(f"should have packages and unsafe only for an agent `{PROGRAM} …`")
         return self
 
@@ -128,7 +133,7 @@ class Grid(Record):
     feedback: Split = "validation"
     tools: Annotated[Line, AfterValidator(_tools)] = "modern"
     memory: Line = ""
-    papers: Line = ""
+    papers: Annotated[Line, AfterValidator(_listed)] = ""
     processors: Positive | None = None
     gpus: Line = ""
     network: Annotated[Line, BeforeValidator(_hosts), AfterValidator(_network)] = ""
@@ -200,7 +205,7 @@ def read_grid(path: Path | str) -> Grid:
         "tasks": tuple(_from(here, name) for name in grid.tasks),
         "python": grid.python and _from(here, grid.python, anyway=True),
         "memory": _from(here, grid.memory, anyway=grid.memory not in ("", RUN)),
-        "papers": ",".join(_from(here, source.strip()) for source in grid.papers.split(",")),
+        "papers": ",".join(_from(here, source) for source in grid.papers.split(",")),
     }
     return grid.with_flags({key: value for key, value in moved.items() if value != getattr(grid, key)})
 
@@ -229,12 +234,12 @@ def methods(
     """
     named, models = list(dict.fromkeys(named)), list(dict.fromkeys(models))
     program: dict[str, Any] = {"packages": packages, "unsafe": unsafe}
-    if (packages or unsafe) and not any(agent.startswith(f"{PROGRAM} ") for agent in named):
+    if (packages or unsafe) and not any(map(is_program, named)):
         raise UsageError(f"--packages and --unsafe belong to an agent that is a program: -a '{PROGRAM} …'.")
     asking = [agent for agent in named if agents.asks(agent)]
     for agent in asking or ["react"] * bool(models):
         for model in models or [""]:
-            own = program if agent.startswith(f"{PROGRAM} ") else {}
+            own = program if is_program(agent) else {}
             yield Method(agent=agent, model=model, sampling=sampling, base_url=base_url, **own)
     told = ({}, "") if models else (sampling, base_url)
     for agent in (each for each in named if each not in asking):
@@ -311,9 +316,7 @@ def _spec(grid: Grid, task: Task, one: Method, limits: Limits, network: tuple[st
         feedback=grid.feedback,
         python=_path(grid.python, "interpreter"),
         memory=grid.memory if grid.memory == RUN else _path(grid.memory, "folder of notes"),
-        papers=",".join(
-            _path(each, "folder") if "/" in each else each for each in map(str.strip, grid.papers.split(","))
-        ),
+        papers=",".join(_path(each, "folder") if "/" in each else each for each in grid.papers.split(",")),
         limits=limits,
         processors=grid.processors,
         network=network,

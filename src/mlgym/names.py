@@ -11,12 +11,17 @@ from mlgym.errors import UsageError
 PROGRAM, MCP = "command", "mcp"  # agents outside: a command line, all that follows being its, and a client of MCP
 
 
+def is_program(spec: str) -> bool:
+    """Whether the spec of an agent is a command line."""
+    return spec.split(" ")[0] == PROGRAM
+
+
 def split(spec: str) -> tuple[str, dict[str, Any]]:
     """`react?window=5&strict=true` -> ("react", {"window": 5, "strict": True}); values are JSON where they parse.
 
     `command mini -y` -> ("command", {"line": "mini -y"}).
     """
-    if spec.split(" ")[0] == PROGRAM:
+    if is_program(spec):
         return PROGRAM, {"line": spec[len(PROGRAM) + 1 :]}
     name, _, query = spec.partition("?")
     options: dict[str, Any] = {}

@@ -79,7 +79,7 @@ def about(spec: str) -> dict[str, Any]:
     taken = inspect.signature(agent).parameters.values()
     usual = {each.name: each.default for each in taken if each.kind is each.KEYWORD_ONLY and each.default != each.empty}
     kin = _kin(inspect.getmodule(agent))
-    words = [module for module in kin if module.__name__.endswith("prompts")]
+    words = [module for module in kin if module.__name__.endswith(".prompts")]
     told = [path for module in words for path in getattr(module, "in_force", lambda _: [])({**usual, **options})]
     code, prompts = _files([module for module in kin if module not in words]), [*_files(words), *told]
     if name == "best-of-n":

@@ -9,10 +9,11 @@ from typing import Any
 from mlgym.agents import Search, load, nested
 from mlgym.agents.branches import MAIN, Straight, straight
 from mlgym.agents.commands import tool_names
+from mlgym.agents.scores import improves, score
 from mlgym.agents.share import Share
 from mlgym.errors import BudgetError, MlgymError, Unanswerable, UsageError
 from mlgym.models import Model
-from mlgym.records import Action, Brief, Checkpoint, Move, Observation, Restore, better
+from mlgym.records import Action, Brief, Checkpoint, Move, Observation, Restore
 
 _START = "start"
 _LEAST = 2  # steps of a try: one to act, and one to validate what it leaves
@@ -40,10 +41,10 @@ def best_of_n(brief: Brief, model: Model | None, *, n: int = 4, agent: str = "re
             break
         told = brief.changed(limits=share.limits, seed=random.Random(f"{brief.seed}/{number}").getrandbits(31))
         tried = _Try(told, number, share)
-        score = yield from tried.drive(straight(run(told, share if model else None)))
+        worth = yield from tried.drive(straight(run(told, share if model else None)))
         errors += [tried.error] if tried.error else []
-        if better(score, best, brief.direction) or (math.isnan(best) and not math.isnan(score)):
-            best, chosen = score, number
+        if improves(worth, best, brief.direction):
+            best, chosen = worth, number
             yield Checkpoint(name=MAIN)
     if len(errors) == n:
         raise errors[-1]
@@ -76,7 +77,7 @@ class _Try:
             yield Restore(name=self._name(MAIN))
             self._score = None
         if self._score is None:
-            self._score = self._worth((yield Action(tool="validate", thought=self._why)))
+            self._score = score(self._brief, (yield Action(tool="validate", thought=self._why)))
         return self._score
 
     def _used(self, seen: Observation | None) -> bool:
@@ -108,7 +109,7 @@ class _Try:
         self._over = self._submits(action)
         self._apart = self._apart and not self._over
         seen: Observation = yield action.changed(tool="validate", args={}) if self._over else action
-        self._score = self._worth(seen) if seen.tool == "validate" else None
+        self._score = score(self._brief, seen) if seen.tool == "validate" else None
         return seen
 
     def _marked(self, move: Checkpoint | Restore) -> Generator[Move, Any, Observation]:
@@ -133,6 +134,3 @@ class _Try:
         words = str(move.args.get("text", "")).split() if not move.tool else []
         alone = "bash" in tool_names(self._brief)
         return move.tool == "submit" or (words == ["submit"] if alone else words[:1] == ["submit"])
-
-    def _worth(self, seen: Observation) -> float:
-        return (seen.validation or {}).get(self._brief.metric, math.nan)

@@ -6,9 +6,9 @@ from random import Random
 
 from mlgym.agents.breaks import Breaks
 from mlgym.agents.places import Value
+from mlgym.agents.scores import improves
 from mlgym.agents.study import Study
 from mlgym.agents.trials import Trials
-from mlgym.records import better
 
 _RESTART = 0.15
 _REDRAWN = 20  # times that values are drawn anew which were tried before
@@ -16,8 +16,8 @@ _REDRAWN = 20  # times that values are drawn anew which were tried before
 
 class Proposals:
     """The search: `best` are the best values so far and `score` is theirs. Without a `study` all proposals are near
-    the best, with one the first `startup`. `tried` are all values so far,
-    the starter's first; `how` says in words where the last proposal came from.
+    the best, with one the first `startup`. `tried` are all values so far, the starter's first; `how` says in words
+    where the last proposal came from.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Proposals:
             self._study.tell(values, self.open, score, run.reports)
         self.tried.append(tuple(values))
         self._breaks.told(values, math.isnan(score) and not run.stopped)
-        improved = better(score, self.score, self._direction) or (math.isnan(self.score) and not math.isnan(score))
+        improved = improves(score, self.score, self._direction)
         if improved:
             self.best, self.score = list(values), score
         return improved

@@ -13,6 +13,7 @@ from mlgym.agents.commands import shell
 from mlgym.agents.ideas import Propose, by_model, by_settings
 from mlgym.agents.nodes import Choice, Idea, Next, Node
 from mlgym.agents.prompts import Prompts
+from mlgym.agents.scores import score
 from mlgym.agents.solutions import NotWritten
 from mlgym.agents.trials import Trials, read
 from mlgym.errors import BudgetError, UsageError
@@ -88,7 +89,7 @@ def _starter(brief: Brief, trials: Trials) -> Generator[Move, Any, tuple[list[No
             trials.seen = yield shell(brief, command, "Measure the starter, which has no recorded score.")
             root.output = trials.seen.text
         trials.seen = yield Action(tool="validate")
-        root.score = _score(brief, trials.seen)
+        root.score = score(brief, trials.seen)
     trials.seen = yield Checkpoint(name=root.name)
     return [root], run or not command
 
@@ -113,13 +114,9 @@ def _tried(brief: Brief, node: Node, trials: Trials) -> Generator[Move, Any, Non
         return
     scoring = Branch(at=node.name, actions=(Action(tool="validate"),))
     ((trials.seen,),) = yield Branches(branches=(scoring,))
-    node.score = _score(brief, trials.seen)
+    node.score = score(brief, trials.seen)
     if node.failed:
         node.output += f"\n{trials.seen.text}"
-
-
-def _score(brief: Brief, seen: Observation) -> float:
-    return (seen.validation or {}).get(brief.metric, math.nan)
 
 
 def _room(trials: Trials, starter: bool) -> bool:

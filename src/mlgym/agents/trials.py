@@ -11,6 +11,7 @@ from mlgym.agents import configs
 from mlgym.agents.commands import shell, write
 from mlgym.agents.numerals import numerals
 from mlgym.agents.places import LONGER, Place, Value, replaced
+from mlgym.agents.scores import score
 from mlgym.agents.settings import settings
 from mlgym.agents.watch import Run, Watch
 from mlgym.records import Action, Brief, Checkpoint, Observation, Restore
@@ -125,7 +126,7 @@ def tried(
     yield from _run(trials, brief, values, f"Trial {number}, {how}: {trials.difference(values)}.")
     if trials.seen.status == "ok":
         trials.seen = yield Action(tool="validate")
-    return (trials.seen.validation or {}).get(brief.metric, math.nan)
+    return score(brief, trials.seen)
 
 
 def saved(trials: Trials, brief: Brief) -> Generator[Checkpoint, Observation, None]:

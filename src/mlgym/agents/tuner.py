@@ -4,6 +4,7 @@ import math
 
 from mlgym.agents import Search
 from mlgym.agents.proposals import Proposals
+from mlgym.agents.scores import score
 from mlgym.agents.study import INSTALLED, Study, needed
 from mlgym.agents.trials import measured, read, restored, saved, tried
 from mlgym.errors import UsageError
@@ -39,16 +40,16 @@ def tuner(
         needed()  # before anything is run
     state = yield from read(brief)
     study = Study(state.places, brief.direction, brief.seed) if sampler == "tpe" else None
-    score = brief.baseline["scores"].get(brief.metric, math.nan)
+    first = brief.baseline["scores"].get(brief.metric, math.nan)
     if not prune:
         state.watch.blind()
     yield from measured(state, brief, longest)
-    if math.isnan(score):
+    if math.isnan(first):
         state.seen = yield Action(tool="validate", thought="Measure the starter, which has no recorded score.")
-        score = (state.seen.validation or {}).get(brief.metric, math.nan)
+        first = score(brief, state.seen)
     if state.lying is not None:
         yield from saved(state, brief)
-    search = Proposals(state, brief.direction, brief.seed, score, study, startup)
+    search = Proposals(state, brief.direction, brief.seed, first, study, startup)
     for trial in range(1, trials + 1):
         if not state.time_left() or not search.open:
             break

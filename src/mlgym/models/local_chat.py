@@ -1,6 +1,5 @@
 """What the engines of local models share: settings, the conversation as templates take it, and what is too long."""
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -8,6 +7,7 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from mlgym.errors import BudgetError
+from mlgym.models.openai import sent
 from mlgym.records import Message, Record, Reply
 
 Chat = list[dict[str, Any]]
@@ -46,27 +46,8 @@ class Engine(Protocol):
 
 
 def as_chat(messages: Sequence[Message]) -> Chat:
-    """The conversation as chat templates take it."""
-    return [_message(message) for message in messages]
-
-
-def _message(message: Message) -> dict[str, Any]:
-    plain = {"role": message.role, "content": message.content}
-    if message.role == "tool":
-        return plain | {"tool_call_id": message.id}
-    calls = [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _object(call.arguments)}}
-        for call in message.calls
-    ]
-    return plain | ({"tool_calls": calls} if calls else {})
-
-
-def _object(arguments: str) -> str:
-    """Arguments that a template can read: an empty object for malformed ones."""
-    try:
-        return arguments if isinstance(json.loads(arguments), dict) else "{}"
-    except ValueError:
-        return "{}"
+    """The conversation as chat templates take it: as OpenAI's interface does, but each message with its text."""
+    return [{**sent(message), "content": message.content} for message in messages]
 
 
 def too_long(tokens: int, context: int, name: str) -> BudgetError:
