@@ -133,6 +133,11 @@ class Task(Record):
     rounded: bool = False
 
     @property
+    def evaluation(self) -> bool:
+        """Whether it is one of the benchmark's own, on which nothing should be trained."""
+        return self.folder.parent == SHIPPED
+
+    @property
     def reference(self) -> str:
         """What `load_task` finds this very task by, from any folder: a shipped name, or an absolute path."""
         return self.name if self.folder.parent == SHIPPED else str(self.folder.with_name(self.name))
@@ -219,6 +224,20 @@ def load_tasks(names: Iterable[str | Path]) -> list[Task]:
     known = suites()
     found = (name for given in names for name in (known[str(given)].tasks if str(given) in known else [given]))
     return [load_task(name) for name in dict.fromkeys(map(str, found))]
+
+
+def for_training(tasks: Iterable[Task], include_eval: bool = False) -> list[Task]:
+    """The tasks, if nothing speaks against training on them or making data of them.
+
+    Raises UsageError where one is of the benchmark's own, unless `include_eval`.
+    """
+    tasks = list(tasks)
+    if not include_eval and (kept := [task.name for task in tasks if task.evaluation]):
+        raise UsageError(
+            f"The task '{kept[0]}' is for evaluation: what is trained on it cannot be compared on it. Take made tasks "
+            "(the suite train), or say --include-eval."
+        )
+    return tasks
 
 
 def _names() -> list[str]:

@@ -1,0 +1,119 @@
+"""One episode as a trainer drives it: tools by name or actions in text, one outcome each, a reward and a status.
+
+The one seam of all adapters and servers. A session is driven by one thread at a time.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from mlgym.env import END, ResearchEnv, render_brief
+from mlgym.errors import UsageError
+from mlgym.records import Action, Brief
+from mlgym.rewards import environment
+from mlgym.task import Task
+from mlgym.trajectory import Status
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one action. `reward` is the step's, None where it is not scored; `info` as the environment's."""
+
+    text: str
+    reward: float | None = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether the episode has ended."""
+        return self.terminated or self.truncated
+
+
+class Session(Protocol):
+    """An episode, here or at a server. After its end a further action changes nothing and says so."""
+
+    brief: Brief
+    done: bool
+    steps: int
+    reward: float | None
+    """The sum of the rewards so far; None once the episode is known not to be scored."""
+    parts: dict[str, float]
+    """The components of the reward, summed so far."""
+    status: Status
+    """How it ended; "not_scored" before the end."""
+    progress: float | None
+    """The final test progress, at the end."""
+    noise: float
+    """One standard deviation of `progress` from one grading to the next, where the task tells."""
+
+    def reset(self, seed: int = 0) -> str:
+        """Begin anew; returns the brief as text."""
+        ...
+
+    def act(self, action: str | Action) -> Outcome:
+        """Take one action."""
+        ...
+
+    def finish(self, reason: str) -> Outcome:
+        """End the episode, graded as it stands; `reason` as in a Result's `ended`."""
+        ...
+
+    def close(self) -> None:
+        """End the sandbox; nothing is graded."""
+        ...
+
+
+class LocalSession:
+    """A Session in this process. `reward` and `options` as for `rewards.environment`."""
+
+    def __init__(self, task: str | Path | Task, *, reward: str = "shaped", **options: Any) -> None:
+        self._env = environment(task, reward=reward, **options)
+        self.research = cast(ResearchEnv, self._env.unwrapped)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.done, self.steps, self.reward, self.parts = False, 0, cast("float | None", 0.0), dict[str, float]()
+        self.status: Status = "not_scored"
+        self.progress: float | None = None
+        self.noise = 0.0
+
+    @property
+    def brief(self) -> Brief:
+        """What the agent is told; raises UsageError before `reset`."""
+        if not hasattr(self.research, "brief"):
+            raise UsageError("The session has no episode yet: call reset() first.")
+        return self.research.brief
+
+    def reset(self, seed: int = 0) -> str:
+        """Begin anew; returns the brief as text."""
+        self._clear()
+        self._env.reset(seed=seed)
+        return render_brief(self.brief)
+
+    def act(self, action: str | Action) -> Outcome:
+        """Take one action; after the end it changes nothing."""
+        if self.done:
+            return Outcome("The episode has ended.", 0.0, terminated=True)
+        text, reward, terminated, truncated, info = self._env.step(action)
+        scored = bool(info["scored"])
+        self.steps += 1
+        self.reward = self.reward + float(reward) if scored and self.reward is not None else None
+        for name, value in info.get("rewards", {}).items():
+            self.parts[name] = self.parts.get(name, 0.0) + value
+        self.done = terminated or truncated
+        if self.done:
+            self.status = info.get("status", "not_scored")
+            self.noise = info.get("noise", 0.0)
+            if scored and "final" in info:
+                self.progress = self.research.progress(info["final"]["test"], "test")
+        return Outcome(text, float(reward) if scored else None, terminated, truncated, info)
+
+    def finish(self, reason: str) -> Outcome:
+        """End the episode, graded as it stands; `reason` as in a Result's `ended`."""
+        return self.act(Action(tool=END, args={"reason": reason}))
+
+    def close(self) -> None:
+        """End the sandbox; nothing is graded."""
+        self._env.close()
