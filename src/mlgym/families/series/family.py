@@ -27,7 +27,7 @@ def generate(seed, difficulty):
     settings = {
         "seed": rng.randrange(2**32), "series": SERIES, "length": LENGTH, "ahead": AHEAD, "periods": periods,
         "step": step, "measure": measure,
-        "noise": round(0.15 + 0.35 * difficulty * rng.uniform(0.8, 1), 3),  # standard deviation; that of the season is 1
+        "noise": round(0.15 + 0.35 * difficulty * rng.uniform(0.8, 1), 3),  # where the season's deviation is 1
         "memory": [round(rng.uniform(0.1, 0.3) + 0.5 * difficulty, 2), round(-0.4 * difficulty * rng.random(), 2)],
         "trend": round(rng.choice((-1, 1)) * rng.uniform(0.04, 0.08), 3),  # a step
         "missing": round(0.08 * difficulty, 2), "outliers": round(0.02 * difficulty, 3),
@@ -52,11 +52,11 @@ def _instruction(rng, what, settings):
         "some values are missing (empty)" if settings["missing"] else "",
         "some were recorded wrongly" if settings["outliers"] else "",
     ]
-    told = " and ".join(filter(None, flaws))
+    told = "; " * any(flaws) + " and ".join(filter(None, flaws))
     return f"""
 {opening} All {what}s have the same rhythm and the same drift, each in its own size and at its own level.
 
-- data/history.csv: a line for each {step}: its number, from 0, and {measure} of each {what}{"; " + told if told else ""}.
+- data/history.csv: a line for each {step}: its number, from 0, and {measure} of each {what}{told}.
 - data/sample_submission.csv: the form of a submission, with the mean of the past of each.
 - forecast.py: the mean of the last values of each. `python forecast.py` writes submission.csv.
 
