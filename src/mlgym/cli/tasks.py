@@ -63,7 +63,7 @@ def generate(
     find_family(family)
     for number in range(seed, seed + count):
         for each in difficulty or [0.5]:
-            name = task_id(family, number, each)
+            name = task_id(family.rstrip("/"), number, each)
             load_task(name)
             print(written(name, output) if output else name)
 

@@ -8,7 +8,8 @@ from kinds import queries
 def prepare(public, private, *, settings, seed):
     """Draw the cases, and count the starter's questions."""
     starter = Path(__file__).parent / f"workspace-{settings['problem']}" / "probe.py"
-    queries.prepare(private, starter, **settings)
+    about = {key: settings[key] for key in ("problem", "given", "count", "seed")}
+    queries.prepare(private, starter, **about)
 
 
 def grade(submission, private, *, settings, split, seed):
