@@ -26,7 +26,7 @@ from mlgym.grading.forgeries import (
 from mlgym.grading.prepare import Prepared, prepare
 from mlgym.sandbox import SandboxSpec, SubmissionRefused, open_shell
 from mlgym.sandbox.shell import Shell
-from mlgym.task import list_tasks, load_task
+from mlgym.task import list_tasks, load_task, load_tasks
 
 ANSWERS = "Id,SalePrice,split\n1,100.0,test\n2,250.5,validation\n3,80.0,test\n"
 
@@ -47,7 +47,7 @@ def test_no_forgery_scores(task):
 def test_the_defences_are_said():
     assert len({forgery.name for forgery in FORGERIES}) == len(FORGERIES)
     assert all(forgery.defence and forgery.command for forgery in FORGERIES)
-    shipped = {task.kind for task in list_tasks()}
+    shipped = {task.kind for task in [*list_tasks(), *load_tasks(["train"])]}
     assert {kind for forgery in FORGERIES for kind in forgery.kinds} <= shipped
     assert {forgery.guard for forgery in FORGERIES} - {""} == set(DEFENCES), "each defence is there for some forgery"
 
