@@ -41,7 +41,7 @@ FLOORS: dict[float, set[str]] = {
     3.9: {"rollout"},
     3.85: {"kept"},
     3.8: {"outcome", "onward", "cast"},
-    3.7: {"marks", "outside"},
+    3.7: {"marks", "outside", "many"},
     3.6: {"rewards"},
     3.5: {"wrappers"},
     3: {"env"},
@@ -54,7 +54,7 @@ FLOORS: dict[float, set[str]] = {
     0.5: {"pip", "own_python", "cards"},
     0.6: {"versions"},
     0.4: {"presets"},
-    0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts"},
+    0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts", "curriculum"},
     0.1: {"disk", "rows", "trajectory"},
     0: {"errors", "records", "metrics", "scrub", "columns", "mistakes", "ranking", "addresses"},
 }
@@ -85,7 +85,7 @@ WIDER = {  # beside lower floors: values handed in by the caller, whose types an
     "__main__": {"cli"},
 }
 THIRD_PARTY = {  # where a package may be imported
-    "gymnasium": {"env", "wrappers", "rewards", "vector", "rl", "adapters"},
+    "gymnasium": {"env", "wrappers", "rewards", "many", "vector", "rl", "adapters"},
     "ray": {"launchers"},
     "matplotlib": {"report"},
     "pyarrow": {"report", "exporters"},
