@@ -33,7 +33,7 @@ def test_what_always_or_never_succeeds_is_drawn_less() -> None:
         curriculum.update("right", [1.0, -1.0] * 4)
         curriculum.update("hard", [-1.0] * 8)
     chances = curriculum.chances()
-    assert chances["right"] > 0.85 and chances["easy"] == pytest.approx(chances["hard"])
+    assert chances["right"] > 0.8 and chances["easy"] == pytest.approx(chances["hard"])
     assert min(chances.values()) > 0.2 / 3 and sum(chances.values()) == pytest.approx(1)
 
 

@@ -22,6 +22,12 @@ def bucket(task: str) -> str:
     return MADE.sub("-s*", task)
 
 
+def is_open(task: str) -> bool:
+    """Whether the name leaves a seed to be drawn."""
+    found = MADE.search(task)
+    return found is not None and not found[1].isdigit()
+
+
 class Curriculum:
     """Draws tasks of `names`; its whole state is JSON.
 
@@ -114,7 +120,7 @@ def _shares(worth: Mapping[str, float]) -> dict[str, float]:
 def _named(name: str, luck: random.Random) -> str:
     """The name with its open seed drawn."""
     found = MADE.search(name)
-    if not found or found[1].isdigit():
+    if not found or not is_open(name):
         return name
     low, _, high = found[1].partition("..")
     seeds = range(SEEDS) if low == "*" else range(int(low), int(high) + 1)
