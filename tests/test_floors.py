@@ -93,7 +93,7 @@ THIRD_PARTY = {  # where a package may be imported
     "anthropic": {"models"},
     "litellm": {"models"},
     "xllamacpp": {"models"},
-    "torch": {"models", "rl"},
+    "torch": {"models", "rl", "adapters"},
     "transformers": {"models", "rl"},
     "tokenizers": {"rl"},
     "trl": {"adapters"},
