@@ -1,0 +1,1 @@
+"""Reinforcement learning in the environments: rollouts by tokens, and a learner."""
