@@ -5,6 +5,7 @@ An Engine lets a Policy act in many episodes side by side; what comes back are T
 
 from mlgym.rl.engine import Engine, Row
 from mlgym.rl.policy import Policy, Sampled
+from mlgym.rl.sampling import TorchPolicy
 from mlgym.rl.scripted import ScriptedPolicy
 
-__all__ = ["Engine", "Policy", "Row", "Sampled", "ScriptedPolicy"]
+__all__ = ["Engine", "Policy", "Row", "Sampled", "ScriptedPolicy", "TorchPolicy"]
