@@ -43,7 +43,11 @@ class MlgymSpec:
         self.tasks = for_training(found, include_eval or split == "eval")
         self.seeds, self.deadline, self.reward, self.options = seeds, deadline, reward, options
         self.policy, self.engine = policy, engine or {}
-        self.reward_funcs = [mlgym_reward]
+
+    @property
+    def reward_funcs(self) -> list[Any]:
+        """The reward; a new list each time, for a trainer adds to the one that it is given."""
+        return [mlgym_reward]
 
     @cached_property
     def train_dataset(self) -> Any:
