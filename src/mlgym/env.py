@@ -1,8 +1,9 @@
 """The environment: one task in one sandbox, one tool call a step, graded where the agent cannot reach.
 
 `gymnasium.make("mlgym/battle-of-sexes-v1")` works once this module (or `mlgym` after gymnasium) is imported, and
-`gymnasium.make("mlgym.env:mlgym/battle-of-sexes-v1")` in any process. That registration adds the wrappers `Limited`
-(steps and command seconds) and `Progress` (the reward); the bare environment pays 0.0.
+`gymnasium.make("mlgym.env:mlgym/battle-of-sexes-v1")` in any process. What is registered is `rewards.environment`, with
+the wrappers `Limited` (steps and command seconds) and `Progress` (the reward), and as the vector entry point
+`vector.vector`; the bare environment pays 0.0.
 """
 
 import contextlib
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
-from gymnasium.envs.registration import WrapperSpec
 
 from mlgym import disk
 from mlgym import tools as toolbox
@@ -146,6 +146,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         if self.prepared is None or self._grader is None:
             self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
+        self.prepared.used()
         self._steps, self.command_s, self._left = 0, 0.0, time.time()
         self._shelf, self._snapshots, self.counts = Shelf(cache_dir() / "scratch"), {}, ""
         place = self._open.enter_context(self._shelf.held())
@@ -516,17 +517,17 @@ def render_brief(brief: Brief) -> str:
 
 
 def register() -> None:
-    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`."""
+    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`, and many as one as `mlgym/Tasks-v0`."""
     for task in list_tasks():
         gymnasium.register(
             id=f"mlgym/{task.name}-v{task.version}",
-            entry_point="mlgym.env:ResearchEnv",
-            kwargs={"task": task.name},
-            additional_wrappers=(
-                WrapperSpec("Limited", "mlgym.wrappers:Limited", {}),
-                WrapperSpec("Progress", "mlgym.wrappers:Progress", {}),
-            ),
+            kwargs={"task": task.name, "reward": "progress"},
+            entry_point="mlgym.rewards:environment",
+            vector_entry_point="mlgym.vector:vector",
         )
+    gymnasium.register(
+        id="mlgym/Tasks-v0", entry_point="mlgym.many:ManyTasks", vector_entry_point="mlgym.vector:vector"
+    )
 
 
 register()

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Scores = dict[str, float]
 Split = Literal["validation", "test"]
 Isolation = Literal["full", "partial", "none"]
+Stage = Literal["", "files", "ran", "graded", "tampered"]
 DEEPEST = 50
 SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -176,7 +177,9 @@ class Provenance(Record):
 
 class Attempt(Record):
     """One graded submission. `files` (graded) and `code` (the workspace's sources beside it) map path -> sha256;
-    `fallback` marks the last valid one standing in at the end. Attempts of older folders have no `provenance`.
+    `fallback` marks the last valid one standing in at the end. `stage` is how far it came: no files (empty), files,
+    their code ran, graded; or tampered, where that code wrote into the grader's pipe. It is the grading's word, not the
+    sandbox's. Attempts of older folders have no `provenance` and no `stage`.
     """
 
     n: int
@@ -189,6 +192,7 @@ class Attempt(Record):
     validation: Scores | None = None
     test: Scores | None = None
     fallback: bool = False
+    stage: Stage = ""
     provenance: Provenance | None = None
 
 
@@ -376,6 +380,14 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = bool(value) and isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
         out[key] = merged(out[key], value) if both else value
     return out
+
+
+class Made(Record):
+    """Which task of its family a made task is: `difficulty` is 0 (easiest) to 1."""
+
+    family: str
+    seed: int = Field(ge=0)
+    difficulty: float = Field(ge=0, le=1)
 
 
 class Source(Record):
