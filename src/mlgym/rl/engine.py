@@ -56,9 +56,12 @@ class Engine:
         self.seed, self.store, self.every = seed, store, every
         self._rounds = 0
 
-    def rollout(self, rows: Sequence[Row]) -> list[Trajectory]:
-        """One trajectory for each row, in their order. Raises UsageError for what the user must mend."""
-        self._rounds += 1
+    def rollout(self, rows: Sequence[Row], number: int | None = None) -> list[Trajectory]:
+        """One trajectory for each row, in their order. Raises UsageError for what the user must mend.
+
+        The samplers draw by the `number` of the call, which is the next one where none is given.
+        """
+        self._rounds = self._rounds + 1 if number is None else number
         return Round(self, rows, self._rounds).run() if rows else []
 
     def make(self, task: str) -> Session:
