@@ -72,7 +72,7 @@ def find(task: str) -> tuple[Path, Made] | None:
 
 
 def overrides(folder: Path, made: Made) -> dict[str, Any]:
-    """What the family lays over its task.toml for this task; raises TaskError where its code fails or gives no table."""
+    """What the family lays over its task.toml; raises TaskError where its code fails or gives no table."""
     path = folder / MAKER
     about = path.stat()
     try:

@@ -107,7 +107,7 @@ class Task(Record):
     sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
     learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise;
     with `rounded` it is made of numbers of the submission's own code, which are rounded otherwise each time.
-    `network` are hosts that it would like to reach; it does where the user allows it. `made` is the place of a made task
+    `network` are hosts that it would like to reach; it does where the user allows it. `made` is a made task's place
     in its family.
     """
 
