@@ -22,6 +22,8 @@ FLOORS: dict[float, set[str]] = {
     5.2: {"forecast"},
     5.3: {"adapters", "gate"},
     5.1: {"rl"},
+    5.05: {"remote"},
+    5.02: {"wire"},
     5: {
         "grid",
         "bench",
@@ -94,7 +96,7 @@ THIRD_PARTY = {  # where a package may be imported
     "anthropic": {"models"},
     "litellm": {"models"},
     "xllamacpp": {"models"},
-    "torch": {"models", "rl"},
+    "torch": {"models", "rl", "adapters"},
     "transformers": {"models", "rl"},
     "tokenizers": {"rl"},
     "trl": {"adapters"},

@@ -146,6 +146,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
         if self.prepared is None or self._grader is None:
             self.prepared = prepare(self.task, python=self.python)
             self._grader = Grader(self.prepared, self.backend.name, self.processors, self.gpus)
+        self.prepared.used()
         self._steps, self.command_s, self._left = 0, 0.0, time.time()
         self._shelf, self._snapshots, self.counts = Shelf(cache_dir() / "scratch"), {}, ""
         place = self._open.enter_context(self._shelf.held())
