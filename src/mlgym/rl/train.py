@@ -193,7 +193,9 @@ class Training:
         began = time.monotonic()
         drawn = self.curriculum.draw(recipe.rows // recipe.group, seed=recipe.seed * FEATS + number)
         rows = [
-            Row(task, seed, f"{number}/{place}") for place, (task, seed) in enumerate(drawn) for _ in range(recipe.group)
+            Row(task, seed, f"{number}/{place}")
+            for place, (task, seed) in enumerate(drawn)
+            for _ in range(recipe.group)
         ]
         found = self.rollouts.rollout(rows, number)
         rolled = time.monotonic()
