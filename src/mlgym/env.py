@@ -27,6 +27,7 @@ from mlgym.cards import cards
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
+from mlgym.made import list_families, task_id
 from mlgym.memory import Memory
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
@@ -516,13 +517,22 @@ def render_brief(brief: Brief) -> str:
     )
 
 
+def of_family(family: str, seed: int = 0, difficulty: float = 0.5, **options: Any) -> ResearchEnv:
+    """The environment of a made task; `options` are ResearchEnv's."""
+    return ResearchEnv(task_id(family, seed, difficulty), **options)
+
+
 def register() -> None:
-    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`."""
-    for task in list_tasks():
+    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`, and every family, which then takes a `seed`
+    and a `difficulty`.
+    """
+    known = [(f"{task.name}-v{task.version}", "ResearchEnv", {"task": task.name}) for task in list_tasks()]
+    known += [(f"{family.name}-v{family.version}", "of_family", {"family": family.name}) for family in list_families()]
+    for name, entry, given in known:
         gymnasium.register(
-            id=f"mlgym/{task.name}-v{task.version}",
-            entry_point="mlgym.env:ResearchEnv",
-            kwargs={"task": task.name},
+            id=f"mlgym/{name}",
+            entry_point=f"mlgym.env:{entry}",
+            kwargs=given,
             additional_wrappers=(
                 WrapperSpec("Limited", "mlgym.wrappers:Limited", {}),
                 WrapperSpec("Progress", "mlgym.wrappers:Progress", {}),
