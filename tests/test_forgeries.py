@@ -27,7 +27,7 @@ from mlgym.grading.prepare import Prepared, prepare
 from mlgym.made import list_families
 from mlgym.sandbox import SandboxSpec, SubmissionRefused, open_shell
 from mlgym.sandbox.shell import Shell
-from mlgym.task import list_tasks, load_task, load_tasks
+from mlgym.task import list_tasks, load_task
 
 ANSWERS = "Id,SalePrice,split\n1,100.0,test\n2,250.5,validation\n3,80.0,test\n"
 
