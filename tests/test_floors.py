@@ -22,6 +22,8 @@ FLOORS: dict[float, set[str]] = {
     5.2: {"forecast"},
     5.3: {"adapters", "gate"},
     5.1: {"rl"},
+    5.05: {"remote"},
+    5.02: {"wire"},
     5: {
         "grid",
         "bench",
@@ -54,7 +56,8 @@ FLOORS: dict[float, set[str]] = {
     0.6: {"versions"},
     0.4: {"presets"},
     0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts", "curriculum"},
-    0.1: {"disk", "rows", "trajectory"},
+    0.15: {"trajectory"},
+    0.1: {"disk", "rows"},
     0: {"errors", "records", "metrics", "scrub", "columns", "mistakes", "ranking", "addresses"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}

@@ -8,7 +8,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from mlgym.cli import data, episodes, grids, look, mcp, models, reports, tasks, trust  # noqa: F401 - order of the help
+from mlgym.cli import data, episodes, grids, look, mcp, models, reports, tasks, training, trust  # noqa: F401
 from mlgym.cli.app import app
 from mlgym.cli.archive import import_, pack, verify  # noqa: F401
 from mlgym.disk import is_full

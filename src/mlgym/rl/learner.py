@@ -68,7 +68,7 @@ class Learner:
             new = torch.cat([logprobs(self.model, batch, part) for part in parts])
         leaf = new if len(parts) == 1 else new.requires_grad_()
         total, metrics = loss(dataclasses.replace(batch, logprobs=leaf, reference=self._of_reference(batch, parts)), **options)
-        told = {"loss": float(total), **metrics, **_compared(batch, new.detach())}
+        told = {"loss": float(total.detach()), **metrics, **_compared(batch, new.detach())}
         self.optimizer.zero_grad(set_to_none=True)
         if not bool(torch.isfinite(total)):
             return {**told, "skipped": 1.0}

@@ -14,6 +14,7 @@ from mlgym.grading.forgeries.policies import POLICIES
 from mlgym.grading.forgeries.sat import SAT
 from mlgym.grading.forgeries.shells import SHELLS
 from mlgym.grading.forgeries.tables import TABLES
+from mlgym.grading.forgeries.texts import TEXTS
 
 ALL = "all"  # defences, each for its own forgeries
 FORGERIES: tuple[Forgery, ...] = (
@@ -27,6 +28,7 @@ FORGERIES: tuple[Forgery, ...] = (
     *LANGUAGE_MODELS,
     *POLICIES,
     *SAT,
+    *TEXTS,
 )
 
 
