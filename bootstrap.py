@@ -1,7 +1,7 @@
 """Set mlgym up in the folder .venv beside this file, once, and run it.
 
     python3 bootstrap.py demo           the main job; a few minutes the first time
-    python3 bootstrap.py test [ARGS]    the tests; ARGS go to pytest
+    python3 bootstrap.py test [ARGS]    the tests, side by side; with ARGS, which go to pytest, one by one
     python3 bootstrap.py check          formatter, linter and type checker
     python3 bootstrap.py bench [ARGS]   the benchmarks
 
@@ -42,7 +42,10 @@ def main(args):
         os.chdir(HERE)
     if command == "check":
         sys.exit(check())
-    become(COMMANDS[command] + args[1:])
+    arguments = args[1:]
+    if command == "test" and not arguments:  # side by side, for most of them wait; whole files share what they set up
+        arguments = ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile"]
+    become(COMMANDS[command] + arguments)
 
 
 def too_old(args):

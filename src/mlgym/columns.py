@@ -22,14 +22,14 @@ COLUMNS = {
     "episodes": _kinds(
         "run task method agent model ended boundary why metric direction scale isolation backend feedback protocol "
         "folder marks",
-        "baseline_validation baseline_test best_known best_attempt best_submission selected progress best_progress "
-        "money command_s model_s grader_s cpu_s",
+        "baseline_validation baseline_test noise best_known best_attempt best_submission selected progress "
+        "best_progress money command_s model_s grader_s cpu_s",
         "seed tokens_in tokens_out calls steps attempts",
         "scored",
     ),
     "attempts": _kinds(
         "run task method kind",
-        "validation test progress validation_progress money seconds",
+        "validation test progress validation_progress money seconds experiment_s",
         "seed n step",
         "valid fallback",
     ),

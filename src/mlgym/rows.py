@@ -116,6 +116,7 @@ def _episode(of: Records) -> tuple[int, Row]:
         "scale": of.anchors["scale"],
         "baseline_validation": of.baseline["validation"],
         "baseline_test": of.baseline["test"],
+        "noise": of.anchors["noise"] if of.direction else None,
         "best_known": of.anchors["best"] if of.direction else None,
         "best_attempt": best,
         "best_submission": final,
@@ -135,6 +136,7 @@ def _attempts(of: Records) -> tuple[int, Row]:
     attempts = of.attempts
     steps = of.steps if attempts else []
     seconds = [0.0, *itertools.accumulate(_seconds(step) for step in steps)]
+    machine = [0.0, *itertools.accumulate(_seconds(step) - float(step.get("model_s", 0)) for step in steps)]
     spent = [0.0, *of.spent] if attempts else []
     at = [one["step"] for one in attempts]
     scores = {split: [of.score(one.get(split)) for one in attempts] for split in ("validation", "test")}
@@ -146,6 +148,7 @@ def _attempts(of: Records) -> tuple[int, Row]:
         "validation_progress": [of.progress(score, "validation") for score in scores["validation"]],
         "money": [spent[n] if n < len(spent) else None for n in at],
         "seconds": [seconds[n] if n < len(seconds) else None for n in at],
+        "experiment_s": [machine[n] if n < len(machine) else None for n in at],
         "fallback": [one.get("fallback", False) for one in attempts],
     }
 

@@ -90,9 +90,10 @@ class Run:
         for key in ("task_protocol", "tasks", name):
             inner = locked.get(key)
             locked = inner if isinstance(inner, dict) else {}
-        out = {"metric": "", "direction": "", "scale": "", "best": None, "hash": ""}
+        out: dict[str, Any] = {"metric": "", "direction": "", "scale": "", "best": None, "hash": ""}
         if not {"metric", "direction", "best"} <= set(locked):
             out |= self._of_task(name, reference, version)
+        out["noise"] = _noise(reference, version)
         return out | {key: locked[key] for key in out if locked.get(key) is not None}
 
     def _of_task(self, name: str, reference: str, version: int) -> dict[str, Any]:
@@ -107,6 +108,15 @@ class Run:
         elif task.anchors:
             found |= {"scale": task.anchors.scale, "best": task.anchors.best}
         return found
+
+
+def _noise(reference: str, version: int) -> float | None:
+    """The noise of a task's test score; a lock does not hold it."""
+    try:
+        task = load_task(reference)
+    except UsageError:
+        return None
+    return task.anchors.noise.get("test") if task.anchors and task.version == version else None
 
 
 def open_run(path: Path | str) -> Run:

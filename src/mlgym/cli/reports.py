@@ -23,13 +23,25 @@ def report(
     mixed: Mixed = False,
     without: Without = None,
     figures: Annotated[str, typer.Option("--figures", help="Formats of the figures' files, or none.")] = "svg,png,pdf",
+    reference: Annotated[
+        str, typer.Option("--reference", help="The method whose compute is the measure; the tuner if left out.")
+    ] = "",
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
     """Write tables, figures, data and a page of what runs came to."""
     from mlgym.report.folder import report as write
 
-    written = write(runs, output, mixed=mixed, without=without or (), formats=_formats(figures), seed=seed, say=print)
+    written = write(
+        runs,
+        output,
+        mixed=mixed,
+        without=without or (),
+        formats=_formats(figures),
+        seed=seed,
+        reference=reference,
+        say=print,
+    )
     for note in written.notes:
         print(note)
     print(f"{written.files} files are in {output}; the page is {written.page}.")

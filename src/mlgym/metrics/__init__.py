@@ -8,16 +8,18 @@ The names load what they need when they are first used: whoever wants progress o
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mlgym.metrics.progress import clip, potential, progress
+from mlgym.metrics.progress import clip, margin, noise, potential, progress, ties
 
 if TYPE_CHECKING:
     from mlgym.metrics.areas import AupTable, Profiles, aup_table, profiles
     from mlgym.metrics.comparison import Comparison, OnTask, Pair, compare, groups, holm
+    from mlgym.metrics.compute import Curve, Outcomes, equivalent, equivalent_compute, outcomes
     from mlgym.metrics.intervals import Estimate, bootstrap, iqm, mean, probability_of_improvement
     from mlgym.metrics.pool import Sensitivity, aup_intervals, sensitivity
     from mlgym.metrics.scores import Ranks, best_at_k, best_table, fewest, mean_at_k, mean_table, ranks
 
 _WHERE = {
+    "compute": ("Curve", "Outcomes", "equivalent", "equivalent_compute", "outcomes"),
     "comparison": ("Comparison", "OnTask", "Pair", "compare", "groups", "holm"),
     "intervals": ("Estimate", "bootstrap", "iqm", "mean", "probability_of_improvement"),
     "pool": ("Sensitivity", "aup_intervals", "sensitivity"),
@@ -27,8 +29,10 @@ _WHERE = {
 __all__ = [
     "AupTable",
     "Comparison",
+    "Curve",
     "Estimate",
     "OnTask",
+    "Outcomes",
     "Pair",
     "Profiles",
     "Ranks",
@@ -40,19 +44,25 @@ __all__ = [
     "bootstrap",
     "clip",
     "compare",
+    "equivalent",
+    "equivalent_compute",
     "fewest",
     "groups",
     "holm",
     "iqm",
+    "margin",
     "mean",
     "mean_at_k",
     "mean_table",
+    "noise",
+    "outcomes",
     "potential",
     "probability_of_improvement",
     "profiles",
     "progress",
     "ranks",
     "sensitivity",
+    "ties",
 ]
 
 

@@ -13,6 +13,7 @@ from mlgym.disk import guarded, write_whole
 from mlgym.errors import UsageError
 from mlgym.report import ink
 from mlgym.report.behaviour import actions_picture, by_step_picture, ends_picture, failures_picture
+from mlgym.report.compute import compute_picture
 from mlgym.report.console import safe
 from mlgym.report.curves import progress_over, scores_over
 from mlgym.report.estimates import Estimates, estimates
@@ -47,9 +48,10 @@ def report(
     without: Iterable[str] = (),
     formats: Sequence[str] = FORMATS,
     seed: int = 0,
+    reference: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> Written:
-    """Write the report of these runs into the folder `out`.
+    """Write the report of these runs into the folder `out`; `reference` is the method whose compute is the measure.
 
     Raises UsageError where a folder holds no episode, or `out` cannot be written.
     """
@@ -65,11 +67,14 @@ def report(
         notes.append(NO_FIGURES)
     chapters, markdowns, texs, studies = [], [], [], []
     found_pools = pools(loaded, mixed)
+    if reference and not any(reference in pool.episodes["method"] for pool in found_pools):
+        known = ", ".join(sorted({str(name) for pool in found_pools for name in pool.episodes["method"]}))
+        raise UsageError(f"There is no method '{reference}' to be the reference; there are: {known}.")
     for pool in found_pools:
         study = Study(pool)
         found = estimates(study, seed=seed)
         say(f"Protocol {pool.letter}: {len(study.methods)} methods on {len(study.tasks)} tasks.")
-        made = tables(study, found)
+        made = tables(study, found, reference)
         prefix = f"{pool.letter}-" if len(found_pools) > 1 else ""
         for table in made:
             folder.write(f"tables/{prefix}{table.key}.csv", as_csv(table))
@@ -78,7 +83,7 @@ def report(
         heading = f"Protocol {pool.letter}" if len(found_pools) > 1 else ""
         markdowns.append("\n".join([f"# {heading}\n"] * bool(heading) + [markdown(t) for t in made]))
         texs += [latex(table) for table in made]
-        drawn = _draw(study, found, folder, prefix, formats) if drawing else []
+        drawn = _draw(study, found, folder, prefix, formats, reference) if drawing else []
         about = "Episodes of another protocol than those of the other chapters: the two are not to be compared."
         chapters.append(Chapter(heading, about, tuple(made), tuple(drawn)))
         studies.append(study)
@@ -115,18 +120,21 @@ class _Folder:
         write_whole(self.path(name), text.encode())
 
 
-def _pictures(study: Study, found: Estimates) -> list[Picture]:
+def _pictures(study: Study, found: Estimates, reference: str) -> list[Picture]:
     both = (progress_picture, profile_picture, aup_picture, money_picture, progress_over, scores_over)
     alone = (actions_picture, by_step_picture, ends_picture, failures_picture)
-    made = [*(make(study, found) for make in both), *(make(study) for make in alone)]
+    equal = compute_picture(study, found, reference)
+    made = [*(make(study, found) for make in both), equal, *(make(study) for make in alone)]
     return [picture for picture in made if picture is not None]
 
 
-def _draw(study: Study, found: Estimates, folder: _Folder, prefix: str, formats: Sequence[str]) -> list[Drawn]:
+def _draw(
+    study: Study, found: Estimates, folder: _Folder, prefix: str, formats: Sequence[str], reference: str
+) -> list[Drawn]:
     """Draw all figures for the page, and into files of these formats."""
     out = []
     with ink.drawing():
-        for picture in _pictures(study, found):
+        for picture in _pictures(study, found, reference):
             both = []
             for size in ("wide", "narrow"):
                 figure, key = picture.draw(size == "narrow"), f"{prefix}{picture.key}-{size}"

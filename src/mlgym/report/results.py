@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mlgym.report import compute as at_compute
 from mlgym.report import protocols
 from mlgym.report.behaviour import Shares, actions, by_step, ends, failures
 from mlgym.report.estimates import Estimate, Estimates
@@ -11,8 +12,9 @@ from mlgym.report.study import Method, Study
 from mlgym.report.tables import NONE, Table, count, fixed, p_value, word
 
 
-def tables(study: Study, found: Estimates) -> list[Table]:
-    """All tables, in the order of the page."""
+def tables(study: Study, found: Estimates, reference: str = "") -> list[Table]:
+    """All tables, in the order of the page; `reference` is what methods are held against at equal compute."""
+    equal = at_compute.arena(study, reference)
     made = [
         methods(study, found),
         controls(study, found),
@@ -21,6 +23,7 @@ def tables(study: Study, found: Estimates) -> list[Table]:
         mean_scores(study, found),
         task_progress(study),
         aup(study, found),
+        *([at_compute.equal_compute(equal), at_compute.hpo_equivalent(equal)] if equal else []),
         cost(study),
         shares(study, actions(study), "actions", "Actions by kind", "Actions of all episodes."),
         step_actions(study),

@@ -15,6 +15,7 @@ from mlgym.grading.forgeries.queries import QUERIES
 from mlgym.grading.forgeries.sat import SAT
 from mlgym.grading.forgeries.shells import SHELLS
 from mlgym.grading.forgeries.tables import TABLES
+from mlgym.grading.forgeries.texts import TEXTS
 
 ALL = "all"  # defences, each for its own forgeries
 FORGERIES: tuple[Forgery, ...] = (
@@ -29,6 +30,7 @@ FORGERIES: tuple[Forgery, ...] = (
     *POLICIES,
     *QUERIES,
     *SAT,
+    *TEXTS,
 )
 
 
