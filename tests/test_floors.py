@@ -64,7 +64,7 @@ FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 NARROWER = {  # what a part may import beside itself, where that is less than all lower floors
     "agents": {"errors", "names", "records", "models"},
     "metrics": {"errors", "records"},
-    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "rows", "runs", "disk"},
+    "report": {"errors", "records", "names", "metrics", "store", "task", "made", "columns", "rows", "runs", "disk"},
     "rows": {"columns", "metrics"},
     "runs": {"errors", "columns", "rows", "task"},
     "viewer": {"errors", "records", "names", "metrics", "store", "task"},
@@ -91,7 +91,7 @@ THIRD_PARTY = {  # where a package may be imported
     "matplotlib": {"report"},
     "pyarrow": {"report", "exporters"},
     "pypdf": {"papers"},
-    "openai": {"models"},
+    "openai": {"models", "adapters"},
     "anthropic": {"models"},
     "litellm": {"models"},
     "xllamacpp": {"models"},
