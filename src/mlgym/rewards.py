@@ -14,6 +14,7 @@ import gymnasium
 from mlgym import names
 from mlgym.env import ResearchEnv
 from mlgym.errors import UsageError
+from mlgym.made import task_id
 from mlgym.metrics import clip
 from mlgym.records import Action, Split
 from mlgym.task import Task
@@ -53,6 +54,11 @@ def environment(task: str | Path | Task, *, reward: str = "shaped", **options: A
         return Told(wrapper(limited, **chosen))
     except TypeError as error:
         raise UsageError(f"The reward '{reward}' cannot be made: {error}.") from error
+
+
+def of_family(family: str, seed: int = 0, difficulty: float = 0.5, reward: str = "progress", **options: Any) -> Env:
+    """The environment of a made task; `options` are those of ResearchEnv."""
+    return environment(task_id(family, seed, difficulty), reward=reward, **options)
 
 
 class Told(gymnasium.Wrapper[str, str | Action, str, str | Action]):

@@ -58,9 +58,12 @@ class Engine:
         self._rounds = self._counted = 0
         self._groups: dict[str, int] = {}  # of the call under way, and whether each is stored: at 0
 
-    def rollout(self, rows: Sequence[Row]) -> list[Trajectory]:
-        """One trajectory for each row, in their order. Raises UsageError for what the user must mend."""
-        self._rounds += 1
+    def rollout(self, rows: Sequence[Row], number: int | None = None) -> list[Trajectory]:
+        """One trajectory for each row, in their order. Raises UsageError for what the user must mend.
+
+        The samplers draw by the `number` of the call, which is the next one where none is given.
+        """
+        self._rounds = self._rounds + 1 if number is None else number
         names = dict.fromkeys(map(_group, rows))
         self._groups = {name: (self._counted + n) % self.every if self.every else 1 for n, name in enumerate(names)}
         self._counted += len(names)
