@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlgym.audit import audit
 from mlgym.errors import SandboxError, UsageError
 from mlgym.records import Brief, Message
 from mlgym.rl import Engine, Row, Sampled, ScriptedPolicy
@@ -235,6 +236,7 @@ def test_every_second_group_is_stored_as_episodes(tmp_path: Path) -> None:
         assert all(each.file(digest).exists() for one in each.attempts() for digest in one.files.values())
     run = open_run(tmp_path)
     assert len(run.columns()["progress"]) == 4 and not run.problems
+    assert audit(tmp_path) == ([], [])
 
 
 def test_a_batch_is_written_and_read(tmp_path: Path) -> None:

@@ -35,13 +35,14 @@ PLAN, DONE = "plan.json", "done.json"
 CELLS = 500  # of a shard
 EVERY_S = 10.0
 LISTED = 1000  # tasks in a shard's run.json
-RANGE = re.compile(r"(.+)-s(\d+)(?:\.\.(\d+))?-d([\d.]+?)(?:\.\.([\d.]+?)(?:/([\d.]+))?)?")
+NUMBER = r"(\d(?:\.\d+)?)"
+RANGE = re.compile(rf"(.+)-s(\d+)(?:\.\.(\d+))?-d{NUMBER}(?:\.\.{NUMBER}(?:\.\.{NUMBER})?)?")
 Say = Callable[[str], None]
 
 
 class Names(Sequence[str]):
     """The names of tasks, of suites, and of made tasks by ranges: `tabular-s0..99-d0.1..0.9` are 900 tasks, seed by
-    seed, `tabular-s0..99-d0.2..0.8/0.3` are 300. They are counted, not listed. Raises UsageError.
+    seed, `tabular-s0..99-d0.2..0.8..0.3` are 300. They are counted, not listed. Raises UsageError.
     """
 
     def __init__(self, given: Sequence[str]) -> None:
@@ -97,7 +98,7 @@ def _part(name: str) -> Sequence[str]:
     try:
         easy, hard, by = float(low), float(high or low), float(step or 0.1)
     except ValueError as error:
-        raise UsageError(f"The difficulties of '{name}' are numbers from 0 to 1, such as d0.1..0.9/0.2.") from error
+        raise UsageError(f"The difficulties of '{name}' are numbers from 0 to 1, such as d0.1..0.9..0.2.") from error
     seeds = range(int(first), int(last or first) + 1)
     if not seeds or hard < easy or by < 0.001:
         raise UsageError(f"'{name}' is empty: its ranges go from the smaller to the larger, in steps of 0.001 or more.")

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from mlgym.errors import MlgymError, UsageError
 from mlgym.exporters.dialogue import Call
+from mlgym.exporters.plain import plain
 from mlgym.records import EpisodeSpec, Result, Step
 from mlgym.store import Episode, lines
 from mlgym.task import Task, load_task
@@ -43,9 +44,14 @@ class Sample:
     home: Task | None = None
 
     @cached_property
-    def steps(self) -> list[Step]:
-        """The recorded steps; none of a trajectory."""
+    def recorded(self) -> list[Step]:
+        """The steps as they were recorded; none of a trajectory."""
         return Episode(self.folder).steps() if self.folder else []
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The steps; those of an agent without a model as somebody would type them."""
+        return self.recorded if self.model else [plain(step) for step in self.recorded]
 
     @cached_property
     def calls(self) -> list[Call]:

@@ -1,4 +1,4 @@
-"""Training by a recipe: warm-up, then rollouts and updates in turn, with checkpoints; the same call goes on after a kill.
+"""Training by a recipe: warm-up, then rollouts and updates in turn; the same call goes on after a kill.
 
 Every draw follows from the recipe's seed and the number of the step, so there is no state of a generator to keep.
 """
