@@ -45,7 +45,7 @@ class Engine:
         give_up: int = 3,
         deadline: float | None = None,
         seed: int = 0,
-        store: Path | None = None,
+        store: Path | str | None = None,
         every: int = 0,
         token: str = "",
         **options: Any,
@@ -57,7 +57,7 @@ class Engine:
         self.reward, self.limits, self.options = reward, limits, options
         self.max_tokens, self.give_up, self.deadline = max_tokens, give_up, deadline
         self.context = context or getattr(policy, "context", None)
-        self.seed, self.store, self.every = seed, store, every
+        self.seed, self.store, self.every = seed, None if store is None else Path(store), every
         self._rounds = self._counted = 0
         self._groups: dict[str, int] = {}  # of the call under way, and whether each is stored: at 0
 
