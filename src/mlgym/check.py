@@ -111,9 +111,16 @@ def _examined(
 
 
 def measure(
-    prepared: Prepared, kind: type[Sandbox], grader: Grader, place: Path, *, seed: int = 0, solution: bool = False
+    prepared: Prepared,
+    kind: type[Sandbox],
+    grader: Grader,
+    place: Path,
+    *,
+    seed: int = 0,
+    solution: bool | Path = False,
 ) -> Measured:
-    """Run the baseline (or the hidden solution) in a sandbox, in the new folder `place`, and grade what it submits.
+    """Run the baseline (or the hidden solution, or that folder) in a sandbox, in the new folder `place`, and grade what
+    it submits.
 
     `seed` is that of the run and of the test's own luck.
 

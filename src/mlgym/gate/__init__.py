@@ -11,12 +11,13 @@ most of what follows would say the same.
 | baseline | does the starter run, and score what is recorded? |
 | ceiling | does the hidden solution reach the best score, within the noise or `CLOSE`? |
 | margin | is the solution better than the starter by `GAP` times the noise of a score? |
+| learnable | do cheap tries beat the starter sometimes, but not all of them reach the best? |
 | time | do making the data, the starter and a grading take at most so many seconds together? |
 | answers | are the answers nowhere within reach? |
-| learnable | do cheap tries beat the starter sometimes, but not all of them reach the best? |
 | forgeries | does no shipped fraud score? |
 
-A cheap try is one of the agent `random`: settings of the starter, drawn anew, run and validated.
+A cheap try is the starter with its settings changed by chance, as the agent `random` does, or, where those tries do
+not tell, the solution with one place broken by chance.
 """
 
 import time

@@ -14,6 +14,7 @@ from mlgym.gate.alike import mark, nearest
 from mlgym.grading import Grader
 from mlgym.grading.forgeries import fitting, run_forgeries
 from mlgym.grading.prepare import Prepared, prepare, remake
+from mlgym.mutations import corrupted
 from mlgym.records import EpisodeSpec, Limits
 from mlgym.sandbox import Sandbox, SubmissionRefused, scratch
 from mlgym.task import Anchors, Task
@@ -67,10 +68,10 @@ def questions(examined: Examined) -> Iterator[Question]:
         with Grader(prepared, examined.backend) as grader:
             yield from _starter(examined, prepared, grader, place / "starter")
             yield from _solution(examined, prepared, grader, place / "solution")
+            yield "learnable", _learnable(examined, prepared, grader, place)
         spent = examined.making_s + examined.measured[False].seconds + examined.measured[True].grading_s
         yield "time", Finding("time", spent <= examined.seconds, f"{spent:.1f} s of {examined.seconds:g} s")
         yield "answers", answers(prepared, examined.backend, place / "answers")
-        yield "learnable", _learnable(examined, place / "episode")
         if examined.backend.isolation == "none":
             yield "forgeries", Finding("forgeries", True, "not tried: this sandbox isolates nothing")
             return
@@ -174,23 +175,47 @@ def _same_score(examined: Examined, grader: Grader, files: Path) -> Finding:
     )
 
 
-def _learnable(examined: Examined, folder: Path) -> Finding:
-    """Whether random changes of the starter's settings beat it sometimes, and do not all reach the best."""
-    task, tries = examined.task, examined.tries
-    if REPAIR & set(task.changes):
+def _learnable(examined: Examined, prepared: Prepared, grader: Grader, place: Path) -> Finding:
+    """Whether cheap tries beat the starter sometimes, and do not all reach the best.
+
+    A try is the starter with its settings changed by chance or, where these tries do not tell, the solution with one
+    place broken by chance: what an agent comes by on its way to it.
+    """
+    if REPAIR & set(examined.task.changes):
         return Finding("it can be learned", True, "not tried: its starter is broken")
-    spec = EpisodeSpec(
-        task=task.reference,
-        version=task.version,
-        agent=f"random?trials={tries}",
-        sandbox=examined.backend.name,
-        limits=Limits(steps=3 * tries + 10, command_s=task.limits.command_s),
-    )
-    result = run_episode(spec, folder)
-    found = [task.progress(each.test, "test") or 0.0 for each in result.attempts if each.kind == "validate"]
-    if not found:
-        return Finding("it can be learned", False, "the starter has no settings that could be changed by chance")
-    beaten = sum(each > max(CLOSE, 4 * examined.noise) for each in found)
-    reached = sum(each >= 1 - CLOSE for each in found)
-    seen = f"of {len(found)} tries by chance {beaten} beat the starter, {reached} reach the best"
-    return Finding("it can be learned", beaten > 0 and reached < len(found), seen)
+    said = []
+    for what, tried in (
+        ("changes of the starter", _changed_starters(examined, place / "episode")),
+        ("broken solutions", _broken_solutions(examined, prepared, grader, place)),
+    ):
+        found = list(tried)
+        beaten = sum(each > max(CLOSE, 4 * examined.noise) for each in found)
+        reached = sum(each >= 1 - CLOSE for each in found)
+        said.append(f"of {len(found)} {what} {beaten} are better than the starter, {reached} reach the best")
+        if beaten and reached < len(found):
+            return Finding("it can be learned", True, said[-1])
+    return Finding("it can be learned", False, "; ".join(said))
+
+
+def _changed_starters(examined: Examined, folder: Path) -> Iterator[float]:
+    """The progress of the starter with settings changed by chance, as the agent `random` does."""
+    task, tries = examined.task, examined.tries
+    limits = Limits(steps=3 * tries + 10, command_s=task.limits.command_s)
+    agent, sandbox = f"random?trials={tries}", examined.backend.name
+    spec = EpisodeSpec(task=task.reference, version=task.version, agent=agent, sandbox=sandbox, limits=limits)
+    for attempt in run_episode(spec, folder).attempts:
+        if attempt.kind == "validate":
+            yield task.progress(attempt.test, "test") or 0.0
+
+
+def _broken_solutions(examined: Examined, prepared: Prepared, grader: Grader, place: Path) -> Iterator[float]:
+    """The progress of the solution with one place broken by chance, -1 where it does not run."""
+    task = examined.task
+    assert task.solution
+    for seed in range(examined.tries):
+        folder = corrupted(task.solution, task.baseline.files, str(seed))
+        try:
+            found = measure(prepared, examined.backend, grader, place / f"broken-{seed}", solution=folder)
+        except (GradingError, SubmissionRefused):
+            found = None
+        yield (task.progress(found.scores.get("test"), "test") if found else None) or -1.0
