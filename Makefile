@@ -1,7 +1,7 @@
 # Short names for what bootstrap.py does; nothing needs make.
 PYTHON ?= python3
 
-.PHONY: demo test check verify bench attacks faults
+.PHONY: demo test check verify adapters bench attacks faults
 demo test check:
 	$(PYTHON) bootstrap.py $@
 
@@ -9,6 +9,11 @@ demo test check:
 verify: check
 	$(PYTHON) bootstrap.py test -m ""
 	.venv/bin/python benchmarks/tasks.py mini
+	.venv/bin/python tests/adapters/run.py
+
+# one real step with each library that mlgym has an adapter for, each in an environment of its own (some GB in the cache)
+adapters: check
+	.venv/bin/python tests/adapters/run.py
 
 bench:
 	$(PYTHON) bootstrap.py bench

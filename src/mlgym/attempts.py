@@ -96,8 +96,8 @@ class Attempts:
     def _graded(self, attempt: Attempt, files: Path) -> Attempt:
         verdict = self._verdict(files, self._feedback)
         if not verdict.valid:
-            return attempt.changed(why=verdict.why)
-        attempt = attempt.changed(valid=True, **{self._feedback: verdict.scores})
+            return attempt.changed(why=verdict.why, stage=verdict.stage)
+        attempt = attempt.changed(valid=True, stage=verdict.stage, **{self._feedback: verdict.scores})
         if attempt.kind == "validate":
             return attempt
         attempt = self.complete(attempt, files)

@@ -1,8 +1,9 @@
 """The environment: one task in one sandbox, one tool call a step, graded where the agent cannot reach.
 
 `gymnasium.make("mlgym/battle-of-sexes-v1")` works once this module (or `mlgym` after gymnasium) is imported, and
-`gymnasium.make("mlgym.env:mlgym/battle-of-sexes-v1")` in any process. That registration adds the wrappers `Limited`
-(steps and command seconds) and `Progress` (the reward); the bare environment pays 0.0.
+`gymnasium.make("mlgym.env:mlgym/battle-of-sexes-v1")` in any process. What is registered is `rewards.environment`, with
+the wrappers `Limited` (steps and command seconds) and `Progress` (the reward), and as the vector entry point
+`vector.vector`; the bare environment pays 0.0.
 """
 
 import contextlib
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
-from gymnasium.envs.registration import WrapperSpec
 
 from mlgym import disk
 from mlgym import tools as toolbox
@@ -27,7 +27,7 @@ from mlgym.cards import cards
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
-from mlgym.made import list_families, task_id
+from mlgym.made import list_families
 from mlgym.memory import Memory
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
@@ -517,27 +517,26 @@ def render_brief(brief: Brief) -> str:
     )
 
 
-def of_family(family: str, seed: int = 0, difficulty: float = 0.5, **options: Any) -> ResearchEnv:
-    """The environment of a made task; `options` are ResearchEnv's."""
-    return ResearchEnv(task_id(family, seed, difficulty), **options)
-
-
 def register() -> None:
-    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`, and every family, which then takes a `seed`
-    and a `difficulty`.
+    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`, every family, which then takes a `seed` and a
+    `difficulty`, and many tasks as one as `mlgym/Tasks-v0`.
     """
-    known = [(f"{task.name}-v{task.version}", "ResearchEnv", {"task": task.name}) for task in list_tasks()]
-    known += [(f"{family.name}-v{family.version}", "of_family", {"family": family.name}) for family in list_families()]
-    for name, entry, given in known:
+    for task in list_tasks():
         gymnasium.register(
-            id=f"mlgym/{name}",
-            entry_point=f"mlgym.env:{entry}",
-            kwargs=given,
-            additional_wrappers=(
-                WrapperSpec("Limited", "mlgym.wrappers:Limited", {}),
-                WrapperSpec("Progress", "mlgym.wrappers:Progress", {}),
-            ),
+            id=f"mlgym/{task.name}-v{task.version}",
+            kwargs={"task": task.name, "reward": "progress"},
+            entry_point="mlgym.rewards:environment",
+            vector_entry_point="mlgym.vector:vector",
         )
+    for family in list_families():
+        gymnasium.register(
+            id=f"mlgym/{family.name}-v{family.version}",
+            kwargs={"family": family.name},
+            entry_point="mlgym.rewards:of_family",
+        )
+    gymnasium.register(
+        id="mlgym/Tasks-v0", entry_point="mlgym.many:ManyTasks", vector_entry_point="mlgym.vector:vector"
+    )
 
 
 register()

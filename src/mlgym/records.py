@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Scores = dict[str, float]
 Split = Literal["validation", "test"]
 Isolation = Literal["full", "partial", "none"]
+Stage = Literal["", "files", "ran", "graded", "tampered"]
 DEEPEST = 50
 SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -176,7 +177,9 @@ class Provenance(Record):
 
 class Attempt(Record):
     """One graded submission. `files` (graded) and `code` (the workspace's sources beside it) map path -> sha256;
-    `fallback` marks the last valid one standing in at the end. Attempts of older folders have no `provenance`.
+    `fallback` marks the last valid one standing in at the end. `stage` is how far it came: no files (empty), files,
+    their code ran, graded; or tampered, where that code wrote into the grader's pipe. It is the grading's word, not the
+    sandbox's. Attempts of older folders have no `provenance` and no `stage`.
     """
 
     n: int
@@ -189,6 +192,7 @@ class Attempt(Record):
     validation: Scores | None = None
     test: Scores | None = None
     fallback: bool = False
+    stage: Stage = ""
     provenance: Provenance | None = None
 
 

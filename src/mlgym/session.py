@@ -1,11 +1,14 @@
 """One episode as a trainer drives it: tools by name or actions in text, one outcome each, a reward and a status.
 
-The one seam of all adapters and servers. A session is driven by one thread at a time.
+The one seam of all adapters and servers. A session is driven by one thread at a time; `close` may come from any other.
 """
 
+import threading
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, SupportsFloat, cast
 
 from mlgym.env import END, ResearchEnv, render_brief
 from mlgym.errors import UsageError
@@ -13,6 +16,9 @@ from mlgym.records import Action, Brief
 from mlgym.rewards import environment
 from mlgym.task import Task
 from mlgym.trajectory import Status
+
+AFTER_END = "The episode has ended, so nothing was done."
+LEAST_S = 0.1  # seconds that a command has at least
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,6 @@ class Outcome:
 class Session(Protocol):
     """An episode, here or at a server. After its end a further action changes nothing and says so."""
 
-    brief: Brief
     done: bool
     steps: int
     reward: float | None
@@ -47,6 +52,13 @@ class Session(Protocol):
     """The final test progress, at the end."""
     noise: float
     """One standard deviation of `progress` from one grading to the next, where the task tells."""
+    deadline: float | None
+    """When commands are stopped, as time.monotonic() counts; an action after it ends the episode ("time")."""
+
+    @property
+    def brief(self) -> Brief:
+        """What the agent is told; raises UsageError before `reset`."""
+        ...
 
     def reset(self, seed: int = 0) -> str:
         """Begin anew; returns the brief as text."""
@@ -54,6 +66,10 @@ class Session(Protocol):
 
     def act(self, action: str | Action) -> Outcome:
         """Take one action."""
+        ...
+
+    def call(self, name: str, args: Mapping[str, Any]) -> Outcome:
+        """Call one tool."""
         ...
 
     def finish(self, reason: str) -> Outcome:
@@ -71,6 +87,8 @@ class LocalSession:
     def __init__(self, task: str | Path | Task, *, reward: str = "shaped", **options: Any) -> None:
         self._env = environment(task, reward=reward, **options)
         self.research = cast(ResearchEnv, self._env.unwrapped)
+        self.deadline: float | None = None
+        self._lock, self._closed = threading.Lock(), False
         self._clear()
 
     def _clear(self) -> None:
@@ -78,6 +96,8 @@ class LocalSession:
         self.status: Status = "not_scored"
         self.progress: float | None = None
         self.noise = 0.0
+        self.clocks = (0.0, 0.0)  # seconds of commands and of grading that the last step took
+        self._end = Outcome(AFTER_END, 0.0, terminated=True)
 
     @property
     def brief(self) -> Brief:
@@ -87,16 +107,62 @@ class LocalSession:
         return self.research.brief
 
     def reset(self, seed: int = 0) -> str:
-        """Begin anew; returns the brief as text."""
-        self._clear()
-        self._env.reset(seed=seed)
-        return render_brief(self.brief)
+        """Begin anew; returns the brief as text. Raises UsageError after `close`."""
+        with self._lock:
+            if self._closed:
+                raise UsageError("The session is closed: open another.")
+            self._clear()
+            self._env.reset(seed=seed)
+            return render_brief(self.brief)
 
     def act(self, action: str | Action) -> Outcome:
-        """Take one action; after the end it changes nothing."""
-        if self.done:
-            return Outcome("The episode has ended.", 0.0, terminated=True)
-        text, reward, terminated, truncated, info = self._env.step(action)
+        """Take one action; after the end, and after `close`, it changes nothing. Raises UsageError before `reset`."""
+        with self._lock:
+            if self.done or self._closed:
+                return self._end
+            late = self.deadline is not None and time.monotonic() >= self.deadline
+            if late and not (isinstance(action, Action) and action.tool == END):
+                action = Action(tool=END, args={"reason": "time"})
+            self._hold()
+            before = self.research.attempts.grader_s
+            stepped = self._env.step(action)
+            self.clocks = self.research.command_s, self.research.attempts.grader_s - before
+            return self._account(*stepped)
+
+    def call(self, name: str, args: Mapping[str, Any]) -> Outcome:
+        """Call one tool; an unknown one, or arguments that do not fit, are answered as the agent's mistake."""
+        return self.act(Action(tool=name, args=dict(args)))
+
+    def finish(self, reason: str) -> Outcome:
+        """End the episode, graded as it stands; `reason` as in a Result's `ended`."""
+        return self.act(Action(tool=END, args={"reason": reason}))
+
+    def kill(self) -> None:
+        """End the sandbox from another thread: the action under way finds it lost; the last valid attempt counts."""
+        self.research.kill()
+
+    def close(self) -> None:
+        """End the sandbox, from any thread and at any time; nothing more is graded."""
+        self._closed = True
+        while not self._lock.acquire(timeout=LEAST_S):  # an action is under way, or just began
+            self.kill()
+        try:
+            self._env.close()
+        finally:
+            self._lock.release()
+
+    def _hold(self) -> None:
+        """Let no command run on after the deadline."""
+        if self.deadline is None or self.research.attempts.final is not None:
+            return
+        left, limits = max(LEAST_S, self.deadline - time.monotonic()), self.research.limits
+        training = None if limits.training_s is None else min(left, limits.training_s)
+        self.research.session.limits = limits.changed(command_s=min(left, limits.command_s), training_s=training)
+
+    def _account(
+        self, text: str, reward: SupportsFloat, terminated: bool, truncated: bool, info: dict[str, Any]
+    ) -> Outcome:
+        """What a step came to, added up."""
         scored = bool(info["scored"])
         self.steps += 1
         self.reward = self.reward + float(reward) if scored and self.reward is not None else None
@@ -108,12 +174,5 @@ class LocalSession:
             self.noise = info.get("noise", 0.0)
             if scored and "final" in info:
                 self.progress = self.research.progress(info["final"]["test"], "test")
+            self._end = Outcome(AFTER_END, 0.0 if scored else None, terminated, truncated, {"scored": scored})
         return Outcome(text, float(reward) if scored else None, terminated, truncated, info)
-
-    def finish(self, reason: str) -> Outcome:
-        """End the episode, graded as it stands; `reason` as in a Result's `ended`."""
-        return self.act(Action(tool=END, args={"reason": reason}))
-
-    def close(self) -> None:
-        """End the sandbox; nothing is graded."""
-        self._env.close()

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from mlgym import made as families
 from mlgym import mutations
 from mlgym.errors import TaskError, UsageError
-from mlgym.metrics import progress
+from mlgym.metrics import noise, progress
 from mlgym.mistakes import mistake
 from mlgym.records import Limits, Made, Record, Scores, Source, Split, merged
 
@@ -80,13 +80,15 @@ class TaskLimits(Record):
 class Anchors(Record):
     """The fixed scores that make progress: measured baseline and its noise (one standard deviation) for each split.
 
-    `best` is the best test score known; `published` are figures of others, and `source` says where all these are from.
+    `best` is the best test score known; `floor`, where it is given, what the best constant answer scores on each split.
+    `published` are figures of others, and `source` says where all these are from.
     """
 
     scale: Literal["identity", "log"] = "identity"
     baseline: dict[Split, float]
     noise: dict[Split, float] = Field(default_factory=dict)
     best: float | None = None
+    floor: dict[Split, float] = Field(default_factory=dict)
     published: dict[str, float] = Field(default_factory=dict)
     source: str = ""
 
@@ -183,6 +185,19 @@ class Task(Record):
             baseline_test=anchors.baseline["test"],
             best=anchors.best,
             direction=self.direction,
+            scale=anchors.scale,
+        )
+
+    @property
+    def noise(self) -> float:
+        """One standard deviation of test progress from one run of the same thing to the next; 0.0 where not known."""
+        anchors = self.anchors
+        if anchors is None or anchors.best is None:
+            return 0.0
+        return noise(
+            anchors.noise.get("test", 0.0),
+            baseline_test=anchors.baseline["test"],
+            best=anchors.best,
             scale=anchors.scale,
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 from mlgym.errors import GradingError
 from mlgym.grading.frames import FrameError
 from mlgym.grading.program import Program
+from mlgym.records import Stage
 
 START_S = 60.0  # for a sandbox and its Python to be ready: generous, for loaded machines
 GRACE_S = 10.0  # for the grader to say its verdict after the submission's time is over
@@ -39,6 +40,7 @@ class Exchange:
         self._deadline = time.monotonic() + seconds
         self._player: Program | None = None
         self._cpu_before = 0.0  # what a timed player had taken when it was ready
+        self.stage: Stage = "files"
 
     def run(self, grader: Program, request: dict[str, Any]) -> dict[str, Any]:
         """Send the request, answer the grader's questions, return its last frame; raises what `Program` raises."""
@@ -81,13 +83,22 @@ class Exchange:
             return _failed(f"The submission's code ended its own process ({how}) instead of returning an answer.")
         except FrameError as error:
             self.close()
+            self.stage = "tampered"
             return _failed(f"The submission's code wrote into the grader's pipe: {error}")
+        self._answered(question, answer["op"])
         if answer["op"] == "reply":
             return {"op": "reply", "cpu_s": taken}, items
         why = _line(answer.get("why")) if answer["op"] == "error" else ""
         if why and header.get("quiet"):
             why = "its words are not shown, for it had seen hidden data"
         return _failed(f"The submission's code failed: {why or 'what it sent is no answer'}.")
+
+    def _answered(self, question: dict[str, Any], op: str) -> None:
+        """Note that code of the submission ran, a module of it being imported, or that it forged an answer."""
+        if op not in ("reply", "error"):
+            self.stage = "tampered"
+        elif op == "reply" and question.get("module") and self.stage == "files":
+            self.stage = "ran"
 
     def _start(self, timed: bool) -> None:
         """Start the player; before any code of the submission runs, a failure is the infrastructure's."""

@@ -15,7 +15,7 @@ from mlgym.grading.frames import FrameError
 from mlgym.grading.prepare import KINDS, Prepared
 from mlgym.grading.program import Program
 from mlgym.grading.submission import copy
-from mlgym.records import Provenance, Scores, Split
+from mlgym.records import Provenance, Scores, Split, Stage
 from mlgym.sandbox import Bind, Sandbox, SandboxLimits, SandboxSpec, choose
 from mlgym.sandbox.scratch import remove, scratch
 
@@ -24,12 +24,15 @@ SUBMISSION, HIDDEN = "/submission", "/grader"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the grader says of a submission: scores, or in one sentence why there are none. `seconds` of wall clock."""
+    """What the grader says of a submission: scores, or in one sentence why there are none. `seconds` of wall clock;
+    `stage` as in an Attempt.
+    """
 
     valid: bool
     why: str
     scores: Scores | None
     seconds: float
+    stage: Stage = "files"
 
 
 class Grader:
@@ -77,7 +80,8 @@ class Grader:
             raise GradingError(f"The grader of {self._task.name} failed: {answer.get('why')}.")
         if answer["valid"] and self._task.metric not in answer["scores"]:
             raise GradingError(f"The grader of {self._task.name} gave no {self._task.metric}.")
-        return Verdict(answer["valid"], answer["why"], answer["scores"], time.monotonic() - began)
+        stage: Stage = "graded" if answer["valid"] else answer["stage"]
+        return Verdict(answer["valid"], answer["why"], answer["scores"], time.monotonic() - began, stage)
 
     @property
     def provenance(self) -> Provenance:
@@ -123,10 +127,10 @@ class Grader:
         try:
             answer = exchange.run(grader, request)
             self._grader = grader
-            return answer
+            return {**answer, "stage": exchange.stage}
         except TimeoutError:
             why = f"Grading this submission took longer than the task's limit of {seconds:g} seconds."
-            return {"op": "verdict", "valid": False, "why": why, "scores": None}
+            return {"op": "verdict", "valid": False, "why": why, "scores": None, "stage": exchange.stage}
         except (EOFError, FrameError) as error:
             if grader.hit() == "oom":
                 memory = f"more than its {self._limits.memory_mb} MB of memory"

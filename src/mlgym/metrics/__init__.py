@@ -8,7 +8,7 @@ The names load what they need when they are first used: whoever wants progress o
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mlgym.metrics.progress import clip, potential, progress
+from mlgym.metrics.progress import clip, margin, noise, potential, progress, ties
 
 if TYPE_CHECKING:
     from mlgym.metrics.areas import AupTable, Profiles, aup_table, profiles
@@ -50,9 +50,11 @@ __all__ = [
     "groups",
     "holm",
     "iqm",
+    "margin",
     "mean",
     "mean_at_k",
     "mean_table",
+    "noise",
     "outcomes",
     "potential",
     "probability_of_improvement",
@@ -60,6 +62,7 @@ __all__ = [
     "progress",
     "ranks",
     "sensitivity",
+    "ties",
 ]
 
 

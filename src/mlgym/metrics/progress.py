@@ -21,6 +21,25 @@ def progress(
     return max(-1.0, sign * (f(score) - f(baseline)) / abs(f(best) - f(baseline_test)))
 
 
+def noise(of_score: float, *, baseline_test: float, best: float, scale: str) -> float:
+    """A score's standard deviation put on the scale of progress, with `progress`'s width; on the logarithmic scale
+    that of the logarithm near the baseline, to first order: deviation / |baseline|.
+    """
+    if scale == "log":
+        return of_score / abs(baseline_test) / abs(math.log(best) - math.log(baseline_test))
+    return of_score / abs(best - baseline_test)
+
+
+def margin(noise: float, times: float = 1.0) -> float:
+    """What two values of this noise must be apart to differ: `times` √2·noise, the deviation of their difference."""
+    return times * math.sqrt(2) * noise
+
+
+def ties(a: float, b: float, noise: float, times: float = 1.0) -> bool:
+    """Whether two values differ by no more than their noise explains."""
+    return abs(a - b) <= margin(noise, times)
+
+
 def clip(value: float, low: float, high: float) -> float:
     """`value` held within [low, high]."""
     return min(max(value, low), high)

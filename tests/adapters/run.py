@@ -1,0 +1,133 @@
+"""Try each adapter with the real library: an environment of its own, one real step, a line of a table.
+
+    .venv/bin/python tests/adapters/run.py [NAME…]
+
+An environment is made once, in the cache; it is marked when it is complete. What needs a Python that is not here is
+skipped, and says so. Exits with 1 where something failed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlgym.cache import MARKER, cache_dir
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+TORCH = "torch==2.13.0"  # installed first: else another package asks for its newest, with gigabytes of CUDA
+STEP_S, INSTALL_S = 900, 3600
+VERSIONS = """
+import json, sys
+from importlib.metadata import version
+print(json.dumps({name: version(name) for name in sys.argv[1:]}))
+"""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One library: mlgym's extra for it, exact versions (installed one after another), the Pythons that it fits, and
+    the program in this folder that takes a step with it and exits with 0 when all is well.
+    """
+
+    name: str
+    extra: str
+    pins: tuple[str, ...]
+    program: str
+    pythons: tuple[str, ...] = ("3.11", "3.12")
+
+    @property
+    def shown(self) -> list[str]:
+        """The packages whose versions are told."""
+        return [pin.partition("==")[0].partition("[")[0] for pin in self.pins]
+
+
+ALL = (Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),)
+
+
+def python(versions: tuple[str, ...]) -> str:
+    """An interpreter of one of these versions, this one first; empty where none is here."""
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" in versions:
+        return sys.executable
+    for version in versions:
+        places = [
+            shutil.which(f"python{version}"),
+            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),
+        ]
+        if found := next(filter(None, places), None):
+            return str(found)
+    return ""
+
+
+def environment(tried: Tried, base: str) -> Path:
+    """The Python of the library's environment, made where it is not there yet; its folder names what is in it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [project["dependencies"], project["optional-dependencies"].get(tried.extra), tried.pins, base]
+    key = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:12]
+    folder = cache_dir() / "adapters" / f"{tried.program.removesuffix('.py')}-{key}"
+    inside = folder / "bin" / "python"
+    if not (folder / MARKER).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        mlgym = f"{ROOT}[{tried.extra}]" if tried.extra else str(ROOT)
+        call([base, "-m", "venv", str(folder)])
+        for number in range(len(tried.pins)):  # each with all before it, so that none is replaced
+            call([str(inside), "-m", "pip", "install", "--quiet", *tried.pins[: number + 1]])
+        call([str(inside), "-m", "pip", "install", "--quiet", "--editable", mlgym, *tried.pins])
+        (folder / MARKER).touch()
+    return inside
+
+
+def call(command: list[str], seconds: float = INSTALL_S) -> str:
+    """What a command prints; raises RuntimeError with the end of what it said where it fails."""
+    # The environment may have been made from another copy of this code: this one comes first.
+    given = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+    try:
+        ran = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds, env=given
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"it took longer than {seconds:g} seconds") from error
+    if ran.returncode:
+        raise RuntimeError(ran.stdout.strip() or f"exit code {ran.returncode}")
+    return ran.stdout
+
+
+def attempt(tried: Tried) -> tuple[str, str]:
+    """How it went, "ok", "failed" or "skipped", and what there is to say."""
+    base = python(tried.pythons)
+    if not base:
+        return "skipped", f"needs Python {' or '.join(tried.pythons)}"
+    try:
+        inside = environment(tried, base)
+        versions = json.loads(call([str(inside), "-c", VERSIONS, *tried.shown]))
+        said = call([str(inside), str(HERE / tried.program)], STEP_S).strip().splitlines()
+    except RuntimeError as error:
+        return "failed", str(error)
+    return "ok", f"{', '.join(f'{name} {number}' for name, number in versions.items())}: {said[-1] if said else ''}"
+
+
+def main(names: list[str]) -> int:
+    """Try those of the names, all without names; prints a line for each as it comes."""
+    if unknown := set(names) - {tried.name for tried in ALL}:
+        print(f"There is no {', '.join(sorted(unknown))} here; there are {', '.join(t.name for t in ALL)}.")
+        return 2
+    failed = []
+    for tried in ALL:
+        if names and tried.name not in names:
+            continue
+        began = time.monotonic()
+        how, why = attempt(tried)
+        print(f"{tried.name:<12} {how:<8} {time.monotonic() - began:5.0f} s  {why}", flush=True)
+        failed += [tried.name] if how == "failed" else []
+    print(f"failed: {', '.join(failed)}" if failed else "Every adapter that was tried works.")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
