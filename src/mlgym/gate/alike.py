@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from mlgym.grading.prepare import Prepared
 from mlgym.task import Task, list_tasks
@@ -15,16 +14,20 @@ LUCK = ("seed", "salt")  # settings that make no task another one
 UNEQUAL = ("salt",)  # files that are drawn anew each time
 
 
-def mark(prepared: Prepared) -> str:
-    """A hash that equal tasks have in common: words, metric, settings but for seeds, and data."""
-    task, digest = prepared.task, hashlib.sha256()
-    about: list[Any] = [words(task.instruction), task.kind, task.metric, task.submission.paths]
+def about(task: Task) -> str:
+    """A hash that equal tasks have in common before their data are made: words, metric, settings but for seeds."""
     settings = {key: value for key, value in task.settings.items() if key not in LUCK}
-    digest.update(json.dumps([about, settings], sort_keys=True, default=str).encode())
+    what = [words(task.instruction), task.kind, task.metric, task.submission.paths, settings]
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def mark(prepared: Prepared) -> str:
+    """A hash that equal tasks have in common: as `about`, and data, limits, and the starter where that is changed."""
+    task = prepared.task
+    digest = hashlib.sha256(f"{about(task)}{task.episode_limits.model_dump_json()}".encode())
     for folder in (prepared.public, prepared.private, *([task.workspace] if task.changes else [])):
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in UNEQUAL):
             digest.update(f"\0{path.relative_to(folder)}\0".encode() + _hash(path))
-    digest.update(task.episode_limits.model_dump_json().encode())
     return digest.hexdigest()[:32]
 
 
