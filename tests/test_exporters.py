@@ -179,7 +179,12 @@ def test_sharegpt_has_calls_in_tags(tmp_path: Path) -> None:
     (row,) = exported(tmp_path / "out", tmp_path / "run", format="sharegpt")
     turns = row["conversations"]
     assert [turn["from"] for turn in turns[:4]] == ["system", "human", "gpt", "tool"]
-    assert turns[2]["value"].startswith("Look.\n<tool_call>\n{") and [turn["weight"] for turn in turns[:4]] == [0, 0, 1, 0]
+    assert turns[2]["value"].startswith("Look.\n<tool_call>\n{") and [turn["weight"] for turn in turns[:4]] == [
+        0,
+        0,
+        1,
+        0,
+    ]
 
 
 def test_a_model_has_its_own_conversations(tmp_path: Path) -> None:
@@ -199,7 +204,9 @@ def test_a_model_has_its_own_conversations(tmp_path: Path) -> None:
     ask(store, talk, "Submit.")
     first, second = exported(tmp_path / "out", tmp_path / "run")
     assert (first["part"], second["part"]) == (0, 1)
-    own = [(m["content"], t) for m, t in zip(first["messages"], first["train"], strict=True) if m["role"] == "assistant"]
+    own = [
+        (m["content"], t) for m, t in zip(first["messages"], first["train"], strict=True) if m["role"] == "assistant"
+    ]
     assert own == [("first", True), ("I think.", False), ("second", True)]
     own = [(m["content"], t) for m, t in zip(second["messages"], second["train"], strict=True)]
     assert own[2:4] == [("first", False), ("(short)", False)] and [c for c, t in own if t] == ["Submit."]
@@ -284,7 +291,12 @@ def test_the_best_of_each_task_and_no_duplicates(tmp_path: Path) -> None:
     words = " ".join(str(number * number) for number in range(300))
     for seed, (more, progress) in enumerate((("", 0.1), (" 7", 0.2), (" other words, all of them", 0.3))):
         command = f"echo {words if seed < 2 else ''}{more * (1 if seed < 2 else 50)}"
-        episode(tmp_path / "run", seed=seed, progress=progress, steps=[step(1, "bash", "", command=command), step(2, "submit")])
+        episode(
+            tmp_path / "run",
+            seed=seed,
+            progress=progress,
+            steps=[step(1, "bash", "", command=command), step(2, "submit")],
+        )
     found = exported(tmp_path / "dup", tmp_path / "run", filter={"alike": 0.9})
     assert [row["seed"] for row in found] == [1, 2]
     assert [row["seed"] for row in exported(tmp_path / "best", tmp_path / "run", filter={"best": 1})] == [2]
@@ -314,7 +326,9 @@ def test_the_same_again_and_nothing_in_half(tmp_path: Path) -> None:
         episode(tmp_path / "run", seed=seed)
     for out in ("one", "two"):
         exported(tmp_path / out, tmp_path / "run")
-    files = [{p.relative_to(tmp_path / o): p.read_bytes() for p in (tmp_path / o).glob("data/*")} for o in ("one", "two")]
+    files = [
+        {p.relative_to(tmp_path / o): p.read_bytes() for p in (tmp_path / o).glob("data/*")} for o in ("one", "two")
+    ]
     assert files[0] == files[1]
     with pytest.raises(UsageError, match="is there already"):
         exported(tmp_path / "one", tmp_path / "run")

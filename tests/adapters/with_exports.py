@@ -139,7 +139,7 @@ def main() -> None:
             "KTO": step(KTOTrainer, KTOConfig, short(data["kto"], "prompt", "completion"), words),
         }
     told = ", ".join(f"{name} loss {loss:.3f}" for name, loss in losses.items())
-    print(f"{rows} rows of {len(data)} formats, from JSON lines as from Parquet; {calls} calls kept their arguments; {told}")
+    print(f"{rows} rows of {len(data)} formats, JSON lines as Parquet; {calls} calls kept their arguments; {told}")
 
 
 if __name__ == "__main__":
