@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlgym.audit import audit
 from mlgym.errors import SandboxError, UsageError
 from mlgym.records import Brief, Message
 from mlgym.rl import Engine, Row, Sampled, ScriptedPolicy
@@ -148,6 +149,13 @@ def test_a_deadline_ends_what_goes_on_graded_as_it_stands() -> None:
     assert late.progress == pytest.approx(1.0) and late.reward is not None
 
 
+def test_an_action_that_outlasts_the_grace_loses_its_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlgym.rl.round.GRACE_S", 0.0)
+    policy = ScriptedPolicy(["echo 42 > guess.txt", "validate", "sleep 60"])
+    (late,) = Engine(policy, protocol="plain", deadline=1.5).rollout([Row(GUESS)])
+    assert late.turns[-1].stop == "deadline" and late.progress == pytest.approx(1.0)
+
+
 def test_what_is_not_begun_by_the_deadline_is_not_scored() -> None:
     engine = Engine(ScriptedPolicy(["sleep 60"]), environments=1, protocol="plain", deadline=1.0)
     late, never = engine.rollout([Row(GUESS, 0), Row(GUESS, 1)])
@@ -228,6 +236,7 @@ def test_every_second_group_is_stored_as_episodes(tmp_path: Path) -> None:
         assert all(each.file(digest).exists() for one in each.attempts() for digest in one.files.values())
     run = open_run(tmp_path)
     assert len(run.columns()["progress"]) == 4 and not run.problems
+    assert audit(tmp_path) == ([], [])
 
 
 def test_a_batch_is_written_and_read(tmp_path: Path) -> None:

@@ -62,6 +62,14 @@ def test_the_curriculum_learns_from_the_endings(tasks: list[str]) -> None:
     env.close()
 
 
+def test_made_tasks_are_drawn_with_their_seeds() -> None:
+    env = ManyTasks(["duel-s0..2-d0.5"], sandbox="local")
+    drawn = {env.reset(seed=seed)[1]["task"] for seed in range(6)}
+    assert drawn <= {f"duel-s{seed}-d0.5" for seed in range(3)} and len(drawn) > 1
+    assert env.step("submit")[4]["status"] == "submitted"
+    env.close()
+
+
 def test_the_benchmarks_own_tasks_are_refused(tasks: list[str]) -> None:
     for wrong in ("battle-of-sexes", ["games"], [*tasks, "battle-of-sexes"]):
         with pytest.raises(UsageError, match="for evaluation"):

@@ -1,5 +1,7 @@
 """The vector environment: as Gymnasium's own in its three modes, but side by side, begun ahead, and hard to break."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,6 +197,21 @@ def test_closing_does_not_wait_for_commands() -> None:
     closing.start()
     closing.join(WAIT_S)
     assert not closing.is_alive()
+    with pytest.raises(UsageError, match="closed"):
+        envs.reset()
+
+
+def test_a_program_ends_though_a_command_is_under_way() -> None:
+    code = f"""
+from mlgym.vector import vector
+from mlgym.records import Limits
+envs = vector(2, task={str(GUESS)!r}, limits=Limits(command_s=600), sandbox="local")
+envs.reset(seed=1)
+envs.step_async(["sleep 600"] * 2)
+raise KeyboardInterrupt
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=WAIT_S)
+    assert b"KeyboardInterrupt" in ran.stderr
 
 
 def test_a_mistake_is_a_sentence(probes: Episodes) -> None:

@@ -9,15 +9,17 @@ import http.client
 import json
 import os
 import secrets
+import threading
 import time
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any
 
 from mlgym import wire
 from mlgym.env import END
 from mlgym.errors import GradingError, MlgymError, SandboxError, SourceError, StorageError, TaskError, UsageError
 from mlgym.records import Action, Brief, Limits
-from mlgym.session import Outcome
+from mlgym.session import AFTER_END, Outcome
 from mlgym.trajectory import Status
 
 TOKEN = "MLGYM_SERVE_TOKEN"
@@ -38,6 +40,8 @@ class RemoteSession:
     def __init__(self, url: str, task: str, token: str = "", *, patience: float = 60.0, **options: Any) -> None:
         self.link = Link(url, token, patience)
         self.task, self.id = task, secrets.token_hex(16)
+        self.deadline: float | None = None
+        self._lock, self._closed = threading.Lock(), False
         limits = options.get("limits")
         self._options = {**options, "limits": limits.model_dump()} if isinstance(limits, Limits) else options
         self._brief: Brief | None = None
@@ -49,6 +53,7 @@ class RemoteSession:
         self.status: Status = "not_scored"
         self.progress: float | None = None
         self.noise = 0.0
+        self._end = Outcome(AFTER_END, 0.0, terminated=True)
 
     @property
     def brief(self) -> Brief:
@@ -59,17 +64,25 @@ class RemoteSession:
 
     def reset(self, seed: int = 0) -> str:
         """Begin anew; returns the brief as text."""
+        if self._closed:
+            raise UsageError("The session is closed: open another.")
         self._clear()
-        told = self._result(self.link.ask("/reset", self._named(task=self.task, seed=seed, **self._options)))
+        wanted = self._named(task=self.task, seed=seed, **self._options)
+        with self._lock:
+            told = self._result(self.link.ask("/reset", wanted))
         self._brief = Brief.model_validate_json(json.dumps(told["metadata"]["brief"]))
         return str(told["observation"]["text"])
 
     def act(self, action: str | Action) -> Outcome:
         """Take one action; after the end it changes nothing. One that the server lost ends the episode unscored."""
-        if self.done:
-            return Outcome("The episode has ended.", 0.0, terminated=True)
+        if self.done or self._closed:
+            return self._end
+        if self._brief is None:
+            raise UsageError("The session has no episode yet: call reset() first.")
+        left = None if self.deadline is None else self.deadline - time.monotonic()
         try:
-            told = self._result(self.link.ask("/step", self._named(action=wire.asked(action))))
+            with self._lock:
+                told = self._result(self.link.ask("/step", self._named(action=wire.asked(action), left_s=left)))
         except SandboxError as error:
             return self._lost(error)
         about = told["metadata"]
@@ -77,18 +90,26 @@ class RemoteSession:
             setattr(self, name, about[name])
         self.done = bool(told["done"])
         text, reward = told["observation"]["text"], told["reward"]
-        return Outcome(text, reward, about["terminated"], about["truncated"], about["info"])
+        return self._ended(Outcome(text, reward, about["terminated"], about["truncated"], about["info"]))
+
+    def call(self, name: str, args: Mapping[str, Any]) -> Outcome:
+        """Call one tool; an unknown one, or arguments that do not fit, are answered as the agent's mistake."""
+        return self.act(Action(tool=name, args=dict(args)))
 
     def finish(self, reason: str) -> Outcome:
         """End the episode, graded as it stands; `reason` as in a Result's `ended`."""
         return self.act(Action(tool=END, args={"reason": reason}))
 
     def close(self) -> None:
-        """End the sandbox; nothing is graded. A server that is gone has done so or will."""
-        self.link.patience = 0.0
+        """End the sandbox, from any thread; nothing is graded. A server that is gone has done so or will."""
+        self._closed, self.link.patience = True, 0.0
+        own = self.link.another()  # the other one may wait for an action, which ends by this
         with contextlib.suppress(MlgymError):
-            self.link.ask("/close", {"session_id": self.id})
-        self.link.close()
+            own.ask("/close", {"session_id": self.id})
+        own.close()
+        if self._lock.acquire(timeout=ANSWER_S / 10):
+            self.link.close()
+            self._lock.release()
 
     def _named(self, **fields: Any) -> dict[str, Any]:
         return {**fields, "session_id": self.id, "request_id": secrets.token_hex(8)}
@@ -102,7 +123,24 @@ class RemoteSession:
     def _lost(self, error: SandboxError) -> Outcome:
         self.done, self.reward, self.status = True, None, "not_scored"
         info = {"scored": False, "boundary": error.boundary, "why": str(error), "ended": "error"}
-        return Outcome(str(error), None, truncated=True, info=info)
+        return self._ended(Outcome(str(error), None, truncated=True, info=info))
+
+    def _ended(self, outcome: Outcome) -> Outcome:
+        """Keep how the episode ended, if it did, for what is asked after it."""
+        if outcome.done:
+            scored = {"scored": outcome.reward is not None}
+            self._end = Outcome(
+                AFTER_END, None if outcome.reward is None else 0.0, outcome.terminated, outcome.truncated, scored
+            )
+        return outcome
+
+
+def places(url: str, token: str = "") -> int:
+    """How many sessions the holder of the token may have at a server at once."""
+    link = Link(url, token)
+    told = link.ask("/places", {})
+    link.close()
+    return min(int(told["sessions"]), int(told["per_token"]))
 
 
 class Link:
@@ -112,7 +150,11 @@ class Link:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"'{url}' is no address of a server: give http://HOST:PORT/TOKEN, as 'mlgym serve' shows.")
-        self.secure, self.host, self.port = parts.scheme == "https", parts.hostname, parts.port
+        self.url, self.secure, self.host = url, parts.scheme == "https", parts.hostname
+        try:
+            self.port = parts.port
+        except ValueError as error:
+            raise UsageError(f"The address '{url}' is wrong: {error}.") from error
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.base, self.token = (
             parts.path.rstrip("/"),
@@ -154,6 +196,10 @@ class Link:
         if not isinstance(answer, dict):
             raise ValueError("its answer is none of mlgym serve's")
         return response.status, answer
+
+    def another(self) -> "Link":
+        """A second connection to the same server, as it is for one try."""
+        return Link(self.url, self.token, 0.0)
 
     def close(self) -> None:
         """Close the connection."""

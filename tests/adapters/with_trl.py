@@ -70,9 +70,8 @@ def main() -> None:
     assert 0 < by_tools["reward"] < 1 and by_tools["reward_std"] > 0.1, by_tools
     by_engine, changed = trained(spec, words, rollout_func=spec.rollout_func)
     assert changed and 0 < by_engine["reward"] < 1 and by_engine["reward_std"] > 0.1, by_engine
-    print(
-        f"a step with environment_factory, reward {by_tools['reward']:.3f}, and with rollout_func, {by_engine['reward']:.3f}"
-    )
+    rewards = f"{by_tools['reward']:.3f}, and with rollout_func, {by_engine['reward']:.3f}"
+    print(f"a step of GRPOTrainer with environment_factory, reward {rewards}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prompts and teachers of the shipped recipes: what a policy that is made from nothing is told, and imitates at first."""
+"""Prompts and teachers of the shipped recipes: what a policy made from nothing is told, and imitates at first."""
 
 import random
 import re
@@ -22,7 +22,7 @@ def duel(brief: Brief) -> list[Message]:
 
 
 def duellist(conversation: str, seed: int) -> str:
-    """A mediocre teacher of duels against one chance: of the five numbers it knows two in five, the others are drawn."""
+    """A mediocre teacher of duels against one chance: it knows two of five numbers, and draws the others."""
     luck = random.Random(seed)
     *payoffs, chance = map(int, re.findall(r"\d+", conversation)[:5])
     zero, one = ((10 - chance) * payoffs[n] + chance * payoffs[n + 1] for n in (0, 2))

@@ -112,17 +112,7 @@ class Live:
         scored = session is not None and talk is not None and session.done and not why
         fields = {} if session is None or not scored else _earned(session)
         if talk is not None:
-            fields |= {
-                "prompt": talk.prompt,
-                "ids": tuple(talk.ids),
-                "mask": tuple(talk.mask),
-                "logprobs": tuple(talk.logprobs),
-                "turns": tuple(talk.turns),
-                "messages": tuple(talk.messages),
-                "tools": talk.tools,
-                "temperature": talk.temperature,
-                "model": talk.name,
-            }
+            fields |= talk.fields()
         ended = info.get("ended") or ("submitted" if "final" in info and scored else "error")
         self.trajectory = Trajectory(
             task=self.row.task,

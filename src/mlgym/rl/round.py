@@ -172,6 +172,8 @@ class Round:
         if sampled.why:
             live.over(sampled.why)
             return self._over(live)
+        if not sampled.ids:
+            return self._give(live, live.end, "context", "context")
         cut = sampled.stop == "length" and self._room(live, 0) < self.engine.max_tokens
         text = live.talk.said(sampled)
         if cut:
@@ -184,7 +186,7 @@ class Round:
         """What the sampler draws by: the engine's seed, this call of it, the row's place and the turn."""
         turn = len(live.talk.turns) if live.talk else 0
         text = f"{self.engine.seed} {self.number} {live.place} {turn}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1  # servers take 31 bits
 
     def _stop(self) -> None:
         """The deadline has passed: what waits is not begun, what is ready is graded as it stands, and what takes longer

@@ -24,7 +24,7 @@ class TorchPolicy:
     The model stays where it is and as it is: changes of its weights count from the next reply on.
     """
 
-    parallel = False
+    parallel, tokens = False, True
 
     def __init__(
         self, model: Any, tokenizer: Any, *, temperature: float = 1.0, name: str = "", version: int = 0, batch: int = 64
@@ -39,7 +39,9 @@ class TorchPolicy:
         self._stops = {*self.end, *_ids(tokenizer.eos_token_id), *_ids(model.generation_config.eos_token_id)}
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "", dtype: str = "float32", gguf: str = "", **options: Any) -> Self:
+    def load(
+        cls, path: str | Path, *, device: str = "", dtype: str = "float32", gguf: str = "", **options: Any
+    ) -> Self:
         """The model and tokenizer of a folder, there of the file `gguf` where one is named; nothing is fetched.
 
         Raises UsageError where they cannot be loaded.

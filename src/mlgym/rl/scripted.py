@@ -16,7 +16,7 @@ class ScriptedPolicy:
     A function is given the conversation as text and the seed. `logprob` is what it says of each of its tokens.
     """
 
-    parallel = False
+    parallel, tokens = False, True
     end = (END,)
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Training by a recipe: warm-up, then rollouts and updates in turn, with checkpoints; the same call goes on after a kill.
+"""Training by a recipe: warm-up, then rollouts and updates in turn; the same call goes on after a kill.
 
 Every draw follows from the recipe's seed and the number of the step, so there is no state of a generator to keep.
 """
@@ -193,7 +193,9 @@ class Training:
         began = time.monotonic()
         drawn = self.curriculum.draw(recipe.rows // recipe.group, seed=recipe.seed * FEATS + number)
         rows = [
-            Row(task, seed, f"{number}/{place}") for place, (task, seed) in enumerate(drawn) for _ in range(recipe.group)
+            Row(task, seed, f"{number}/{place}")
+            for place, (task, seed) in enumerate(drawn)
+            for _ in range(recipe.group)
         ]
         found = self.rollouts.rollout(rows, number)
         rolled = time.monotonic()

@@ -56,7 +56,8 @@ def policy(recipe: Recipe, folder: Path, taught: list[Trajectory], device: str) 
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    path, options = folder / TINY, {"temperature": recipe.temperature, "device": device}
+    path = folder / TINY
+    options: dict[str, Any] = {"temperature": recipe.temperature, "device": device}
     if recipe.policy != TINY:
         return _pretrained(recipe, options)
     if not (path / "made").exists():

@@ -11,6 +11,7 @@ from mlgym.grading.forgeries.forgery import DEFENCES, Forgery
 from mlgym.grading.forgeries.games import GAMES
 from mlgym.grading.forgeries.language_models import LANGUAGE_MODELS
 from mlgym.grading.forgeries.policies import POLICIES
+from mlgym.grading.forgeries.queries import QUERIES
 from mlgym.grading.forgeries.sat import SAT
 from mlgym.grading.forgeries.shells import SHELLS
 from mlgym.grading.forgeries.tables import TABLES
@@ -27,6 +28,7 @@ FORGERIES: tuple[Forgery, ...] = (
     *GAMES,
     *LANGUAGE_MODELS,
     *POLICIES,
+    *QUERIES,
     *SAT,
     *TEXTS,
 )

@@ -143,6 +143,15 @@ class Player:
         """As the player's."""
         return self.main.batch(getattr(self.module, function), [self.packed(item) for item in arrays])
 
+    def define(self, module: str, source: str) -> None:
+        """As the player's."""
+        self.module = self.main.define(module, source)
+
+    def numbers(self, function: str, item: Any) -> Any:
+        """As the player's."""
+        found = self.main.numbers(getattr(self.module, function), self.packed(item))
+        return memoryview(found.data).cast("q").tolist()
+
     def packed(self, item: Any) -> Any:
         """An array as the player gets it."""
         return self.array(item.dtype.str, item.shape, item.tobytes())

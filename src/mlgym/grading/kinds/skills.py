@@ -54,4 +54,4 @@ def write(private: Path, scale: Mapping[str, Mapping[str, float]]) -> None:
 def skill(private: Path, split: str, score: float) -> float:
     """Where a score lies between the starter's and the ceiling."""
     marks = json.loads((private / SCALE).read_text())[split]
-    return float((score - marks["starter"]) / (marks["ceiling"] - marks["starter"]))
+    return float((score - marks["starter"]) / (marks["ceiling"] - marks["starter"])) + 0.0  # no minus before zero

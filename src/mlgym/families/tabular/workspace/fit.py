@@ -9,6 +9,7 @@ CATEGORIES = False  # use columns of words too
 DEGREE = 1  # highest power of each number
 PRODUCTS = False  # use the product of each pair of numbers
 PENALTY = 100.0  # of the squared weights
+CLOSEST = 1.0  # numbers whose correlation with the target is above this are left out
 
 
 def read(path):
@@ -34,7 +35,9 @@ def features(table, known):
         if scale is None:
             words += [np.array(column) == word for word in sorted(set(own))]
         else:
-            plain.append(np.nan_to_num((values - np.nanmean(scale)) / np.nanstd(scale)))
+            middle, spread = np.nanmean(scale), np.nanstd(scale)
+            if abs(np.corrcoef(np.nan_to_num((scale - middle) / spread), y)[0, 1]) <= CLOSEST:
+                plain.append(np.nan_to_num((values - middle) / spread))
     found = [column**power for column in plain for power in range(1, DEGREE + 1)]
     if PRODUCTS:
         found += [a * b for n, a in enumerate(plain) for b in plain[:n]]
