@@ -1,6 +1,9 @@
 """Runs as data to learn from: what each format says, what is left out, and what the folder holds."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -307,9 +310,15 @@ def test_the_split_is_by_task(tmp_path: Path) -> None:
         for difficulty in ("0.2", "0.4"):
             episode(tmp_path / "run", task=f"duel-s{seed}-d{difficulty}")
     exported(tmp_path / "out", tmp_path / "run", validation=0.5)
-    tasks = json.loads((tmp_path / "out" / "card.json").read_text())["made_from"]["tasks"]
-    assert {about["split"] for about in tasks.values()} == {"train", "validation"}
-    assert all(tasks[f"duel-s{n}-d0.2"]["split"] == tasks[f"duel-s{n}-d0.4"]["split"] for n in range(8))
+    splits = {
+        row["task"]: path.name.partition("-")[0]
+        for path in (tmp_path / "out" / "data").iterdir()
+        for row in map(json.loads, path.read_text().splitlines())
+    }
+    assert len(splits) == 16 and set(splits.values()) == {"train", "validation"}
+    assert all(splits[f"duel-s{n}-d0.2"] == splits[f"duel-s{n}-d0.4"] for n in range(8))
+    about = json.loads((tmp_path / "out" / "card.json").read_text())["made_from"]["tasks"]["duel-s…-d…"]
+    assert about["train"] + about["validation"] == about["episodes"] == 16
 
 
 def test_secrets_do_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,3 +379,30 @@ def test_parquet_keeps_mixed_arguments(tmp_path: Path) -> None:
     calls = features["messages"]["feature"]["tool_calls"]["feature"]
     assert calls["function"]["arguments"] == {"_type": "Json"}
     assert "        - name: arguments\n          dtype: json" in (tmp_path / "chat" / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_memory_does_not_grow_with_the_tasks(tmp_path: Path) -> None:
+    """Eight times the tasks, the same memory: the peak of a process of its own."""
+    first = episode(tmp_path / "first")
+    for tasks in (30, 240):
+        for number in range(tasks):
+            for seed in range(4):
+                name = f"duel-s{number}-d0.2"
+                target = tmp_path / f"{tasks}" / name / "tuner" / str(seed)
+                shutil.copytree(first, target)
+                spec = json.loads((target / "spec.json").read_text())
+                (target / "spec.json").write_text(json.dumps({**spec, "task": name, "seed": seed}))
+    code = (
+        "import resource, sys; from pathlib import Path; from mlgym.cli.exporting import run;"
+        "told = {'format': 'chat', 'to': 'parquet', 'filter': {'suspicious': True, 'alike': 1}};"
+        "run([Path(sys.argv[1])], Path(sys.argv[1] + '-out'), told, print);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for tasks in (30, 240):
+        ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / f"{tasks}")], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        peaks.append(int(ran.stdout.split()[-1]) / 1e3)
+    assert peaks[1] - peaks[0] < 12, peaks  # MB

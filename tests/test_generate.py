@@ -58,7 +58,7 @@ def test_ranges_that_meet() -> None:
     Names(["duel-s0..9-d0.2", "duel-s10..20-d0.2", "duel-s0..9-d0.3", "maze-s0..9-d0.2"])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(cells=st.integers(1, 9), seeds=st.integers(1, 3), tasks=st.integers(1, 3))
 def test_shards_are_all_cells_in_one_order(cells: int, seeds: int, tasks: int) -> None:
     made = bulk(f"duel-s0..{tasks - 1}-d0.2", cells=cells, seeds=seeds)

@@ -61,8 +61,8 @@ def python(versions: tuple[str, ...]) -> str:
         return sys.executable
     for version in versions:
         places = [
+            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),  # its shims name what is not on
             shutil.which(f"python{version}"),
-            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),
         ]
         if found := next(filter(None, places), None):
             return str(found)
