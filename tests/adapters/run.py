@@ -48,7 +48,11 @@ class Tried:
         return [pin.partition("==")[0].partition("[")[0] for pin in self.pins]
 
 
-ALL = (Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),)
+ALL = (
+    Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),
+    Tried("exports", "data", (TORCH, "trl==1.16.0", "datasets==5.2.0"), "with_exports.py"),
+    Tried("ATIF", "data", ("harbor==0.25.0",), "with_atif.py", ("3.12",)),
+)
 
 
 def python(versions: tuple[str, ...]) -> str:
@@ -57,8 +61,8 @@ def python(versions: tuple[str, ...]) -> str:
         return sys.executable
     for version in versions:
         places = [
+            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),  # its shims name what is not on
             shutil.which(f"python{version}"),
-            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),
         ]
         if found := next(filter(None, places), None):
             return str(found)
