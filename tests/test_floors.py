@@ -89,7 +89,7 @@ THIRD_PARTY = {  # where a package may be imported
     "matplotlib": {"report"},
     "pyarrow": {"report", "exporters"},
     "pypdf": {"papers"},
-    "openai": {"models"},
+    "openai": {"models", "adapters"},
     "anthropic": {"models"},
     "litellm": {"models"},
     "xllamacpp": {"models"},
