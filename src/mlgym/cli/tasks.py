@@ -136,7 +136,7 @@ def grade(
 @tasks_app.command()
 def export(
     names: TaskNames = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The folder in which each task gets one.")] = Path("."),
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder in which each task gets one.")] = Path(),
     form: Annotated[str, typer.Option("--format", help="harbor: task folders as Harbor reads them.")] = "harbor",
     image: Annotated[
         str, typer.Option("--image", help="What the images are made from; /opt/env in it is taken as it is.")
