@@ -22,6 +22,8 @@ FLOORS: dict[float, set[str]] = {
     5.2: {"forecast"},
     5.3: {"adapters", "gate"},
     5.1: {"rl"},
+    5.05: {"remote"},
+    5.02: {"wire"},
     5: {
         "grid",
         "bench",
@@ -47,14 +49,14 @@ FLOORS: dict[float, set[str]] = {
     2.8: {"attempts"},
     2.5: {"tools", "agents"},
     2: {"grading", "runs"},
-    1.2: {"mutations"},
     1: {"task", "sandbox", "models", "store", "environments", "allocator", "memory", "papers"},
-    0.8: {"sources", "made"},
+    0.8: {"sources", "made", "mutations"},
     0.5: {"pip", "own_python", "cards"},
     0.6: {"versions"},
     0.4: {"presets"},
     0.2: {"names", "cache", "beside", "schedule", "halt", "interrupts", "curriculum"},
-    0.1: {"disk", "rows", "trajectory"},
+    0.15: {"trajectory"},
+    0.1: {"disk", "rows"},
     0: {"errors", "records", "metrics", "scrub", "columns", "mistakes", "ranking", "addresses"},
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
@@ -62,7 +64,7 @@ FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts}
 NARROWER = {  # what a part may import beside itself, where that is less than all lower floors
     "agents": {"errors", "names", "records", "models"},
     "metrics": {"errors", "records"},
-    "report": {"errors", "records", "names", "metrics", "store", "task", "columns", "rows", "runs", "disk"},
+    "report": {"errors", "records", "names", "metrics", "store", "task", "made", "columns", "rows", "runs", "disk"},
     "rows": {"columns", "metrics"},
     "runs": {"errors", "columns", "rows", "task"},
     "viewer": {"errors", "records", "names", "metrics", "store", "task"},

@@ -239,7 +239,7 @@ def _given(value: Any) -> Iterator[str]:
 def _anchors(reference: str) -> dict[str, Any]:
     """What a table needs to know of a task; empty where it is not here."""
     try:
-        task = load_task(reference)
+        task = load_task(reference, recorded=True)
     except MlgymError:
         return {}
     anchors = task.anchors

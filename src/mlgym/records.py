@@ -382,6 +382,14 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+class Made(Record):
+    """Which task of its family a made task is: `difficulty` is 0 (easiest) to 1."""
+
+    family: str
+    seed: int = Field(ge=0)
+    difficulty: float = Field(ge=0, le=1)
+
+
 class Source(Record):
     """A data file that a task needs, with its sha256 or md5 in hex.
 

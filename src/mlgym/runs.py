@@ -98,7 +98,7 @@ class Run:
 
     def _of_task(self, name: str, reference: str, version: int) -> dict[str, Any]:
         try:
-            task = load_task(reference)
+            task = load_task(reference, recorded=True)
         except UsageError as error:
             self.problem(f"The task {name} cannot be loaded, so its direction and best known score are open: {error}")
             return {}

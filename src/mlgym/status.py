@@ -258,7 +258,7 @@ class Follow:
         try:
             reference = str(json.loads(path.read_bytes())["task"])
             if reference not in self._scales:
-                task = load_task(reference)
+                task = load_task(reference, recorded=True)
                 self._scales[reference] = task.metric, task.direction
         except (OSError, ValueError, LookupError, TypeError, MlgymError):
             return "", ""

@@ -4,6 +4,7 @@ The hidden module is never imported here; it runs in the grader's environment on
 """
 
 import difflib
+import functools
 import json
 import re
 import tomllib
@@ -13,14 +14,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from mlgym import made as families
+from mlgym import mutations
 from mlgym.errors import TaskError, UsageError
 from mlgym.metrics import noise, progress
 from mlgym.mistakes import mistake
-from mlgym.records import Limits, Record, Scores, Source, Split, merged
+from mlgym.records import Limits, Made, Record, Scores, Source, Split, merged
 
 SHIPPED = Path(__file__).parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
-GIVEN = ("name", "folder", "variant")  # by the folder, not by task.toml
+GIVEN = ("name", "folder", "variant", "made", "changes")  # by the folder, not by task.toml
 PACKAGES, SUITES = SHIPPED / "packages.toml", SHIPPED / "suites.toml"
 
 
@@ -105,12 +108,15 @@ class Task(Record):
     sources. `start` is the folder of the files that the agent finds, less those that `without` names (nor does it then
     learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise;
     with `rounded` it is made of numbers of the submission's own code, which are rounded otherwise each time.
-    `network` are hosts that it would like to reach; it does where the user allows it.
+    `network` are hosts that it would like to reach; it does where the user allows it. `made` is a made task's place
+    in its family; `changes` are those that its name asks for (see `mutations`).
     """
 
     name: str
     folder: Path
     variant: str = ""
+    made: Made | None = None
+    changes: dict[str, str] = Field(default_factory=dict)
     version: int = Field(ge=1)
     title: str = Field(min_length=1)
     kind: str = Field(min_length=1)
@@ -140,9 +146,14 @@ class Task(Record):
         return self.folder.parent == SHIPPED
 
     @property
+    def shipped(self) -> bool:
+        """Whether it comes with mlgym, made or not: then its name means the same everywhere."""
+        return self.folder.parent in (SHIPPED, families.FAMILIES)
+
+    @property
     def reference(self) -> str:
         """What `load_task` finds this very task by, from any folder: a shipped name, or an absolute path."""
-        return self.name if self.folder.parent == SHIPPED else str(self.folder.with_name(self.name))
+        return self.name if self.shipped else str(self.folder.with_name(self.name))
 
     @property
     def told(self) -> str:
@@ -154,7 +165,9 @@ class Task(Record):
     @property
     def workspace(self) -> Path:
         """The folder of the starter, of which the agent finds the files that `without` does not name."""
-        return self.folder / self.start
+        plain = self.folder / self.start
+        seed = self.changes.get("corrupt")
+        return mutations.corrupted(plain, self.baseline.files, seed) if seed else plain
 
     @property
     def code(self) -> Path:
@@ -200,13 +213,23 @@ class Task(Record):
         return folder if folder.is_dir() else None
 
 
-def load_task(task: str | Path) -> Task:
-    """The task of that name or in that folder; `NAME-VARIANT` is the folder NAME with its table [variant.VARIANT].
+def load_task(task: str | Path, *, recorded: bool = False) -> Task:
+    """The task of that name or in that folder; `NAME-VARIANT` is the folder NAME with its table [variant.VARIANT], and
+    `NAME-sSEED-dDIFFICULTY` a task of the family NAME; changes such as `~budget=0.3` may follow any name.
 
-    A variant with the key `over` is laid over that other variant. Raises UsageError for an unknown name and TaskError,
-    with file and key, for a folder that is wrong.
+    A variant with the key `over` is laid over that other variant. A name that is `recorded` stands in somebody's
+    records: the code of a family that does not ship with mlgym is not run for it. Raises UsageError for an unknown name
+    and TaskError, with file and key, for a folder that is wrong.
     """
+    base, changes = mutations.parse(str(task))
+    if changes:
+        data = json.loads(load_task(base, recorded=recorded).model_dump_json())
+        return Task.model_validate_json(json.dumps(mutations.applied(data, changes)))
+    if found := families.find(str(task)):
+        return _made(*found, recorded)
     folder, variant = _found(str(task))
+    if (folder / families.MAKER).is_file():
+        raise UsageError(f"{folder} is a family: its tasks are named such as {folder.name}-s17-d0.4.")
     data = _read(folder / "task.toml")
     variants = data.pop("variant", {})
     if not isinstance(variants, dict) or not all(isinstance(each, dict) for each in variants.values()):
@@ -255,6 +278,14 @@ def for_training(tasks: Iterable[Task], include_eval: bool = False) -> list[Task
     return tasks
 
 
+def _made(folder: Path, made: Made, recorded: bool) -> Task:
+    """The task of a family, whose code is run; refused for a name out of records where the family is not shipped."""
+    if recorded and folder.parent != families.FAMILIES:
+        raise UsageError(f"The family in {folder} does not ship with mlgym: its code is not run to read a record.")
+    data = merged(_read(folder / "task.toml"), families.overrides(folder, made))
+    return _checked(folder, "", data, made)
+
+
 def _names() -> list[str]:
     folders = [path.parent for path in SHIPPED.glob("*/task.toml")]
     return sorted(
@@ -287,25 +318,36 @@ def _found(task: str) -> tuple[Path, str]:
         raise TaskError(f"{here} is not a task: it has no task.toml.")
     close = difflib.get_close_matches(task, [*_names(), *suites()], n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
+    if (families.FAMILIES / task / families.MAKER).is_file():
+        hint = f"it is a family, of which {task}-s17-d0.4 is a task; "
     raise UsageError(f"There is no task '{task}'; {hint}`mlgym tasks` lists them, and a folder may be given too.")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        about = path.stat()
+        return dict(_parsed(path, about.st_mtime_ns, about.st_size))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TaskError(f"{path}: {error}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"{path} cannot be read: {error}.") from error
 
 
-def _checked(folder: Path, variant: str, data: dict[str, Any]) -> Task:
+@functools.lru_cache(maxsize=100)
+def _parsed(path: Path, changed: int, size: int) -> dict[str, Any]:
+    """The file as it is now, told apart by when it was changed."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _checked(folder: Path, variant: str, data: dict[str, Any], made: Made | None = None) -> Task:
     file = folder / "task.toml"
     for key in GIVEN:
         if key in data:
             raise TaskError(f"{file}: unknown key '{key}'; the folder gives the name.")
     name = f"{folder.name}-{variant}" if variant else folder.name
-    given = {"name": name, "variant": variant, "folder": str(folder)}
+    if made:
+        name = families.task_id(made.family, made.seed, made.difficulty)
+    given = {"name": name, "variant": variant, "folder": str(folder), "made": made and made.model_dump()}
     data = _with_packages(file, {"grader_packages": data.get("packages", []), **data, **given})
     try:
         task = Task.model_validate_json(json.dumps(data, default=str, allow_nan=False))

@@ -27,7 +27,7 @@ from mlgym.records import Result, Scores
 from mlgym.regrade import regrade
 from mlgym.sandbox.tar import SubmissionRefused, read_tar
 from mlgym.store import Episode, episodes
-from mlgym.task import SHIPPED, Task, load_task
+from mlgym.task import Task, load_task
 from mlgym.totals import totals
 
 BYTES, FILES, DEPTH = 20_000_000_000, 5_000_000, 8
@@ -234,7 +234,7 @@ def _not_here(task: str, python: str, imported: str, folder: Path) -> str:
     if not any((folder / "attempts" / "files").glob("*")):
         return "its files are not there"
     try:
-        known = "/" not in task and load_task(task).folder.parent == SHIPPED
+        known = "/" not in task and load_task(task, recorded=True).shipped
     except MlgymError:
         known = False
     return "" if known else "its task does not ship with mlgym"

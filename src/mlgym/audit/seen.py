@@ -60,7 +60,7 @@ def read(folder: Path) -> Seen:
     spec, elsewhere = store.spec, ""
     task: Task | None = None
     try:
-        task = load_task(spec.task)
+        task = load_task(spec.task, recorded=True)
     except MlgymError as error:
         elsewhere = f"its task is not here ({str(error).rstrip('.')})"
     if spec.imported:

@@ -3,12 +3,15 @@
 `public/` stands read-only at `data/` in the workspace; `private/` holds the answers.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import time
+import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +23,7 @@ from mlgym.own_python import SYSTEM, OwnPython, own_python
 from mlgym.pip import UMASK
 from mlgym.sandbox import Bind, Sandbox, SandboxSpec, open_shell, scratch
 from mlgym.sources import fetch
-from mlgym.task import SHIPPED, Task, load_task
+from mlgym.task import Task, load_task
 
 KINDS = Path(__file__).parent / "kinds"
 GENERATED, UNCHECKED = "generated", "unchecked"
@@ -40,9 +43,12 @@ about = json.load(sys.stdin)
 load("kinds", about["kinds"] + "/__init__.py", submodule_search_locations=[about["kinds"]])
 public, private = pathlib.Path(about["public"]), pathlib.Path(about["private"])
 load("task", about["code"]).prepare(public, private, settings=about["settings"], seed=about["seed"])
+if "changes" in about["settings"]:
+    load("kinds.thinned", about["kinds"] + "/thinned.py").apply(public, **about["settings"]["changes"])
 """
 
 
+KEPT, UNUSED_S = 2000, 86_400  # the data of so many made tasks are kept, or longer what was used since then
 LARGE_MB = 500  # of a task's sources together: more is fetched only when asked for
 
 
@@ -81,6 +87,12 @@ class Prepared:
                     digest.update(part)
         return digest.hexdigest()[:16]
 
+    def used(self) -> None:
+        """Mark the data as in use: those of made tasks are taken away in the end."""
+        if self.task.made:
+            with contextlib.suppress(OSError):
+                os.utime(self.public.with_name(MARKER))
+
 
 def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool = False, python: str = "") -> Prepared:
     """Make what the task needs, or find it in the cache; `say` gets a line for what takes long or is amiss.
@@ -106,6 +118,8 @@ def prepare(task: Task, *, say: Say = SAY, own: Path | None = None, large: bool 
             folder = _folder(task, stand_in=True)
             say(f"{task.name} is made from generated data, and its results are marked so: {error}")
         made(folder, lambda part: _fill(part, task, sources, grader_env, say), what=f"the data of {task.name}", say=say)
+        if task.made:
+            _thin(folder.parent)
     return _found(task, folder, env, grader_env, mine)
 
 
@@ -126,7 +140,9 @@ def ready(task: Task, python: str = "") -> Prepared | None:
 def _found(task: Task, folder: Path, env: Path, grader_env: Path, mine: OwnPython | None) -> Prepared:
     label = (folder / LABEL).read_text()
     about, shown = (mine.about, _shown(mine)) if mine else ("", ())
-    return Prepared(task, folder / "public", folder / "private", env, grader_env, label, about, shown)
+    prepared = Prepared(task, folder / "public", folder / "private", env, grader_env, label, about, shown)
+    prepared.used()
+    return prepared
 
 
 def grader_version(task: Task) -> str:
@@ -169,7 +185,7 @@ def _missing(task: Task, error: SourceError) -> str:
         )
     except UsageError:
         instead = ""
-    name = task.name if task.folder.parent == SHIPPED else task.reference
+    name = task.name if task.shipped else task.reference
     return (
         f"The data of {task.name} is not here. {str(error).rstrip('.')}. Where there is a connection fetch it with "
         f"`mlgym prepare {name}`; a copy that you have is taken by `mlgym prepare {name} --data FOLDER`{instead}."
@@ -183,11 +199,28 @@ def _folder(task: Task, *, stand_in: bool) -> Path:
     text = json.dumps(about, sort_keys=True, default=str).encode()
     code = _code(task)
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)
-    return cache_dir() / "prepared" / f"{slug}-{hashlib.sha256(text + code).hexdigest()[:16]}"
+    return (
+        cache_dir() / ("made" if task.made else "prepared") / f"{slug}-{hashlib.sha256(text + code).hexdigest()[:16]}"
+    )
+
+
+def _thin(place: Path) -> None:
+    """Take away what has not been used for long where there are too many: made tasks have no end, and are made again.
+
+    One is renamed first, so that it is never found in part.
+    """
+    folders = list(place.glob("*/"))
+    if len(folders) <= KEPT:
+        return
+    marks = {folder: mark.stat().st_mtime for folder in folders if (mark := folder / MARKER).exists()}
+    for folder in sorted(marks, key=lambda each: marks[each])[: len(folders) - KEPT]:
+        if time.time() - marks[folder] > UNUSED_S:
+            with contextlib.suppress(OSError):  # another process was first
+                shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}.part-{uuid.uuid4().hex}")))
 
 
 def _code(task: Task) -> bytes:
-    return task.code.read_bytes() + _kinds(task.code.read_text())
+    return task.code.read_bytes() + _kinds(task.code.read_text() + " thinned" * ("changes" in task.settings))
 
 
 def _kinds(code: str) -> bytes:

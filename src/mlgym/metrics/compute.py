@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlgym.metrics.intervals import Estimate
+from mlgym.metrics.progress import margin
 from mlgym.metrics.scores import Floats
 
 SURE = 1.96  # standard deviations: within it, the two-sided 95 %
@@ -42,7 +43,7 @@ def outcomes(a: Floats, b: Floats, noise: float) -> Outcomes:
     differences between two gradings of one submission, where one grading has that standard deviation.
     """
     difference = np.asarray(a)[:, None] - np.asarray(b)[None, :]
-    band = SURE * math.sqrt(2) * (noise if math.isfinite(noise) else 0.0)
+    band = margin(noise, SURE) if math.isfinite(noise) else 0.0
     tie = np.abs(difference) <= band
     return Outcomes(*(float(np.mean(part)) for part in (~tie & (difference > 0), tie, ~tie & (difference < 0))))
 

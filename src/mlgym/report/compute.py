@@ -13,6 +13,7 @@ import numpy as np
 
 from mlgym.metrics import Curve, Outcomes, bootstrap, equivalent_compute, outcomes
 from mlgym.metrics import mean as mean_of
+from mlgym.metrics import noise as noise_of
 from mlgym.report import ink
 from mlgym.report.curves import Course
 from mlgym.report.estimates import Estimate, Estimates
@@ -106,9 +107,7 @@ def _noise(study: Study, task: TaskScale) -> float:
     known = noise[np.isfinite(noise)]
     if not known.size:
         return NAN
-    if scale == "log":
-        return float(known[0] / task.best / abs(math.log(task.best) - math.log(task.baseline)))
-    return float(known[0] / abs(task.best - task.baseline))
+    return noise_of(float(known[0]), baseline_test=task.baseline, best=task.best, scale=scale)
 
 
 def equal_compute(found: Arena) -> Table:

@@ -34,7 +34,7 @@ def episode(folder: Path, *, steps_too: bool) -> None:
 def difference(folder: Path) -> None:
     """The sources of the best attempt against the starter; raises UsageError where there is none."""
     store, attempt = _best(folder)
-    text = _unified(load_task(store.spec.task).workspace, store, attempt)
+    text = _unified(load_task(store.spec.task, recorded=True).workspace, store, attempt)
     out = Console()
     if not text:
         out.print("The best attempt is the starter's own code.")

@@ -1,0 +1,60 @@
+"""From the flags of `mlgym data export` to an export, with all that the exporters must not import."""
+
+import functools
+import json
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlgym import tools
+from mlgym.audit import audit
+from mlgym.errors import UsageError
+from mlgym.exporters import Exported, Given, Options, export
+from mlgym.mistakes import mistake
+from mlgym.pack import words
+from mlgym.records import EpisodeSpec
+from mlgym.scrub import Here, Scrubber
+
+# What an audit may find in an episode that is no reason to distrust it.
+HARMLESS = ("splits far apart", "isolation", "feedback", "fallback", "validations", "network tried")
+EVERY_S = 10.0
+
+
+def run(sources: Sequence[Path], out: Path, asked: dict[str, Any], say: Callable[[str], None]) -> Exported:
+    """Export; raises UsageError with the option that is wrong."""
+    try:
+        options = Options.model_validate_json(json.dumps(asked, allow_nan=False))
+    except ValidationError as error:
+        raise UsageError(f"{mistake(error, Options)}.") from error
+    except ValueError as error:
+        raise UsageError("nan and inf are no values here.") from error
+    told = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal told
+        if time.monotonic() - told > EVERY_S:
+            told = time.monotonic()
+            say(line)
+
+    scrubber = Scrubber(Here.now(), words())
+    given = Given(_schemas, suspicious, scrubber.value, version("mlgym-env"))
+    return export(sources, out, options, given, tell)
+
+
+def suspicious(folder: Path) -> list[str]:
+    """What an audit finds in an episode's folder that speaks against learning from it."""
+    return [f"{flag.what}: {flag.why}" for flag in audit(folder)[0] if flag.what not in HARMLESS]
+
+
+@functools.lru_cache(maxsize=64)
+def _of(name: str, memory: bool, papers: bool) -> tuple[dict[str, Any], ...]:
+    return tuple(tools.schema(tool) for tool in tools.toolset(name, memory=memory, papers=papers).values())
+
+
+def _schemas(spec: EpisodeSpec) -> tuple[dict[str, Any], ...]:
+    """The tools of an episode, as a model is told them."""
+    return _of(spec.tools, bool(spec.memory), bool(spec.papers))

@@ -1,0 +1,172 @@
+"""Runs as data to learn from: chats, preferences, labels, prompts, trajectories. Records are read, nothing is run.
+
+`export` reads task by task and writes row by row, so that memory does not grow with the number of tasks.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mlgym.errors import UsageError
+from mlgym.exporters import atif, card, chat, labels, tokens
+from mlgym.exporters.chat import How, Row, Schemas
+from mlgym.exporters.reading import Sample, Source, index, samples
+from mlgym.exporters.selection import Filter, Rules, Suspicious, Taken, chosen
+from mlgym.exporters.shape import Shape
+from mlgym.exporters.similar import HeldOut, split_of
+from mlgym.exporters.words import HOW, SYSTEM
+from mlgym.exporters.writing import Writer
+from mlgym.records import Record
+from mlgym.task import list_tasks
+
+__all__ = ["FORMATS", "Exported", "Filter", "Given", "Options", "export"]
+
+Format = Literal["chat", "sharegpt", "atif", "preferences", "kto", "steps", "prompts", "trajectories"]
+FORMATS: dict[Format, dict[str, Shape]] = {
+    "chat": chat.CHAT,
+    "sharegpt": chat.SHAREGPT,
+    "atif": atif.ATIF,
+    "preferences": labels.PREFERENCES,
+    "kto": chat.KTO,
+    "steps": labels.STEPS,
+    "prompts": chat.PROMPTS,
+    "trajectories": tokens.TRAJECTORIES,
+}
+NGRAM = 13  # words of a sequence that tells a held-out task, as in Brown et al. 2020, appendix C
+MADE = re.compile(r"(.+-s\d+)-d[\d.]+")
+
+
+class Options(Record):
+    """What an export is made by. `validation` is the share of tasks in that split; `margin` of progress and `pairs` of
+    each task and state are for preferences, `threshold` of progress is KTO's.
+    """
+
+    format: Format
+    to: Literal["jsonl", "parquet"] = "jsonl"
+    filter: Filter = Filter()
+    protocol: Literal["tools", "text", "plain"] = "tools"
+    dialogue: Literal["auto", "steps"] = "auto"
+    validation: float = Field(default=0.05, ge=0, le=1)
+    margin: float = Field(default=0.0, ge=0)
+    pairs: int = Field(default=10, ge=1)
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class Given:
+    """What comes from elsewhere: the tools of an episode, what an audit finds in its folder, and a value scrubbed."""
+
+    schemas: Schemas
+    suspicious: Suspicious = lambda _: []
+    clean: Callable[[Any], Any] = lambda value: value
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came of an export: rows and bytes, episodes taken and left out, the latter by reason."""
+
+    out: Path
+    rows: dict[str, int]
+    bytes: int
+    episodes: int
+    left_out: dict[str, int]
+
+
+def export(
+    sources: Sequence[Path], out: Path, options: Options, given: Given, tell: Callable[[str], None] = lambda _: None
+) -> Exported:
+    """Write what the sources hold into the folder `out`, which appears when it is whole.
+
+    Sources are folders of runs, of bulk runs with their shards, or files of trajectories. The same sources and options
+    give the same bytes. Raises UsageError where there is nothing, or where nothing is left to write; StorageError.
+    """
+    shape = FORMATS[options.format]
+    found = index(sources)
+    how = How(given.schemas, options.protocol, options.dialogue)
+    rules = Rules(options.filter, how, _held_out(options.filter), _canaries(), given.suspicious)
+    taken, made = Taken(), card.Provenance()
+    with Writer(out, shape, options.to) as writer:
+        for number, (task, source) in enumerate(found.items(), 1):
+            split = split_of(_key(task), options.validation)
+            for sample, rows in _rows(task, source, rules, options, taken):
+                if sample is not None:
+                    made.add(sample, split)
+                for row in rows:
+                    writer.add(split, given.clean(row))
+            tell(f"{number} of {len(found)} tasks, {sum(writer.rows.values())} rows")
+        left = dict(sorted(taken.dropped.items()))
+        if not writer.rows:
+            raise UsageError(_nothing(options.format, left))
+        about = {
+            "name": out.resolve().name,
+            "format": options.format,
+            "rows": dict(sorted(writer.rows.items())),
+            "bytes": writer.bytes(),
+            "mlgym": given.version,
+            "options": options.model_dump(mode="json"),
+            "left_out": left,
+            "examples": taken.examples,
+            "made_from": made.told(),
+        }
+        about = given.clean(about)
+        writer.text("card.json", card.as_json(about))
+        writer.text("README.md", card.readme(about, shape, writer.rows, options.to))
+    return Exported(out, about["rows"], about["bytes"], about["made_from"]["episodes"], left)
+
+
+def _rows(
+    task: str, source: Source, rules: Rules, options: Options, taken: Taken
+) -> Iterator[tuple[Sample | None, Iterable[Row]]]:
+    """The samples of a task that are taken, each with its rows; a last one of None has what several make together."""
+    ids = set(chosen(task, source, rules, taken))
+    how, many = rules.how, list[Sample]()
+    seen: set[tuple[str, int]] = set()
+    make: dict[str, Callable[[Sample], Iterable[Row]]] = {
+        "chat": partial(chat.chats, how=how),
+        "sharegpt": partial(chat.sharegpt, how=how),
+        "atif": partial(atif.document, how=how),
+        "kto": partial(chat.kto, how=how, threshold=options.threshold),
+        "steps": partial(labels.steps, how=how),
+        "trajectories": tokens.trajectory,
+        "preferences": partial(labels.of_forks, how=how, margin=options.margin, most=options.pairs),
+    }
+    for sample in samples(task, source, rules.filter.families):
+        if isinstance(sample, tuple) or sample.id not in ids:
+            continue
+        if options.format == "prompts":
+            new = (sample.task, sample.seed) not in seen
+            seen.add((sample.task, sample.seed))
+            yield sample, [chat.prompt(sample, how)] if new else []
+        else:
+            yield sample, make[options.format](sample)
+        if options.format == "preferences":
+            many.append(sample)
+    if options.format == "preferences":
+        yield None, labels.of_episodes(many, how, options.margin, options.pairs)
+
+
+def _key(task: str) -> str:
+    """What decides the split: made tasks that differ in nothing but their difficulty stay together."""
+    found = MADE.fullmatch(task)
+    return found[1] if found else task
+
+
+def _held_out(filter: Filter) -> HeldOut:
+    tasks = list_tasks() if filter.overlap else []
+    return HeldOut(tasks, NGRAM, [SYSTEM, *HOW.values()])
+
+
+def _canaries() -> tuple[str, ...]:
+    return tuple(sorted({task.canary for task in list_tasks()}))
+
+
+def _nothing(format: str, left: dict[str, int]) -> str:
+    said = ", ".join(f"{why}: {count}" for why, count in left.items())
+    hint = " --include-eval takes episodes on the benchmark's own tasks." if "a task for evaluation" in left else ""
+    return f"Nothing is left to export as {format}{f' (left out: {said})' if said else ''}.{hint}"
