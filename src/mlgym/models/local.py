@@ -109,7 +109,7 @@ class Local:
         return self._engine
 
     def _opened(self) -> Engine:
-        path = _file(self._where)
+        path = local_file(self._where)
         key = (str(path.resolve()), self._settings.n_ctx, self._settings.threads)
         if key not in _open:
             for other in [other for other, (_, users) in _open.items() if not users]:
@@ -130,7 +130,7 @@ def _engine(path: Path, settings: Settings) -> Engine:
     return Gguf(path, settings)
 
 
-def _file(where: str) -> Path:
+def local_file(where: str) -> Path:
     """The model's file or folder, fetched where it is one of those known. Raises ModelError."""
     if where not in known():
         return Path(where).expanduser()

@@ -16,11 +16,13 @@ SMALLEST = 1e-9  # rewards nearer to each other than that are the same number
 
 @dataclass(frozen=True)
 class Batch:
-    """Rollouts, padded on the right. Of shape (rows, tokens): `ids`, the prompt and all that came after it; `attention`,
-    1 where there is a token; `mask`, 1.0 where the policy wrote it; `old`, the sampler's log-probabilities; `seconds`
-    of the environment that the reply of the token led to; `logprobs` of the policy that is trained, which its gradient
-    goes through, and `reference`, those of the weights that it began with, None where the recipe keeps none. All
-    log-probabilities are in nats, of the token after those before it, and 0.0 where `mask` is 0.
+    """Rollouts, padded on the right.
+
+    Of shape (rows, tokens): `ids`, the prompt and all that came after it; `attention`, 1 where there is a token;
+    `mask`, 1.0 where the policy wrote it; `old`, the sampler's log-probabilities; `seconds` of the environment that the
+    reply of the token led to; `logprobs` of the policy that is trained, which the gradient goes through; `reference`,
+    those of the weights that it began with, None where the recipe keeps none. Log-probabilities are in nats, of the
+    token after all before it, and 0.0 where `mask` is 0.
 
     Of shape (rows,): `temperature` of sampling; `rewards`; `groups`, a number for each group; `advantages`, the reward
     less the mean of the group; `spread`, the standard deviation of the group's rewards. Both are 0.0 in a group whose
@@ -89,7 +91,7 @@ def collate(trajectories: Sequence[Trajectory], *, device: str = "cpu", rewards:
 def compared(
     trajectories: Sequence[Trajectory], rewards: Sequence[float]
 ) -> tuple[list[float], list[float], list[int]]:
-    """For each trajectory: its reward less the mean of its group, the standard deviation of that, the group's number."""
+    """For each trajectory: its reward less its group's mean, the group's standard deviation, the group's number."""
     members: dict[str, list[int]] = defaultdict(list)
     for place, each in enumerate(trajectories):
         members[each.group].append(place)
@@ -108,7 +110,7 @@ def compared(
 
 
 def logprobs(model: Any, batch: Batch, rows: slice = slice(None)) -> "Tensor":
-    """The log-probabilities of the tokens of these rows under a causal `model`, at their temperature; shape as `ids`."""
+    """The log-probabilities of the tokens of these rows under a causal `model`, at their temperature; as `ids`."""
     import torch
 
     ids, attention, mask = batch.ids[rows], batch.attention[rows], batch.mask[rows]

@@ -15,16 +15,16 @@ Loss = Callable[..., tuple[Any, dict[str, float]]]
 
 
 def algorithm(name: str, options: Mapping[str, Any]) -> Loss:
-    """The loss of that nickname or `package.module:function`; raises UsageError, for options that it does not take too."""
+    """The loss of that nickname or `package.module:function`; raises UsageError, also for an option it does not take."""
     found: Loss = names.resolve(name, ALGORITHMS, "algorithm")
     if not callable(found):
         raise UsageError(f"The algorithm '{name}' is no function of a batch.")
     taken = list(inspect.signature(found).parameters.values())
     known = [each.name for each in taken if each.kind is each.KEYWORD_ONLY]
-    if all(each.kind is not each.VAR_KEYWORD for each in taken) and (wrong := [key for key in options if key not in known]):
-        raise UsageError(
-            f"The algorithm '{name}' has no option '{wrong[0]}'; it has {', '.join(known) or 'none'}."
-        )
+    if all(each.kind is not each.VAR_KEYWORD for each in taken) and (
+        wrong := [key for key in options if key not in known]
+    ):
+        raise UsageError(f"The algorithm '{name}' has no option '{wrong[0]}'; it has {', '.join(known) or 'none'}.")
     return found
 
 
@@ -49,12 +49,12 @@ class Learner:
         import torch
 
         self.model, self.lr, self.max_norm, self.rows = model, lr, max_norm, rows
-        self.optimizer: Any = torch.optim.AdamW(
-            model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay
-        )
+        self.optimizer: Any = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
         self.reference = copy.deepcopy(model).eval().requires_grad_(False) if reference else None
 
-    def update(self, batch: Batch, loss: Loss, options: Mapping[str, Any], *, lr: float | None = None) -> dict[str, float]:
+    def update(
+        self, batch: Batch, loss: Loss, options: Mapping[str, Any], *, lr: float | None = None
+    ) -> dict[str, float]:
         """One step down the loss. Its metrics, the norm of the gradient, and how the policy differs from the sampler's:
         `drift`, the largest difference of a log-probability, and `surprise`, the mean of -log p in nats a token.
 
@@ -67,14 +67,18 @@ class Learner:
         with torch.set_grad_enabled(len(parts) == 1):
             new = torch.cat([logprobs(self.model, batch, part) for part in parts])
         leaf = new if len(parts) == 1 else new.requires_grad_()
-        total, metrics = loss(dataclasses.replace(batch, logprobs=leaf, reference=self._of_reference(batch, parts)), **options)
-        told = {"loss": float(total), **metrics, **_compared(batch, new.detach())}
+        total, metrics = loss(
+            dataclasses.replace(batch, logprobs=leaf, reference=self._of_reference(batch, parts)), **options
+        )
+        told = {"loss": float(total.detach()), **metrics, **_compared(batch, new.detach())}
         self.optimizer.zero_grad(set_to_none=True)
         if not bool(torch.isfinite(total)):
             return {**told, "skipped": 1.0}
         total.backward()
         if len(parts) > 1:
-            for part in parts:  # the chain rule in two passes: what the loss wants of each row, then what that wants of weights
+            for part in (
+                parts
+            ):  # the chain rule in two passes: what the loss wants of each row, then what that wants of weights
                 logprobs(self.model, batch, part).backward(leaf.grad[part])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm)
         for each in self.optimizer.param_groups:

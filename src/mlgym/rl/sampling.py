@@ -24,7 +24,7 @@ class TorchPolicy:
     The model stays where it is and as it is: changes of its weights count from the next reply on.
     """
 
-    parallel = False
+    parallel, tokens = False, True
 
     def __init__(
         self, model: Any, tokenizer: Any, *, temperature: float = 1.0, name: str = "", version: int = 0, batch: int = 64
@@ -39,15 +39,21 @@ class TorchPolicy:
         self._stops = {*self.end, *_ids(tokenizer.eos_token_id), *_ids(model.generation_config.eos_token_id)}
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "", dtype: str = "float32", **options: Any) -> Self:
-        """The model and tokenizer of a folder; nothing is fetched. Raises UsageError where they cannot be loaded."""
+    def load(
+        cls, path: str | Path, *, device: str = "", dtype: str = "float32", gguf: str = "", **options: Any
+    ) -> Self:
+        """The model and tokenizer of a folder, there of the file `gguf` where one is named; nothing is fetched.
+
+        Raises UsageError where they cannot be loaded.
+        """
         import torch
         import transformers
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        where: dict[str, Any] = {"local_files_only": True, **({"gguf_file": gguf} if gguf else {})}
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-            model: Any = transformers.AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=dtype)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, **where)
+            model: Any = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **where)
         except Exception as error:  # of many kinds, each file's reader has its own
             said = " ".join(str(error).split())[:200].rstrip(".")
             raise UsageError(f"transformers cannot load {path} ({said}).") from error

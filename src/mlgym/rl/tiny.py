@@ -13,7 +13,14 @@ TEMPLATE = (
 
 
 def make(
-    folder: Path, texts: Iterable[str], *, seed: int = 0, hidden: int = 64, layers: int = 2, vocabulary: int = 512, context: int = 1024
+    folder: Path,
+    texts: Iterable[str],
+    *,
+    seed: int = 0,
+    hidden: int = 64,
+    layers: int = 2,
+    vocabulary: int = 512,
+    context: int = 1024,
 ) -> None:
     """Write a transformers folder: a Qwen2 model of `layers` layers and width `hidden`, whose weights are drawn by
     `seed`, and a byte-level tokenizer (BPE; Sennrich et al. 2016) of at most `vocabulary` tokens learnt from `texts`,
