@@ -48,7 +48,10 @@ class Tried:
         return [pin.partition("==")[0].partition("[")[0] for pin in self.pins]
 
 
-ALL = (Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),)
+ALL = (
+    Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),
+    Tried("OpenEnv", "openenv", ("openenv==0.10.0",), "with_openenv.py"),
+)
 
 
 def python(versions: tuple[str, ...]) -> str:

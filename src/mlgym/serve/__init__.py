@@ -140,6 +140,9 @@ def is_local(host: str) -> bool:
 def _bound(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=512)
+        bound = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         raise UsageError(f"The address {host}:{port} cannot be listened at: {error.strerror or error}.") from error
+    # Those accepted inherit it. asyncio would set it for its own sockets only; without, an answer waits 40 ms.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
