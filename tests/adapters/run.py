@@ -53,6 +53,7 @@ ALL = (
     Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),
     Tried("exports", "data", (TORCH, "trl==1.16.0", "datasets==5.2.0"), "with_exports.py"),
     Tried("ATIF", "data", ("harbor==0.25.0",), "with_atif.py", ("3.12",)),
+    Tried("OpenEnv", "openenv", ("openenv==0.10.0",), "with_openenv.py"),
 )
 
 
