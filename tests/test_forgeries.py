@@ -24,6 +24,7 @@ from mlgym.grading.forgeries import (
     tenth,
 )
 from mlgym.grading.prepare import Prepared, prepare
+from mlgym.made import list_families
 from mlgym.sandbox import SandboxSpec, SubmissionRefused, open_shell
 from mlgym.sandbox.shell import Shell
 from mlgym.task import list_tasks, load_task
@@ -47,7 +48,7 @@ def test_no_forgery_scores(task):
 def test_the_defences_are_said():
     assert len({forgery.name for forgery in FORGERIES}) == len(FORGERIES)
     assert all(forgery.defence and forgery.command for forgery in FORGERIES)
-    shipped = {task.kind for task in list_tasks()}
+    shipped = {task.kind for task in [*list_tasks(), *(load_task(f"{each.name}-s1-d0") for each in list_families())]}
     assert {kind for forgery in FORGERIES for kind in forgery.kinds} <= shipped
     assert {forgery.guard for forgery in FORGERIES} - {""} == set(DEFENCES), "each defence is there for some forgery"
 

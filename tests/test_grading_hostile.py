@@ -168,7 +168,7 @@ def test_a_fraud_that_ends_its_process_scores_nothing(bench, fraud):
 def test_a_frame_in_the_form_of_a_verdict_is_only_an_unusable_answer(bench):
     bench.write(LOSER + GAME_HEAD + WRITE_DESCRIPTORS.replace("b'\\n' +", "").replace("os._exit(0)", "return 1"))
     verdict = bench.ours()
-    assert not verdict.valid and verdict.scores is None
+    assert not verdict.valid and verdict.scores is None and verdict.stage == "tampered"
 
 
 def test_shadowed_modules_change_nothing(bench):
@@ -289,6 +289,7 @@ def test_code_that_does_not_load_is_invalid(bench, text):
     bench.write(text)
     verdict = bench.ours()
     assert not verdict.valid and verdict.why.startswith("The submission's code failed: ")
+    assert verdict.stage in ("files", "ran")
 
 
 def test_a_flood_into_the_pipe_is_cut_short(bench):
@@ -298,7 +299,7 @@ def test_a_flood_into_the_pipe_is_cut_short(bench):
         "                os.write(fd, b'x' * 65536)\n        except OSError:\n            pass\n"
     )
     verdict = bench.ours()
-    assert not verdict.valid and "pipe" in verdict.why
+    assert not verdict.valid and "pipe" in verdict.why and verdict.stage == "tampered"
 
 
 def test_memory_is_bounded(bench):

@@ -1,19 +1,23 @@
 """Policies of rollouts: the one in this process, and conversations as tokens by a chat template."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import OpenAIServer, Server
 
-from mlgym.errors import UsageError
+from mlgym.errors import ModelError, UsageError
 from mlgym.records import Message
-from mlgym.rl import Engine, Row, TorchPolicy
+from mlgym.rl import Engine, Row, ServerPolicy, TextPolicy, TorchPolicy
 from mlgym.rl.render import Chat, by_tokenizer
 from mlgym.trajectory import Trajectory
 
 torch = pytest.importorskip("torch")
 
+GUESS = str(Path(__file__).parent.parent / "examples" / "guess")
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
     "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}"
@@ -73,7 +77,7 @@ def recomputed(model: Any, found: Trajectory) -> list[float]:
 def test_sampler_and_learner_agree(model: Any, tokenizer: Any) -> None:
     policy = TorchPolicy(model, tokenizer, temperature=0.7, name="tiny")
     engine = Engine(policy, environments=4, protocol="plain", max_tokens=24, limits={"steps": 3})
-    rows = [Row("battle-of-sexes", seed, f"{seed}") for seed in (1, 2)] * 2
+    rows = [Row(GUESS, seed, f"{seed}") for seed in (1, 2)] * 2
     found = engine.rollout(rows)
     for each in found:
         assert len(each.turns) == 3
@@ -150,3 +154,104 @@ def test_a_template_that_does_not_keep_replies_is_refused(tokenizer: Any, templa
     other.chat_template = template
     with pytest.raises(UsageError, match=why):
         Chat(by_tokenizer(other), "odd")
+
+
+class VllmServer(Server):
+    """A server with vLLM's additions: prompts as tokens, tokens back, and the template at /tokenize."""
+
+    suffix = "/v1"
+
+    def __init__(self, policy: TorchPolicy) -> None:
+        super().__init__()
+        self.policy, self.fails = policy, 0
+        self.tells_tokens = True
+
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+        if self.fails:
+            self.fails -= 1
+            return 503, {"retry-after-ms": "1"}, {"error": {"message": "warming up"}}
+        if path == "/tokenize":
+            render = by_tokenizer(self.policy.tokenizer)
+            ids = render(body["messages"], body.get("tools", []), body["add_generation_prompt"])
+            return 200, {}, {"count": len(ids), "max_model_len": 4096, "tokens": ids}
+        if path == "/detokenize":
+            return 200, {}, {"prompt": self.policy.tokenizer.decode(body["tokens"])}
+        if len(body["prompt"]) + body["max_tokens"] > 4096:
+            return 400, {}, {"error": {"message": "This model's maximum context length is 4096 tokens."}}
+        assert (body["top_p"], body["top_k"], body["return_token_ids"]) == (1.0, -1, True)
+        (reply,) = self.policy.sample([body["prompt"]], [body["max_tokens"]], [body["seed"]])
+        choice = {"index": 0, "text": self.policy.text(reply.ids), "finish_reason": reply.stop}
+        choice["logprobs"] = {"tokens": [], "token_logprobs": list(reply.logprobs), "text_offset": []}
+        if self.tells_tokens:
+            choice["token_ids"] = list(reply.ids)
+        answer = {"id": "cmpl-1", "object": "text_completion", "created": 0, "model": "tiny", "choices": [choice]}
+        return 200, {}, answer
+
+
+@pytest.fixture
+def vllm(model: Any, tokenizer: Any) -> Iterator[VllmServer]:
+    with VllmServer(TorchPolicy(model, tokenizer)) as server:
+        yield server
+
+
+def test_a_server_gives_the_tokens_that_its_model_gives_here(vllm: VllmServer, model: Any, tokenizer: Any) -> None:
+    options: dict[str, Any] = {"protocol": "plain", "max_tokens": 12, "limits": {"steps": 2}}
+    rows = [Row(GUESS, seed) for seed in (1, 2)]
+    vllm.fails = 1
+    with closing(ServerPolicy("vllm/tiny", vllm.url)) as policy:
+        found = Engine(policy, **options).rollout(rows)
+    here = Engine(TorchPolicy(model, tokenizer), **options).rollout(rows)
+    for one, other in zip(found, here, strict=True):
+        assert (one.prompt, one.ids, one.mask) == (other.prompt, other.ids, other.mask) and one.turns
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+        assert [message.content for message in one.messages] == [message.content for message in other.messages]
+
+
+def test_a_server_whose_context_is_full_ends_the_episode(vllm: VllmServer) -> None:
+    with closing(ServerPolicy("vllm/tiny", vllm.url)) as policy:
+        (found,) = Engine(policy, protocol="plain", max_tokens=4090).rollout([Row(GUESS)])
+    assert (found.ended, found.turns) == ("context", ())
+
+
+def test_a_server_without_tokens_is_told(vllm: VllmServer) -> None:
+    vllm.tells_tokens = False
+    told = pytest.raises(UsageError, match="only the text of its replies can be had")
+    with closing(ServerPolicy("vllm/tiny", vllm.url)) as policy, told:
+        Engine(policy, protocol="plain").rollout([Row(GUESS)])
+    with OpenAIServer(["ls"]) as plain, pytest.raises(ModelError, match="Not Found"):
+        ServerPolicy("vllm/tiny", plain.url)
+
+
+@pytest.mark.parametrize("protocol", ["text", "tools"])
+def test_a_server_of_text_gives_messages(protocol: str) -> None:
+    replies = {
+        "text": ["```\nls\n```", "```\nsubmit\n```"],
+        "tools": [
+            {"text": "Look.", "calls": [("bash", {"command": "ls"}), ("view", "{broken")]},
+            {"calls": [("submit", {})]},
+        ],
+    }
+    with (
+        OpenAIServer(replies[protocol]) as server,
+        closing(TextPolicy("vllm/tiny", server.url, version=3, temperature=0.5)) as policy,
+    ):
+        (found,) = Engine(policy, protocol=protocol).rollout([Row(GUESS)])
+        sent = [request["body"] for request in server.requests]
+    assert (found.status, found.ids, found.prompt, found.temperature) == ("submitted", (), (), 0.5)
+    assert [turn.policy for turn in found.turns] == [3, 3] and found.messages[0].role == "system"
+    assert [each["role"] for each in sent[1]["messages"][:3]] == ["system", "user", "assistant"]
+    assert sent[1]["messages"][1]["content"] == found.messages[1].content
+    if protocol == "tools":
+        assert [call.name for call in found.messages[2].calls] == ["bash", "view"]
+        answered = [each["tool_call_id"] for each in sent[1]["messages"] if each["role"] == "tool"]
+        assert answered == [call["id"] for call in sent[1]["messages"][2]["tool_calls"]] and len(answered) == 2
+
+
+@pytest.mark.parametrize(
+    ("item", "status"), [({"status": 500, "error": "down"}, "not_scored"), ({"text": "", "stop": "refusal"}, "gave_up")]
+)
+def test_a_provider_that_fails_is_no_doing_of_the_policys(item: dict[str, Any], status: str) -> None:
+    with OpenAIServer(lambda _: item) as server, closing(TextPolicy("vllm/tiny", server.url)) as policy:
+        (found,) = Engine(policy).rollout([Row(GUESS)])
+    assert found.status == status and (found.reward is None) == (status == "not_scored")
+    assert not found.turns or found.turns[-1].stop == "refused"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlgym.metrics import clip, potential, progress
+from mlgym.metrics import clip, margin, noise, potential, progress, ties
 
 finite = st.floats(-1e6, 1e6)
 
@@ -43,3 +43,21 @@ def test_more_is_never_worse(a: float, b: float) -> None:
 def test_the_potential_is_held_in_0_2() -> None:
     assert [potential(x) for x in (None, -0.5, 0.5, 9.0)] == [0, 0, 0.5, 2]
     assert clip(3, 0, 2) == 2
+
+
+def test_noise_is_put_on_the_same_scale() -> None:
+    assert noise(0.1, baseline_test=2.0, best=4.0, scale="identity") == pytest.approx(0.05)
+    step = 1e-6  # on the logarithmic scale it is that of a small step
+    gained = p(2.0 + step, scale="log")
+    assert gained is not None and noise(step, baseline_test=2.0, best=4.0, scale="log") == pytest.approx(
+        gained, rel=1e-5
+    )
+    assert noise(0.1, baseline_test=-4.0, best=-2.0, scale="identity") == pytest.approx(0.05)
+
+
+@given(st.floats(-1, 2), st.floats(-1, 2), st.floats(0, 1))
+def test_ties_are_differences_that_noise_explains(a: float, b: float, sigma: float) -> None:
+    assert ties(a, b, sigma) == ties(b, a, sigma) == (abs(a - b) <= margin(sigma))
+    assert (
+        ties(a, a, 0.0) and (a == b or not ties(a, b, 0.0)) and margin(sigma, 2.0) == pytest.approx(2 * margin(sigma))
+    )

@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def tree() -> set[str]:
     """Every file of the package, relative to src/."""
-    found = (path for path in SOURCE.rglob("*") if path.is_file())
+    found = (path for path in SOURCE.parent.rglob("*") if path.is_file())
     found = (path for path in found if not re.search(r"/(__pycache__|\.\w+_cache)/", path.as_posix()))
     return {path.relative_to(SOURCE.parent).as_posix() for path in found}
 

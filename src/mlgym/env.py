@@ -27,6 +27,7 @@ from mlgym.cards import cards
 from mlgym.errors import GradingError, SandboxError, StorageError, UsageError
 from mlgym.grading import Grader
 from mlgym.grading.prepare import GENERATED, Prepared, prepare
+from mlgym.made import list_families
 from mlgym.memory import Memory
 from mlgym.records import Action, Attempt, Brief, Limits, Observation, Scores, Split, Step
 from mlgym.sandbox import WORKSPACE, Bind, SandboxLimits, SandboxSpec, choose, open_shell
@@ -517,13 +518,21 @@ def render_brief(brief: Brief) -> str:
 
 
 def register() -> None:
-    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`, and many as one as `mlgym/Tasks-v0`."""
+    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`, every family, which then takes a `seed` and
+    a `difficulty`, and many tasks as one as `mlgym/Tasks-v0`.
+    """
     for task in list_tasks():
         gymnasium.register(
             id=f"mlgym/{task.name}-v{task.version}",
             kwargs={"task": task.name, "reward": "progress"},
             entry_point="mlgym.rewards:environment",
             vector_entry_point="mlgym.vector:vector",
+        )
+    for family in list_families():
+        gymnasium.register(
+            id=f"mlgym/{family.name}-v{family.version}",
+            kwargs={"family": family.name},
+            entry_point="mlgym.rewards:of_family",
         )
     gymnasium.register(
         id="mlgym/Tasks-v0", entry_point="mlgym.many:ManyTasks", vector_entry_point="mlgym.vector:vector"

@@ -29,10 +29,11 @@ SEED, DIFFICULTY = re.compile(r"0|[1-9][0-9]{0,9}"), re.compile(r"0|1|0\.[0-9]{0
 
 @dataclass(frozen=True)
 class Family:
-    """A family as it is listed: its name and folder, and in a line what its tasks are."""
+    """A family as it is listed: its name and folder, the version of its tasks, and in a line what they are."""
 
     name: str
     folder: Path
+    version: int
     about: str
 
 
@@ -116,9 +117,10 @@ def _place(family: str | Path) -> Path:
 def _family(folder: Path) -> Family:
     try:
         about = ast.get_docstring(ast.parse((folder / MAKER).read_text("utf-8"))) or ""
-    except (OSError, ValueError, SyntaxError) as error:
-        raise TaskError(f"{folder / MAKER} cannot be read: {error}.") from error
-    return Family(folder.name, folder, about.partition("\n")[0])
+        version = int(tomllib.loads((folder / "task.toml").read_text("utf-8"))["version"])
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError) as error:
+        raise TaskError(f"The family in {folder} cannot be read: {error}.") from error
+    return Family(folder.name, folder, version, about.partition("\n")[0])
 
 
 def _seed(text: str) -> int:

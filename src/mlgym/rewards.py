@@ -14,6 +14,7 @@ import gymnasium
 from mlgym import names
 from mlgym.env import ResearchEnv
 from mlgym.errors import UsageError
+from mlgym.made import task_id
 from mlgym.metrics import clip
 from mlgym.records import Action, Split
 from mlgym.task import Task
@@ -55,6 +56,11 @@ def environment(task: str | Path | Task, *, reward: str = "shaped", **options: A
         if chosen and "keyword argument" in str(error):
             raise UsageError(f"The reward '{reward}' has an option too many: {error}.") from error
         raise
+
+
+def of_family(family: str, seed: int = 0, difficulty: float = 0.5, reward: str = "progress", **options: Any) -> Env:
+    """The environment of a made task; `options` are those of ResearchEnv."""
+    return environment(task_id(family, seed, difficulty), reward=reward, **options)
 
 
 class Told(gymnasium.Wrapper[str, str | Action, str, str | Action]):

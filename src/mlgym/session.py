@@ -96,6 +96,7 @@ class LocalSession:
         self.status: Status = "not_scored"
         self.progress: float | None = None
         self.noise = 0.0
+        self.clocks = (0.0, 0.0)  # seconds of commands and of grading that the last step took
         self._end = Outcome(AFTER_END, 0.0, terminated=True)
 
     @property
@@ -123,7 +124,10 @@ class LocalSession:
             if late and not (isinstance(action, Action) and action.tool == END):
                 action = Action(tool=END, args={"reason": "time"})
             self._hold()
-            return self._account(*self._env.step(action))
+            before = self.research.attempts.grader_s
+            stepped = self._env.step(action)
+            self.clocks = self.research.command_s, self.research.attempts.grader_s - before
+            return self._account(*stepped)
 
     def call(self, name: str, args: Mapping[str, Any]) -> Outcome:
         """Call one tool; an unknown one, or arguments that do not fit, are answered as the agent's mistake."""

@@ -24,6 +24,7 @@ from mlgym.errors import InUse, StorageError, UsageError
 from mlgym.records import Attempt, EpisodeSpec, Message, Record, Reply, Result, Step
 
 EPISODE_BYTES = 2_000_000_000
+COMPACT = "compact"  # an empty file in an episode's attempts
 R = TypeVar("R", bound=Record)
 
 
@@ -228,7 +229,9 @@ class Episode:
         write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
 
     def attempts(self) -> list[Attempt]:
-        """The recorded attempts in order."""
+        """The recorded attempts in order; of an episode that was made compact those of its result."""
+        if (self.folder / "attempts" / COMPACT).exists() and (result := self.result):
+            return list(result.attempts)
         return [_read(Attempt, path) for path in sorted((self.folder / "attempts").glob("[0-9]*.json"))]
 
     def add_attempt(self, attempt: Attempt, folders: Iterable[Path] = ()) -> None:
@@ -264,6 +267,17 @@ class Episode:
                 if total > limit and digest not in kept and path.exists():
                     total -= path.stat().st_size
                     path.unlink()
+
+    def compact(self, keep: Iterable[Attempt]) -> None:
+        """Let go of what an ended episode can do without: the files of all attempts but those of `keep`, and the
+        records of attempts, which its result holds too.
+        """
+        if self.result is None:
+            return
+        self.prune(keep, 0)
+        (self.folder / "attempts" / COMPACT).touch()  # first: a kill leaves nothing half told
+        for path in (*(self.folder / "attempts").glob("[0-9]*.json"), self.folder / "lock"):
+            path.unlink(missing_ok=True)
 
     def finish(self, result: Result) -> None:
         """Write the result: the last thing an episode does."""

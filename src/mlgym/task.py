@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from mlgym import made as families
+from mlgym import mutations
 from mlgym.errors import TaskError, UsageError
 from mlgym.metrics import noise, progress
 from mlgym.mistakes import mistake
@@ -22,7 +23,7 @@ from mlgym.records import Limits, Made, Record, Scores, Source, Split, merged
 
 SHIPPED = Path(__file__).parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
-GIVEN = ("name", "folder", "variant", "made")  # by the folder, not by task.toml
+GIVEN = ("name", "folder", "variant", "made", "changes")  # by the folder, not by task.toml
 PACKAGES, SUITES = SHIPPED / "packages.toml", SHIPPED / "suites.toml"
 
 
@@ -108,13 +109,14 @@ class Task(Record):
     learn the baseline's command). With `timed` the score is a time: two gradings of the same files differ by the noise;
     with `rounded` it is made of numbers of the submission's own code, which are rounded otherwise each time.
     `network` are hosts that it would like to reach; it does where the user allows it. `made` is a made task's place
-    in its family.
+    in its family; `changes` are those that its name asks for (see `mutations`).
     """
 
     name: str
     folder: Path
     variant: str = ""
     made: Made | None = None
+    changes: dict[str, str] = Field(default_factory=dict)
     version: int = Field(ge=1)
     title: str = Field(min_length=1)
     kind: str = Field(min_length=1)
@@ -163,7 +165,9 @@ class Task(Record):
     @property
     def workspace(self) -> Path:
         """The folder of the starter, of which the agent finds the files that `without` does not name."""
-        return self.folder / self.start
+        plain = self.folder / self.start
+        seed = self.changes.get("corrupt")
+        return mutations.corrupted(plain, self.baseline.files, seed) if seed else plain
 
     @property
     def code(self) -> Path:
@@ -211,12 +215,16 @@ class Task(Record):
 
 def load_task(task: str | Path, *, recorded: bool = False) -> Task:
     """The task of that name or in that folder; `NAME-VARIANT` is the folder NAME with its table [variant.VARIANT], and
-    `NAME-sSEED-dDIFFICULTY` a task of the family NAME.
+    `NAME-sSEED-dDIFFICULTY` a task of the family NAME; changes such as `~budget=0.3` may follow any name.
 
     A variant with the key `over` is laid over that other variant. A name that is `recorded` stands in somebody's
     records: the code of a family that does not ship with mlgym is not run for it. Raises UsageError for an unknown name
     and TaskError, with file and key, for a folder that is wrong.
     """
+    base, changes = mutations.parse(str(task))
+    if changes:
+        data = json.loads(load_task(base, recorded=recorded).model_dump_json())
+        return Task.model_validate_json(json.dumps(mutations.applied(data, changes)))
     if found := families.find(str(task)):
         return _made(*found, recorded)
     folder, variant = _found(str(task))

@@ -4,10 +4,14 @@ Every adapter and exporter is a pure function of this record. The tokens are the
 never encoded again.
 """
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from mlgym.disk import write_whole
+from mlgym.errors import UsageError
 from mlgym.records import Message, Record, Text
 
 Status = Literal["submitted", "no_submission", "invalid", "gave_up", "timeout", "budget", "tampered", "not_scored"]
@@ -65,3 +69,30 @@ class Trajectory(Record):
         if not len(self.ids) == len(self.mask) == len(self.logprobs):
             raise ValueError("ids, mask and logprobs must have one entry for each token")
         return self
+
+    @property
+    def text(self) -> str:
+        """The conversation to be read: each message under its role, calls of tools as they were written."""
+        parts = []
+        for one in self.messages:
+            calls = [f"{call.name} {call.arguments}" for call in one.calls]
+            parts.append("\n".join(filter(None, (f"[{one.role}]", one.content, *calls))))
+        return "\n\n".join(parts)
+
+
+def write(path: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Write a batch as JSONL, whole or not at all; raises StorageError."""
+    write_whole(path, b"".join(each.model_dump_json().encode() + b"\n" for each in trajectories))
+
+
+def read(path: Path) -> Iterator[Trajectory]:
+    """The trajectories of a JSONL file; raises UsageError, naming the line that is none."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield Trajectory.model_validate_json(line)
+                except ValidationError as error:
+                    raise UsageError(f"{path}, line {number}, is no trajectory.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error

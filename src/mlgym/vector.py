@@ -4,8 +4,10 @@ What takes time in a step is another process, the sandbox's or the grader's, so 
 says what is done when.
 """
 
+import queue
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +62,36 @@ class Turn:
     error: Exception | None = None
 
 
+class Driver:
+    """A thread that does one thing after another; unlike those of an executor it keeps no interpreter from ending."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
+        self._jobs = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="environment", daemon=True)
+        self._thread.start()
+
+    def submit(self, do: Callable[..., Any], *args: Any) -> Future[Any]:
+        """What `do(*args)` will return, after all that was submitted before."""
+        answer: Future[Any] = Future()
+        self._jobs.put((answer, do, args))
+        return answer
+
+    def end(self) -> None:
+        """End the thread when all is done."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while job := self._jobs.get():
+            answer, do, args = job
+            try:
+                answer.set_result(do(*args))
+            except BaseException as error:
+                answer.set_exception(error)
+            del job, answer, do, args
+
+
 class Episodes(VectorEnv[tuple[str, ...], Sequence[str | Action], NDArray[Any]]):
     """The environments that `makes` make, each driven by one thread at a time; texts come as tuples of `num_envs`.
 
@@ -88,7 +120,8 @@ class Episodes(VectorEnv[tuple[str, ...], Sequence[str | Action], NDArray[Any]])
         self.single_action_space = self.envs[0].action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._threads = ThreadPoolExecutor(self.num_envs, thread_name_prefix="environment")
+        self._drivers = [Driver() for _ in self.envs]
+        self._closing = False
         self._texts = [""] * self.num_envs
         self._over: list[bool | None] = [None] * self.num_envs  # whether the episode has ended; None before the first
         self._next: dict[int, Future[Began]] = {}  # episodes that were begun ahead
@@ -106,8 +139,8 @@ class Episodes(VectorEnv[tuple[str, ...], Sequence[str | Action], NDArray[Any]])
         options = dict(options or {})
         chosen = self._chosen(options.pop("reset_mask", None))
         seeds = self._seeds(seed)
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        began = {n: self._threads.submit(self._begun, n, seeds[n], options) for n in chosen}
+        super().reset(seed=seeds[0])
+        began = {n: self._drivers[n].submit(self._begun, n, seeds[n], options) for n in chosen}
         turns = {n: future.result() for n, future in began.items()}
         for n, turn in turns.items():
             self._texts[n], self._over[n] = turn.text, turn.over
@@ -132,7 +165,7 @@ class Episodes(VectorEnv[tuple[str, ...], Sequence[str | Action], NDArray[Any]])
         if self.mode is AutoresetMode.DISABLED and any(self._over):
             ended = ", ".join(str(n) for n, over in enumerate(self._over) if over)
             raise UsageError(f"Episodes have ended (numbers {ended}): call reset() with a reset_mask of them first.")
-        self._stepping = [self._threads.submit(self._turn, n, action) for n, action in enumerate(actions)]
+        self._stepping = [self._drivers[n].submit(self._turn, n, action) for n, action in enumerate(actions)]
 
     def step_wait(self) -> Batch:
         """What came of the actions: texts, rewards, terminations, truncations, infos."""
@@ -177,12 +210,15 @@ class Episodes(VectorEnv[tuple[str, ...], Sequence[str | Action], NDArray[Any]])
 
     def close_extras(self, **_: Any) -> None:
         """End all sandboxes, also those with a command under way; a grading under way is waited for."""
+        self._closing = True
         for env in self.envs:
             if hasattr(env.unwrapped, "kill"):
                 env.unwrapped.kill()
-        self._threads.shutdown(cancel_futures=True)
-        with ThreadPoolExecutor(self.num_envs) as threads:
-            list(threads.map(lambda env: env.close(), self.envs))
+        closed = [driver.submit(env.close) for driver, env in zip(self._drivers, self.envs, strict=True)]
+        for driver in self._drivers:
+            driver.end()
+        for future in closed:
+            future.result()
 
     def _turn(self, n: int, action: str | Action) -> Turn:
         """One environment's part in a step, in a thread of its own."""
@@ -199,8 +235,8 @@ class Episodes(VectorEnv[tuple[str, ...], Sequence[str | Action], NDArray[Any]])
             following = self._begun(n, None, {})
             turn.final, turn.text, turn.info = (turn.text, turn.info), following.text, following.info
             turn.over, turn.error = following.over, following.error or turn.error
-        elif self.prefetch:
-            self._next[n] = self._threads.submit(self.envs[n].reset)
+        elif self.prefetch and not self._closing:
+            self._next[n] = self._drivers[n].submit(self.envs[n].reset)
         return turn
 
     def _begun(self, n: int, seed: int | None, options: dict[str, Any]) -> Turn:
@@ -222,6 +258,8 @@ class Episodes(VectorEnv[tuple[str, ...], Sequence[str | Action], NDArray[Any]])
             ahead.exception()
 
     def _nothing_under_way(self) -> None:
+        if self.closed:
+            raise UsageError("The vector environment is closed: make another.")
         if self._stepping:
             raise UsageError("Actions are under way: call step_wait() first.")
 
@@ -235,9 +273,9 @@ class Episodes(VectorEnv[tuple[str, ...], Sequence[str | Action], NDArray[Any]])
         return [int(n) for n in np.flatnonzero(mask)]
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        seeds: list[int | None] = [seed + n for n in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        if isinstance(seed, int | np.integer):
+            return [int(seed) + n for n in range(self.num_envs)]
+        seeds: list[int | None] = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise UsageError(f"There are {len(seeds)} seeds for {self.num_envs} environments.")
         return seeds

@@ -8,7 +8,19 @@ import threading
 import traceback
 from pathlib import Path
 
-from mlgym.cli import data, episodes, grids, look, mcp, models, reports, tasks, training, trust  # noqa: F401
+from mlgym.cli import (  # noqa: F401 - in the order of the help
+    data,
+    episodes,
+    grids,
+    look,
+    mcp,
+    models,
+    reports,
+    serve,
+    tasks,
+    training,
+    trust,
+)
 from mlgym.cli.app import app
 from mlgym.cli.archive import import_, pack, verify  # noqa: F401
 from mlgym.disk import is_full

@@ -136,7 +136,7 @@ def _run(
         raise UsageError(" ".join(unknown))
     if old := read_lock(run):  # before anything is fetched
         refuse(run, old, now(), FROM_DATA)
-    _ask(left, begun=bool(old), out=sys.stderr if how.quiet else sys.stdout)
+    ask(left, begun=bool(old), out=sys.stderr if how.quiet else sys.stdout)
     _prepare(specs)
     for note in keep(run, now(), preset=asked.protocol):
         print(note, file=sys.stderr)
@@ -147,14 +147,14 @@ def _run(
         asked.concurrent or 1,
         "none" if how.quiet else "ended" if asks else "steps",
         allocator=allocator,
-        launcher=_launcher(asked),
+        launcher=launched(asked),
         money=asked.money,
         redo=how.redo,
         here=here,
     )
 
 
-def _ask(left: Sequence[EpisodeSpec], begun: bool, out: TextIO) -> None:
+def ask(left: Sequence[EpisodeSpec], begun: bool, out: TextIO) -> None:
     """One short call of each model. What will not pass, and a server that is not there for a run that has not begun,
     end the command; anything else is said, since episodes are tried again.
     """
@@ -169,7 +169,7 @@ def _ask(left: Sequence[EpisodeSpec], begun: bool, out: TextIO) -> None:
             print(f"{error} The run starts all the same: its episodes are tried again.", file=sys.stderr)
 
 
-def _launcher(asked: Grid) -> Launcher | None:
+def launched(asked: Grid) -> Launcher | None:
     """What the grid names; None for this process, which `live.run` sees to."""
     if asked.launcher == "threads" and not asked.ray_address:
         return None

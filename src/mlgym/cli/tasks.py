@@ -42,6 +42,32 @@ def init(
     print(f"{name} is a task. Next: read {name}/task.toml, then `mlgym check {name}`, `mlgym run {name} -a tuner`.")
 
 
+@tasks_app.command()
+def generate(
+    family: Annotated[str, typer.Argument(help="A family (see 'mlgym tasks') or a family folder's path.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the first task.")] = 0,
+    difficulty: Annotated[
+        list[float] | None, typer.Option("--difficulty", help="0 (easiest) to 1; may be given again. 0.5 if left out.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="So many seeds, one after another.")] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", help="Write the tasks out as folders in this one, to be changed.", file_okay=False),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print the ids of tasks of a family, each usable wherever a task's name is."""
+    from mlgym.made import find_family, task_id, written
+    from mlgym.task import load_task
+
+    find_family(family)
+    for number in range(seed, seed + count):
+        for each in difficulty or [0.5]:
+            name = task_id(family.rstrip("/"), number, each)
+            load_task(name)
+            print(written(name, output) if output else name)
+
+
 Own = Annotated[
     Path | None, typer.Option("--data", help="A folder that has the data already.", exists=True, file_okay=False)
 ]

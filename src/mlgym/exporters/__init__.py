@@ -136,7 +136,7 @@ def _rows(
         "trajectories": tokens.trajectory,
         "preferences": partial(labels.of_forks, how=how, margin=options.margin, most=options.pairs),
     }
-    for sample in samples(task, source):
+    for sample in samples(task, source, rules.filter.families):
         if isinstance(sample, tuple) or sample.id not in ids:
             continue
         if options.format == "prompts":

@@ -77,7 +77,7 @@ def _told(sample: Sample, how: How) -> Iterator[Row]:
 def _steps(sample: Sample) -> Iterator[Row]:
     """A step for each recorded one; the model's calls since the one before are summed up in its metrics."""
     calls, asked = [call.reply for call in sample.calls], 0
-    for step in sample.steps:
+    for step in sample.recorded:
         if step.action.tool == END:
             continue
         replies, asked = calls[asked : step.calls], max(asked, step.calls)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mlgym.exporters.plain import END_OF_WATCHER
 from mlgym.records import Message, Record, Reply, Step, ToolCall
 
 END, VALIDATE, NOTHING = "end", "validate", "none"
@@ -88,7 +89,7 @@ def of_steps(
     messages, train, numbers = list(head), [False] * len(head), [0] * len(head)
     for group in _replies(steps):
         said, answers = _said(group) if protocol == "tools" else _spoken(group, protocol)
-        understood = all(step.observation.status != "format" and step.action.tool != NOTHING for step in group)
+        understood = all(map(_understood, group))
         messages += [said, *answers]
         train += [understood, *(False for _ in answers)]
         numbers += [group[0].n] * (1 + len(answers))
@@ -130,6 +131,12 @@ def of_calls(calls: Iterable[Call], steps: Sequence[Step], schemas: Sequence[dic
         count += 1
     close()
     return found
+
+
+def _understood(step: Step) -> bool:
+    """Whether a step is one to learn from: it was an action, and no run that an agent's own watcher stopped."""
+    mine = END_OF_WATCHER in str(step.action.args.get("command", ""))
+    return step.observation.status != "format" and step.action.tool != NOTHING and not mine
 
 
 def _replies(steps: Sequence[Step]) -> list[list[Step]]:
@@ -174,7 +181,7 @@ def _command(step: Step) -> str:
     action = step.action
     if action.tool == "":
         return str(action.args.get("text", ""))
-    if action.tool == "bash" and set(action.args) <= {"command"}:
+    if action.tool == "bash" and set(action.args) <= {"command", "timeout"}:
         return str(action.args.get("command", ""))
     if not action.args:
         return action.tool

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from mlgym.errors import MlgymError, UsageError
 from mlgym.exporters.dialogue import Call
+from mlgym.exporters.plain import plain
 from mlgym.records import EpisodeSpec, Result, Step
 from mlgym.store import Episode, lines
 from mlgym.task import Task, load_task
@@ -43,9 +44,14 @@ class Sample:
     home: Task | None = None
 
     @cached_property
-    def steps(self) -> list[Step]:
-        """The recorded steps; none of a trajectory."""
+    def recorded(self) -> list[Step]:
+        """The steps as they were recorded; none of a trajectory."""
         return Episode(self.folder).steps() if self.folder else []
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The steps; those of an agent without a model as somebody would type them."""
+        return self.recorded if self.model else [plain(step) for step in self.recorded]
 
     @cached_property
     def calls(self) -> list[Call]:
@@ -90,15 +96,15 @@ def runs(path: Path) -> Iterator[tuple[str, Path]]:
         yield name, path
 
 
-def samples(task: str, source: Source) -> Iterator[Sample | tuple[str, str]]:
-    """The samples of a task in a fixed order; for what cannot be read its id and why."""
+def samples(task: str, source: Source, trusted: bool = False) -> Iterator[Sample | tuple[str, str]]:
+    """The samples of a task in a fixed order; for what cannot be read its id and why. `trusted` as for `home`."""
     for name, folder in source.folders:
         for way in _inner(folder):
             for seed in _inner(way):
                 id = f"{name}/{folder.name}/{way.name}/{seed.name}"
                 try:
                     if (seed / "spec.json").exists():
-                        yield _episode(id, seed)
+                        yield _episode(id, seed, trusted)
                 except (MlgymError, OSError, ValueError) as error:
                     yield id, str(error).splitlines()[0]
     for path, places in source.places.items():
@@ -112,32 +118,19 @@ def samples(task: str, source: Source) -> Iterator[Sample | tuple[str, str]]:
                     yield id, str(error).splitlines()[0]
 
 
-def home(spec: EpisodeSpec) -> Task | None:
-    """The task of an episode, if that version of it is here."""
+def home(spec: EpisodeSpec, trusted: bool) -> Task | None:
+    """The task of an episode, if that version of it is here; the code of a family of one's own is run if `trusted`."""
     try:
-        task = load_task(spec.task)
+        task = load_task(spec.task, recorded=not trusted)
     except MlgymError:
         return None
     return task if task.version == spec.version and not spec.imported else None
 
 
-def noise_of(task: Task | None) -> float:
-    """One standard deviation of test progress from one grading to the next, where the task's anchors tell."""
-    if task is None or task.anchors is None:
-        return 0.0
-    base = task.anchors.baseline["test"]
-    sign = 1 if task.direction == "maximize" else -1
-    try:
-        found = task.progress({task.metric: base + sign * task.anchors.noise.get("test", 0.0)}, "test")
-    except (ArithmeticError, ValueError):  # a scale without width
-        return 0.0
-    return abs(found or 0.0)
-
-
-def _episode(id: str, folder: Path) -> Sample:
+def _episode(id: str, folder: Path, trusted: bool) -> Sample:
     store = Episode.read(folder)
     spec, result = store.spec, store.result
-    task = home(spec)
+    task = home(spec, trusted)
     return Sample(
         id=id,
         task=Path(spec.task).name,
@@ -146,7 +139,7 @@ def _episode(id: str, folder: Path) -> Sample:
         model=spec.model,
         scored=result is not None and result.scored,
         progress=result.progress if result else None,
-        noise=noise_of(task),
+        noise=task.noise if task else 0.0,
         spec=spec,
         result=result,
         folder=folder,

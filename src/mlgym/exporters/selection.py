@@ -20,8 +20,9 @@ Suspicious = Callable[[Path], list[str]]
 
 
 class Filter(Record):
-    """What is taken: `best` of each task by progress (0: all), from `min_progress` on, each the first of its kind where
-    actions are at least `alike` the same (1: all). The rest is left out unless told.
+    """What is taken: `best` of each task by progress (0: all), from `min_progress` on, each the best of those whose
+    actions are at least `alike` the same (1: all), with less than `overlap` sequences of words of a held-out task (0:
+    all). The rest is left out unless told. `families` lets the code of families run that do not ship with mlgym.
     """
 
     best: int = Field(default=0, ge=0)
@@ -33,6 +34,7 @@ class Filter(Record):
     canary: bool = False
     suspicious: bool = False
     agents: tuple[str, ...] = ()
+    families: bool = False
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Rules:
         if ORDER.index(isolation) < ORDER.index(self.filter.isolation):
             return "isolation", f"{isolation} where {self.filter.isolation} is asked for"
         if sample.home is None:
-            return "task not here", f"version {spec.version} of {sample.task}"
+            return "task not here", f"version {spec.version} of {spec.task}"
         if sample.home.evaluation and not self.filter.evaluation:
             return "a task for evaluation", sample.home.name
         if result.feedback == "test":
@@ -126,7 +128,7 @@ def said(sample: Sample, how: How) -> Iterator[str]:
 def chosen(task: str, source: Source, rules: Rules, taken: Taken) -> list[str]:
     """The ids of a task's samples that are taken, in the order of their records."""
     fine: list[tuple[float, int, str, Any]] = []
-    for place, sample in enumerate(samples(task, source)):
+    for place, sample in enumerate(samples(task, source, rules.filter.families)):
         if isinstance(sample, tuple):
             taken.drop("cannot be read", f"{sample[0]}: {sample[1]}")
             continue

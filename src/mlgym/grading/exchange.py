@@ -85,17 +85,19 @@ class Exchange:
             self.close()
             self.stage = "tampered"
             return _failed(f"The submission's code wrote into the grader's pipe: {error}")
+        self._answered(question, answer["op"])
         if answer["op"] == "reply":
-            self._answered(question)
             return {"op": "reply", "cpu_s": taken}, items
         why = _line(answer.get("why")) if answer["op"] == "error" else ""
         if why and header.get("quiet"):
             why = "its words are not shown, for it had seen hidden data"
         return _failed(f"The submission's code failed: {why or 'what it sent is no answer'}.")
 
-    def _answered(self, question: dict[str, Any]) -> None:
-        """Note that code of the submission ran: a module of it was imported."""
-        if question.get("module") and self.stage == "files":
+    def _answered(self, question: dict[str, Any], op: str) -> None:
+        """Note that code of the submission ran, a module of it being imported, or that it forged an answer."""
+        if op not in ("reply", "error"):
+            self.stage = "tampered"
+        elif op == "reply" and question.get("module") and self.stage == "files":
             self.stage = "ran"
 
     def _start(self, timed: bool) -> None:

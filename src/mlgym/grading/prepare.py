@@ -43,6 +43,8 @@ about = json.load(sys.stdin)
 load("kinds", about["kinds"] + "/__init__.py", submodule_search_locations=[about["kinds"]])
 public, private = pathlib.Path(about["public"]), pathlib.Path(about["private"])
 load("task", about["code"]).prepare(public, private, settings=about["settings"], seed=about["seed"])
+if "changes" in about["settings"]:
+    load("kinds.thinned", about["kinds"] + "/thinned.py").apply(public, **about["settings"]["changes"])
 """
 
 
@@ -218,7 +220,7 @@ def _thin(place: Path) -> None:
 
 
 def _code(task: Task) -> bytes:
-    return task.code.read_bytes() + _kinds(task.code.read_text())
+    return task.code.read_bytes() + _kinds(task.code.read_text() + " thinned" * ("changes" in task.settings))
 
 
 def _kinds(code: str) -> bytes:

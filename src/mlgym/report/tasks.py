@@ -1,10 +1,11 @@
-"""The tasks and suites as `mlgym tasks` lists them."""
+"""The tasks, families and suites as `mlgym tasks` lists them."""
 
 import json
 
 from rich.console import Console
 from rich.table import Table
 
+from mlgym.made import list_families
 from mlgym.report.console import number
 from mlgym.task import Task, list_tasks, suites
 
@@ -22,7 +23,7 @@ def as_json() -> str:
 
 
 def print_table() -> None:
-    """A line a task: what it is, its metric, the baseline's test score and the best known; then the suites."""
+    """A line a task: what it is, its metric, the baseline's test score and the best known; then families and suites."""
     found = list_tasks()
     table = Table(box=None, header_style="bold", pad_edge=False, expand=True)
     table.add_column("task", min_width=max(len(t.name) for t in found))
@@ -33,12 +34,23 @@ def print_table() -> None:
     for t in found:
         table.add_row(t.name, t.title, f"{t.metric} {'↑' if t.direction == 'maximize' else '↓'}", *_anchors(t))
     Console().print(table)
+    print_families()
     lists = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("suite", "tasks", "what for"):
         lists.add_column(name)
     for name, suite in suites().items():
         lists.add_row(name, str(len(suite.tasks)), suite.about)
     Console().print("\n", lists, sep="")
+
+
+def print_families() -> None:
+    """A line a family: what its tasks are."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("family", "what (a task is FAMILY-sSEED-dDIFFICULTY)"):
+        table.add_column(name)
+    for family in list_families():
+        table.add_row(family.name, family.about)
+    Console().print("\n", table, sep="")
 
 
 def _anchors(task: Task) -> tuple[str, str]:

@@ -7,5 +7,6 @@ from mlgym.rl.engine import Engine, Row
 from mlgym.rl.policy import Policy, Sampled
 from mlgym.rl.sampling import TorchPolicy
 from mlgym.rl.scripted import ScriptedPolicy
+from mlgym.rl.served import ServerPolicy, TextPolicy
 
-__all__ = ["Engine", "Policy", "Row", "Sampled", "ScriptedPolicy", "TorchPolicy"]
+__all__ = ["Engine", "Policy", "Row", "Sampled", "ScriptedPolicy", "ServerPolicy", "TextPolicy", "TorchPolicy"]

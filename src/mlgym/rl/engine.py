@@ -6,6 +6,7 @@ from typing import Any
 
 from mlgym.errors import UsageError
 from mlgym.records import Limits
+from mlgym.rl import stored
 from mlgym.rl.live import Live, Row
 from mlgym.rl.policy import Policy
 from mlgym.rl.protocols import checked
@@ -54,7 +55,8 @@ class Engine:
         self.reward, self.limits, self.options = reward, limits, options
         self.max_tokens, self.context, self.give_up, self.deadline = max_tokens, context, give_up, deadline
         self.seed, self.store, self.every = seed, store, every
-        self._rounds = 0
+        self._rounds = self._counted = 0
+        self._groups: dict[str, int] = {}  # of the call under way, and whether each is stored: at 0
 
     def rollout(self, rows: Sequence[Row], number: int | None = None) -> list[Trajectory]:
         """One trajectory for each row, in their order. Raises UsageError for what the user must mend.
@@ -62,6 +64,9 @@ class Engine:
         The samplers draw by the `number` of the call, which is the next one where none is given.
         """
         self._rounds = self._rounds + 1 if number is None else number
+        names = dict.fromkeys(map(_group, rows))
+        self._groups = {name: (self._counted + n) % self.every if self.every else 1 for n, name in enumerate(names)}
+        self._counted += len(names)
         return Round(self, rows, self._rounds).run() if rows else []
 
     def make(self, task: str) -> Session:
@@ -72,7 +77,14 @@ class Engine:
         return LocalSession(task, reward=self.reward, limits=limits, **self.options)
 
     def keep(self, live: Live) -> None:
-        """Store a finished row where it is one of those that are stored."""
+        """Store a finished row where its group is one of those that are stored."""
+        if self.store is not None and self._groups.get(_group(live.row), 1) == 0:
+            stored.keep(live, self.store, stored.spec(live, self.protocol, self.options))
 
     def close(self) -> None:
         """Let go of what is kept from call to call."""
+
+
+def _group(row: Row) -> str:
+    """What a row is compared within: its group's name, else its task and seed."""
+    return row.group or f"{row.task} {row.seed}"

@@ -12,7 +12,7 @@ from typing import Any
 from mlgym.agents.replies import Want
 from mlgym.env import END
 from mlgym.records import Action, Message
-from mlgym.rl.protocols import answers, said
+from mlgym.rl.protocols import NONE, answers, said
 from mlgym.rl.talk import Talk
 from mlgym.session import Outcome, Session
 from mlgym.trajectory import Stop, Trajectory
@@ -35,7 +35,8 @@ class Taken:
 
     action: Action
     outcome: Outcome
-    seconds: float
+    command_s: float
+    grader_s: float
     model_s: float
     calls: int
 
@@ -60,7 +61,7 @@ class Live:
         self._make, self._keep, self._protocol = make, keep, protocol
         self.session: Session | None = None
         self.talk: Talk | None = None
-        self.wrong = 0
+        self.wrong, self.killed = 0, False
         self.taken: list[Taken] = []
         self.pending: list[Message] = []  # what the last reply is answered with, not yet told
         self.trajectory: Trajectory | None = None
@@ -83,9 +84,12 @@ class Live:
                 break
         self.pending = answers(told)
         self.talk.messages += self.pending
-        none = all(want.action is not None and want.action.tool == "none" for want in wants)
+        none = all(want.action is not None and want.action.tool == NONE for want in wants)
         self.wrong = self.wrong + 1 if none else 0
         if self.session.done:
+            late = self.session.deadline is not None and time.monotonic() >= self.session.deadline
+            if self.killed or (late and outcome.info.get("ended") == "time"):
+                self.talk.mark(stop="deadline")
             self.over()
 
     def end(self, reason: str, stop: Stop | None = None) -> None:
@@ -108,17 +112,7 @@ class Live:
         scored = session is not None and talk is not None and session.done and not why
         fields = {} if session is None or not scored else _earned(session)
         if talk is not None:
-            fields |= {
-                "prompt": talk.prompt,
-                "ids": tuple(talk.ids),
-                "mask": tuple(talk.mask),
-                "logprobs": tuple(talk.logprobs),
-                "turns": tuple(talk.turns),
-                "messages": tuple(talk.messages),
-                "tools": talk.tools,
-                "temperature": talk.temperature,
-                "model": talk.name,
-            }
+            fields |= talk.fields()
         ended = info.get("ended") or ("submitted" if "final" in info and scored else "error")
         self.trajectory = Trajectory(
             task=self.row.task,
@@ -131,6 +125,13 @@ class Live:
         if scored:
             self._keep(self)
         self.close()
+
+    def kill(self) -> None:
+        """End the sandbox under the action that is under way, where the session can do that; what it was counts."""
+        kill = getattr(self.session, "kill", None)
+        if kill:
+            self.killed = True
+            kill()
 
     def close(self) -> None:
         """Let the session go, at any time and from any thread."""
@@ -146,7 +147,8 @@ class Live:
         outcome = self.session.finish(action.args["reason"]) if ends else self.session.act(action)
         seconds = time.perf_counter() - began
         fresh = bool(turns) and turns[-1].step == 0
-        self.taken.append(Taken(action, outcome, seconds, turns[-1].model_s if fresh else 0.0, len(turns)))
+        command_s, grader_s = getattr(self.session, "clocks", (seconds, 0.0))
+        self.taken.append(Taken(action, outcome, command_s, grader_s, turns[-1].model_s if fresh else 0.0, len(turns)))
         if turns:
             self.talk.mark(step=0 if ends else len(self.taken), env_s=seconds)
         return outcome

@@ -27,7 +27,8 @@ class Policy(Protocol):
     """Tokens in, tokens out. All is called from one thread, but for `sample` of a policy that is `parallel`.
 
     `version` counts the updates of its weights, `end` are the tokens with which its chat template ends a reply. One
-    that is `parallel` is asked for each reply by itself, from several threads: a server makes batches of its own.
+    that is `parallel` is asked for each reply by itself, from several threads: a server makes batches of its own. Where
+    `tokens` is False they are not the model's, but only how the text is carried, and trajectories come without them.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Policy(Protocol):
     temperature: float
     end: tuple[int, ...]
     parallel: bool
+    tokens: bool
 
     def begin(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[int]:
         """The tokens of a conversation up to where the first reply begins; `tools` are function schemas, or none."""
@@ -47,7 +49,10 @@ class Policy(Protocol):
     def sample(
         self, prompts: Sequence[Sequence[int]], max_tokens: Sequence[int], seeds: Sequence[int]
     ) -> list[Sampled]:
-        """A reply to each prompt, of at most so many tokens; the same seed on the same prompt draws the same."""
+        """A reply to each prompt, of at most so many tokens; the same seed on the same prompt draws the same.
+
+        A seed has 31 bits.
+        """
         ...
 
     def text(self, ids: Sequence[int]) -> str:

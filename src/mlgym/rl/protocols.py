@@ -16,6 +16,8 @@ from mlgym.records import Action, Brief, Message, Reply, ToolCall
 from mlgym.trajectory import Stop
 
 PROTOCOLS = ("plain", "text", "tools")
+NONE = "none"  # the action of a reply without one
+EMPTY = "Your reply was empty, so nothing was done."
 WRONG = 2_000  # characters of a reply without an action that the environment is given
 
 
@@ -43,6 +45,8 @@ def checked(protocol: str, prompt: str) -> None:
         raise UsageError(f"There is no protocol '{protocol}'; there are {', '.join(PROTOCOLS)}.")
     if protocol == "plain" and prompt == "react":
         raise UsageError("The prompt 'react' asks for fenced blocks or calls, so it does not go with protocol 'plain'.")
+    if prompt not in ("", "react", "brief"):
+        names.resolve(prompt, {}, "prompt")
 
 
 def asked(text: str, stop: Stop, protocol: str, brief: Brief, turn: int) -> list[Want]:
@@ -52,14 +56,14 @@ def asked(text: str, stop: Stop, protocol: str, brief: Brief, turn: int) -> list
     """
     if protocol == "plain":
         line = thinking(text)[1].strip()
-        found = [Want(Action(tool="", args={"text": line}))] if line else [Want(None)]
+        found = [Want(Action(tool="", args={"text": line}) if line else None, "" if line else EMPTY)]
     else:
         native = protocol == "tools"
         reply = Reply(
             text=text, calls=called(text, turn) if native else (), stop="stop" if stop == "stop" else "length"
         )
         found = wants(reply, brief, Prompts(), native=native)
-    none = Action(tool="none", args={"reply": text[:WRONG]})
+    none = Action(tool=NONE, args={"reply": text[:WRONG]})
     joined = f"reply-{turn}"
     return [
         want._replace(action=(want.action or none.changed(id=want.id or "")).changed(call=joined)) for want in found
@@ -81,7 +85,13 @@ def said(text: str, protocol: str, turn: int) -> Message:
 
 def answers(want_texts: Sequence[tuple[Want, str]]) -> list[Message]:
     """The messages that answer a reply: one for each of its calls, and one for what was asked for otherwise."""
-    told = [(want.id, "\n".join(filter(None, (want.note, text)))) for want, text in want_texts]
+    told = [(want.id, _shown(want, text)) for want, text in want_texts]
     plain = "\n\n".join(text for id, text in told if id is None)
     by_call = [Message(role="tool", content=text, id=id) for id, text in told if id is not None]
     return [*by_call, *([Message(role="user", content=plain)] if plain or not by_call else [])]
+
+
+def _shown(want: Want, text: str) -> str:
+    """What came of one thing, with the note on it; where there was no action the note says it all."""
+    missing = want.action is not None and want.action.tool == NONE
+    return "\n".join(filter(None, (want.note, "" if missing and want.note else text)))

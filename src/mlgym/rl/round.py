@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlgym.rl.engine import Engine
 
 GATHER_S = 0.005  # what becomes ready within these seconds of the one before is sampled with it
+GRACE_S = 20.0  # seconds after the deadline in which an action may end by itself
 AGAIN = 1  # times that a row is tried again which was lost to the infrastructure
 ROOM = 8  # tokens that a reply needs at least
 
@@ -36,6 +37,7 @@ class Round:
         self.waiting = deque(self._live(place, row) for place, row in enumerate(rows))
         self.going: set[Live] = set()
         self.ready: list[Live] = []
+        self.killed = False
         self.done: dict[int, Trajectory] = {}
         self.events: SimpleQueue[tuple[Live, Sampled | None, BaseException | None]] = SimpleQueue()
         self.workers = ThreadPoolExecutor(max(1, min(engine.parallel, len(rows))), "mlgym-rollout")
@@ -86,16 +88,17 @@ class Round:
     def _hear(self) -> None:
         """Take what the workers have done; waits for it where nothing is ready, and a little for more to join in."""
         while len(self.ready) < len(self.going):
-            wait = GATHER_S if self.ready else None
-            if self.until is not None:
-                left = max(0.0, self.until - time.monotonic())
-                wait = left if wait is None else min(wait, left)
-                wait = None if not left and not self.ready else wait  # late: what still runs is waited for
             try:
-                self._take(*self.events.get(timeout=wait))
+                self._take(*self.events.get(timeout=GATHER_S if self.ready else self._patience()))
             except Empty:
                 return
             self._start()
+
+    def _patience(self) -> float | None:
+        """Seconds until something must be done about what the workers do, None for never."""
+        if self.until is None or self.killed:
+            return None
+        return max(0.0, self.until + (GRACE_S if self._late() else 0.0) - time.monotonic())
 
     def _take(self, live: Live, sampled: Sampled | None, error: BaseException | None) -> None:
         """Go on with a row whose worker is done."""
@@ -169,6 +172,8 @@ class Round:
         if sampled.why:
             live.over(sampled.why)
             return self._over(live)
+        if not sampled.ids:
+            return self._give(live, live.end, "context", "context")
         cut = sampled.stop == "length" and self._room(live, 0) < self.engine.max_tokens
         text = live.talk.said(sampled)
         if cut:
@@ -181,10 +186,16 @@ class Round:
         """What the sampler draws by: the engine's seed, this call of it, the row's place and the turn."""
         turn = len(live.talk.turns) if live.talk else 0
         text = f"{self.engine.seed} {self.number} {live.place} {turn}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1  # servers take 31 bits
 
     def _stop(self) -> None:
-        """The deadline has passed: what waits is not begun, what is ready is graded as it stands."""
+        """The deadline has passed: what waits is not begun, what is ready is graded as it stands, and what takes longer
+        than the grace for it loses its sandbox.
+        """
+        if not self.killed and not self._patience():
+            self.killed = True
+            for live in self.going:
+                live.kill()
         for live in self.waiting:
             live.over(LOST)
             self._over(live)

@@ -24,7 +24,7 @@ class TorchPolicy:
     The model stays where it is and as it is: changes of its weights count from the next reply on.
     """
 
-    parallel = False
+    parallel, tokens = False, True
 
     def __init__(
         self, model: Any, tokenizer: Any, *, temperature: float = 1.0, name: str = "", version: int = 0, batch: int = 64

@@ -16,7 +16,7 @@ class ScriptedPolicy:
     A function is given the conversation as text and the seed. `logprob` is what it says of each of its tokens.
     """
 
-    parallel = False
+    parallel, tokens = False, True
     end = (END,)
 
     def __init__(
@@ -50,7 +50,7 @@ class ScriptedPolicy:
             said = self._script(self.text(prompt), seed)
         else:
             said = self._script[min(prompt.count(REPLY), len(self._script)) - 1]
-        ids = (*said.encode(), END)[:most]
+        ids = (*said.encode(errors="replace"), END)[:most]
         return Sampled(ids, (self.logprob,) * len(ids), "stop" if ids[-1] == END else "length")
 
     def text(self, ids: Sequence[int]) -> str:

@@ -27,7 +27,7 @@ class Talk:
         return [*self.prompt, *self.ids]
 
     def said(self, sampled: Sampled) -> str:
-        """Take a reply; returns its text."""
+        """Take a reply, at least one token; returns its text."""
         start = len(self.ids)
         self._append(sampled.ids, 1, sampled.logprobs)
         turn = Turn(
@@ -54,6 +54,24 @@ class Talk:
         """Write into the last turn why it was the last, the step that it led to, and seconds of the environment."""
         last = self.turns[-1]
         self.turns[-1] = last.changed(stop=stop or last.stop, step=last.step or step, env_s=last.env_s + env_s)
+
+    def fields(self) -> dict[str, Any]:
+        """What the conversation was, as fields of a Trajectory."""
+        told: dict[str, Any] = {
+            "messages": tuple(self.messages),
+            "tools": self.tools,
+            "temperature": self.temperature,
+            "model": self.name,
+        }
+        if not self._policy.tokens:
+            return told | {"turns": tuple(turn.changed(start=0, end=0) for turn in self.turns)}
+        return told | {
+            "prompt": self.prompt,
+            "ids": tuple(self.ids),
+            "mask": tuple(self.mask),
+            "logprobs": tuple(self.logprobs),
+            "turns": tuple(self.turns),
+        }
 
     def _append(self, ids: Sequence[int], mask: int, logprobs: Sequence[float]) -> None:
         self.ids += ids

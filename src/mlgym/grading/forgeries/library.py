@@ -11,9 +11,11 @@ from mlgym.grading.forgeries.forgery import DEFENCES, Forgery
 from mlgym.grading.forgeries.games import GAMES
 from mlgym.grading.forgeries.language_models import LANGUAGE_MODELS
 from mlgym.grading.forgeries.policies import POLICIES
+from mlgym.grading.forgeries.queries import QUERIES
 from mlgym.grading.forgeries.sat import SAT
 from mlgym.grading.forgeries.shells import SHELLS
 from mlgym.grading.forgeries.tables import TABLES
+from mlgym.grading.forgeries.texts import TEXTS
 
 ALL = "all"  # defences, each for its own forgeries
 FORGERIES: tuple[Forgery, ...] = (
@@ -26,7 +28,9 @@ FORGERIES: tuple[Forgery, ...] = (
     *GAMES,
     *LANGUAGE_MODELS,
     *POLICIES,
+    *QUERIES,
     *SAT,
+    *TEXTS,
 )
 
 

@@ -143,6 +143,15 @@ class Player:
         """As the player's."""
         return self.main.batch(getattr(self.module, function), [self.packed(item) for item in arrays])
 
+    def define(self, module: str, source: str) -> None:
+        """As the player's."""
+        self.module = self.main.define(module, source)
+
+    def numbers(self, function: str, item: Any) -> Any:
+        """As the player's."""
+        found = self.main.numbers(getattr(self.module, function), self.packed(item))
+        return memoryview(found.data).cast("q").tolist()
+
     def packed(self, item: Any) -> Any:
         """An array as the player gets it."""
         return self.array(item.dtype.str, item.shape, item.tobytes())
@@ -181,6 +190,8 @@ def ours() -> float:
 def weaken() -> None:
     """Take away what a grader of this kind has against forgeries beside the player."""
     kind = ABOUT["kind"]
+    if kind in ("numbers", "route") and LACKS == "checked":
+        believe_texts()
     if kind == "sat":
         sat: Any = importlib.import_module("kinds.sat")
         sat.grade = timed
@@ -208,6 +219,14 @@ def weaken() -> None:
             )
         if LACKS == "commitment":
             models.grade = believed
+
+
+def believe_texts() -> None:
+    """Take every word for a number, and let every move be made."""
+    texts: Any = importlib.import_module("kinds.texts")
+    texts.numbers = lambda path, *bounds: [float(word) for word in path.read_text().split()]
+    mazes: Any = importlib.import_module("kinds.mazes")
+    mazes.enterable = lambda grid, place: True
 
 
 def timed(submission: Any, private: Path, *, rounds: int, split: str, seed: int) -> Any:

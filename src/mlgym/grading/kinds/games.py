@@ -45,18 +45,18 @@ def matrix(payoffs: list[list[float]], opponent: Callable[[np.random.Generator, 
     return Game(opponent, lambda row, column: table[row, column], lambda row: (row == 0) | (row == 1), "0 or 1")
 
 
-def prepare(private: Path) -> None:
-    """Make the salt."""
-    (private / "salt").write_text(secrets.token_hex(16))
+def prepare(private: Path, salt: str = "") -> None:
+    """Make the salt, or take one in hex, of a task that is to be the same each time it is made."""
+    (private / "salt").write_text(salt or secrets.token_hex(16))
 
 
-def grade(game: Game, submission: Any, private: Path, split: str, seed: int) -> dict[str, float]:
+def grade(game: Game, submission: Any, private: Path, split: str, seed: int, games: int = GAMES) -> dict[str, float]:
     """`score`: what `row_strategy` of strategy.py earns a round, averaged over rounds and games."""
     salt = int((private / "salt").read_text(), 16)
     rng = np.random.default_rng([salt, SPLITS[split], seed])
     player = submission.player("strategy", seed=2 * seed + SPLITS[split])
     tail = (game.width,) if game.width else ()
-    history = np.zeros((GAMES, ROUNDS, 2, *tail), np.uint8)
+    history = np.zeros((games, ROUNDS, 2, *tail), np.uint8)
     total = 0.0
     for n in range(ROUNDS):
         past = history[:, :n]

@@ -28,7 +28,7 @@ def price(grid: Grid, place: Place) -> int:
 
 
 def cost(grid: Grid, route: str) -> int:
-    """What a route of letters U, D, L, R costs; raises ValueError, in a sentence, where it does not lead to G."""
+    """What a route of letters U, D, L, R costs; raises ValueError where it does not lead from S to G."""
     place = where(grid, "S")
     total = 0
     for number, letter in enumerate(route, 1):
