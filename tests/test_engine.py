@@ -189,6 +189,28 @@ def test_a_cut_reply_gets_its_end_from_the_environment() -> None:
     assert (found.ids[10], found.mask[10], found.logprobs[10]) == (257, 0, 0.0)
 
 
+def test_a_policy_that_fails_ends_all_and_leaves_nothing() -> None:
+    def script(text: str, seed: int) -> str:
+        if "row 1" in text and "echo" in text:
+            raise RuntimeError("out of memory")
+        return "sleep 60" if "row 0" in text else "echo"
+
+    sessions: list[Session] = []
+
+    class Kept(Engine):
+        def make(self, task: str) -> Session:
+            sessions.append(super().make(task))
+            return sessions[-1]
+
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Kept(ScriptedPolicy(script), protocol="plain", prompt=f"{__name__}:numbered").rollout(
+            [Row(GUESS, seed) for seed in (0, 1)]
+        )
+    assert time.monotonic() - began < 30
+    assert [session.act("ls").text for session in sessions] == ["The episode has ended, so nothing was done."] * 2
+
+
 class Unlucky(Engine):
     """An engine whose first sandboxes do not start."""
 
