@@ -11,7 +11,6 @@ side by side, a question of each at a time. The problems, of n things or places 
 - extremes: (i, j) -> 1 where thing i has the lower rank. Result: the lowest and the highest.
 """
 
-import functools
 import json
 import math
 import random
@@ -87,23 +86,25 @@ def floor(problem: str, given: Sequence[int]) -> float:
 def ceiling(problem: str, given: Sequence[int]) -> float:
     """The mean number of questions that nobody can do with less than.
 
-    `find`: of the best tree of questions, exactly. `extremes`: 3 n / 2 - 2 (Pohl 1972, CACM 15(6)). Else the logarithm
-    of the number of results, each answer being one of two (Knuth, The Art of Computer Programming 3, 5.3.1).
+    `find`: of the best tree of questions, exactly. `extremes`: 3 n / 2 - 2 (Pohl 1972, CACM 15(6)). Else the mean depth
+    of the flattest binary tree with a leaf for each result (Knuth, The Art of Computer Programming 3, 5.3.1).
     """
     n = given[0]
     if problem == "find":
-        return _tree(n) / n
+        return searches(n)[n] / n
     if problem == "extremes":
         return math.ceil(3 * n / 2) - 2
-    return math.log2(
-        {"peak": n, "order": math.factorial(n), "pool": math.comb(*given[:2]) if given[1:] else 1}[problem]
-    )
+    results = math.factorial(n) if problem == "order" else math.comb(n, given[1]) if problem == "pool" else n
+    depth = results.bit_length() - 1
+    return float(depth + 2 * (results - 2**depth) / results)
 
 
-@functools.cache
-def _tree(n: int) -> int:
-    """The questions for all n places together: none for the only one that is left."""
-    return 0 if n < 2 else n + _tree((n - 1) // 2) + _tree(n - 1 - (n - 1) // 2)
+def searches(most: int) -> list[int]:
+    """The fewest questions for all of n places together, by n: none for the only one that is left."""
+    best = [0, 0]
+    for n in range(2, most + 1):
+        best.append(n + min(best[left] + best[n - 1 - left] for left in range((n + 1) // 2)))
+    return best
 
 
 def prepare(private: Path, starter: Path, *, problem: str, given: Sequence[int], count: int, seed: int) -> None:
