@@ -213,6 +213,7 @@ def vllm(model: Any, tokenizer: Any) -> Iterator[VllmServer]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_server_gives_the_tokens_that_its_model_gives_here(vllm: VllmServer, model: Any, tokenizer: Any) -> None:
     options: dict[str, Any] = {"protocol": "plain", "max_tokens": 12, "limits": {"steps": 2}}
     rows = [Row(GUESS, seed) for seed in (1, 2)]
@@ -226,12 +227,14 @@ def test_a_server_gives_the_tokens_that_its_model_gives_here(vllm: VllmServer, m
         assert [message.content for message in one.messages] == [message.content for message in other.messages]
 
 
+@pytest.mark.slow
 def test_a_server_whose_context_is_full_ends_the_episode(vllm: VllmServer) -> None:
     with closing(ServerPolicy("vllm/tiny", vllm.url)) as policy:
         (found,) = Engine(policy, protocol="plain", max_tokens=4090).rollout([Row(GUESS)])
     assert (found.ended, found.turns) == ("context", ())
 
 
+@pytest.mark.slow
 def test_a_server_without_tokens_is_told(vllm: VllmServer) -> None:
     vllm.tells_tokens = False
     told = pytest.raises(UsageError, match="only the text of its replies can be had")
