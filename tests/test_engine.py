@@ -53,7 +53,7 @@ REPLIES = {
     "tools": [
         "I look first." + call("bash", command="ls") + call("view", path="guess.py"),
         "no call",
-        call("submit"),
+        call("submit") + call("bash", command="never run"),
     ],
 }
 
@@ -73,7 +73,7 @@ def test_what_was_sampled_after_is_the_beginning_of_the_trajectory(protocol: str
     assert {turn.policy for turn in found.turns} == {7} and found.turns[-1].end == len(found.ids)
     several = protocol == "tools"
     assert [turn.step for turn in found.turns] == ([1, 3, 4] if several else [1, 2, 3, 4])
-    assert [message.role for message in found.messages].count("tool") == 3 * several
+    assert [message.role for message in found.messages].count("tool") == 4 * several
     assert bool(found.tools) == several
 
 
