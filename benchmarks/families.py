@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/families.py --write
 
-Every task is generated and loaded in two processes with other hash seeds; of one in twenty the data are made in both as
+Every task is generated and loaded in two processes with other hash seeds; of one in 21 the data are made in both as
 well. Some, drawn by chance, go through the whole gate. What is done is kept in --folder: the same command goes on.
 """
 
@@ -29,7 +29,7 @@ from mlgym.sandbox import scratch
 from mlgym.store import lines
 from mlgym.task import load_task
 
-PREPARED = 20  # of one task in so many the data are made
+PREPARED = 21  # of one task in so many the data are made; with eight families all have their turn
 GOLDEN = 0.6180339887  # its multiples fill the difficulties evenly
 Row = dict[str, str]
 
