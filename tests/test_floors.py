@@ -23,7 +23,7 @@ FLOORS: dict[float, set[str]] = {
     5.3: {"adapters", "gate"},
     5.1: {"rl"},
     5.05: {"remote"},
-    5.02: {"wire"},
+    5.02: {"wire", "offer"},
     5: {
         "grid",
         "bench",
@@ -91,7 +91,7 @@ THIRD_PARTY = {  # where a package may be imported
     "matplotlib": {"report"},
     "pyarrow": {"report", "exporters"},
     "pypdf": {"papers"},
-    "openai": {"models"},
+    "openai": {"models", "adapters"},
     "anthropic": {"models"},
     "litellm": {"models"},
     "xllamacpp": {"models"},

@@ -518,8 +518,8 @@ def render_brief(brief: Brief) -> str:
 
 
 def register() -> None:
-    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`, every family, which then takes a `seed` and a
-    `difficulty`, and many tasks as one as `mlgym/Tasks-v0`.
+    """Make every shipped task known to Gymnasium as `mlgym/NAME-vVERSION`, every family, which then takes a `seed` and
+    a `difficulty`, and many tasks as one as `mlgym/Tasks-v0`.
     """
     for task in list_tasks():
         gymnasium.register(

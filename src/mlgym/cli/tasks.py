@@ -207,3 +207,23 @@ def grade(
         print(f"{split}: {json.dumps(verdict.scores) if verdict.valid else 'no valid score, because ' + verdict.why}")
         if not verdict.valid:
             raise typer.Exit(1)
+
+
+@tasks_app.command()
+def export(
+    names: TaskNames = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder in which each task gets one.")] = Path(),
+    form: Annotated[str, typer.Option("--format", help="harbor: task folders as Harbor reads them.")] = "harbor",
+    image: Annotated[
+        str, typer.Option("--image", help="What the images are made from; /opt/env in it is taken as it is.")
+    ] = "",
+    debug: Debug = False,
+) -> None:
+    """Write tasks, with their data and their graders, for other programs."""
+    from mlgym.adapters import harbor
+    from mlgym.task import load_tasks
+
+    if form != "harbor":
+        raise UsageError(f"Tasks cannot be exported as '{form}': there is harbor.")
+    for task in load_tasks(names or ["mini"]):
+        print(f"{task.name}: {harbor.export(task, out, image=image or harbor.IMAGE)}")
