@@ -178,6 +178,12 @@ def test_a_full_context_ends_the_episode() -> None:
         Engine(policy, protocol="plain", context=20).rollout([Row(GUESS)])
 
 
+def test_replies_can_be_short() -> None:
+    engine = Engine(ScriptedPolicy(["ls"]), protocol="plain", max_tokens=3, limits={"steps": 2})
+    (found,) = engine.rollout([Row(GUESS)])
+    assert (found.ended, [turn.stop for turn in found.turns]) == ("steps", ["stop", "stop"])
+
+
 def test_replies_without_an_action_give_up() -> None:
     engine = Engine(ScriptedPolicy(["hm"]), give_up=2)
     (found,) = engine.rollout([Row(GUESS)])
@@ -281,9 +287,10 @@ def test_a_batch_is_written_and_read(tmp_path: Path) -> None:
     [
         ({"protocol": "xml"}, "There is no protocol 'xml'"),
         ({"protocol": "plain", "prompt": "react"}, "does not go with protocol 'plain'"),
+        ({"max_tokens": 0}, "at least one token"),
         ({"prompt": "mlgym.rl:none"}, "The prompt 'mlgym.rl:none' cannot be imported"),
     ],
 )
-def test_a_wrong_option_is_told(options: dict[str, str], why: str) -> None:
+def test_a_wrong_option_is_told(options: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        Engine(ScriptedPolicy(["submit"]), **options)  # type: ignore[arg-type]
+        Engine(ScriptedPolicy(["submit"]), **options)
