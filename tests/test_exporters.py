@@ -240,6 +240,7 @@ def test_trajectories_pass_through(tmp_path: Path) -> None:
     (row,) = exported(tmp_path / "out", path, format="trajectories")
     assert type(good).model_validate_json(json.dumps(row)) == good
     assert json.loads((tmp_path / "out" / "card.json").read_text())["left_out"] == {"not scored": 1, "tampered": 1}
+    path.write_text(path.read_text() + trajectory(task="blotto").model_dump_json() + "\n")
     (row,) = exported(tmp_path / "chat", path)
     assert row["train"] == [False, True, False, True]
 
@@ -328,6 +329,18 @@ def test_secrets_do_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         if name not in ("trajectories", "preferences"):
             text = json.dumps(exported(tmp_path / name, tmp_path / "run", format=name))
             assert "tr0ub4dor" not in text
+    path = tmp_path / "t.jsonl"
+    told = trajectory(why="tr0ub4dor-and-3")
+    path.write_text("".join(each.model_dump_json() + "\n" for each in (trajectory(), told)))
+    (row,) = exported(tmp_path / "tokens", path, format="trajectories")
+    assert row["why"] == "" and "a secret in its tokens" in (tmp_path / "tokens" / "README.md").read_text()
+
+
+def test_a_users_name_does_not_break_the_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "assistant")
+    episode(tmp_path / "run")
+    (row,) = exported(tmp_path / "out", tmp_path / "run")
+    assert {m["role"] for m in row["messages"]} == {"system", "user", "assistant", "tool"}
 
 
 def test_the_same_again_and_nothing_in_half(tmp_path: Path) -> None:
