@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
+from mlgym.agents.watch import Watch
 from mlgym.cli.exporting import run as export_run
 from mlgym.errors import UsageError
 from mlgym.exporters import FORMATS, Exported, Given, Options, export
@@ -117,6 +118,28 @@ def test_a_search_that_was_stopped_ends_where_it_counts(tmp_path: Path) -> None:
     episode(tmp_path / "run", agent="tree", steps=steps)
     (row,) = exported(tmp_path / "out", tmp_path / "run")
     assert said(row)[2::2] == ["assistant: cat"]  # a branch was not gone back from: the state before it counts
+
+
+def test_the_agents_own_apparatus_is_taken_out(tmp_path: Path) -> None:
+    """What the watcher of the tuner adds, as it is now; a run that it stopped stays, and does not train."""
+    watched = Watch().command('python train.py --text "it\'s"', 9.5)
+    told = '\n[watched] {"seconds": 0.1, "reports": [], "stopped": "%s"}\n'
+    marked = "cat a.py; echo END-OF-FILE-ab12 $(wc -c < a.py)"
+    steps = [
+        step(1, "bash", "x = 1\nEND-OF-FILE-ab12 6\n", command=marked),
+        step(2, "bash", "loss 1\n" + told % "", command=f"echo 1 > a\n{watched}"),
+        step(3, "bash", "loss 2\n" + told % "behind", command=watched),
+        step(4, "submit", "Over."),
+    ]
+    episode(tmp_path / "run", steps=steps)
+    (row,) = exported(tmp_path / "out", tmp_path / "run")
+    assert said(row)[2:6] == [
+        "assistant: cat a.py",
+        "tool: x = 1\n",
+        'assistant: echo 1 > a\npython train.py --text "it\'s"',
+        "tool: loss 1\n",
+    ]
+    assert said(row)[6] == f"assistant: {watched}" and row["train"][2::2] == [True, True, False, True]
 
 
 @drawn(st.lists(st.lists(st.sampled_from(["+a", "-a", "+b", "-b", "+", "-"]), max_size=3), min_size=1, max_size=12))
