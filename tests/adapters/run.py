@@ -49,7 +49,12 @@ class Tried:
         return [pin.partition("==")[0].partition("[")[0] for pin in self.pins]
 
 
-ALL = (Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),)
+ALL = (
+    Tried("TRL", "trl", (TORCH, "transformers==5.24.0", "trl==1.16.0"), "with_trl.py"),
+    Tried("verifiers", "verifiers", ("verifiers==0.4.0",), "with_verifiers.py"),
+    Tried("Harbor", "", ("harbor==0.25.0",), "with_harbor.py", ("3.12", "3.13")),
+    Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),
+)
 
 
 def python(versions: tuple[str, ...]) -> str:
