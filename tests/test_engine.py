@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgym.audit import audit
@@ -77,6 +77,7 @@ def test_what_was_sampled_after_is_the_beginning_of_the_trajectory(protocol: str
     assert bool(found.tools) == several
 
 
+@settings(max_examples=30)
 @given(
     replies=st.lists(st.tuples(st.text(max_size=20), st.integers(1, 30), st.text(max_size=20)), max_size=5),
     asked=st.text(max_size=10),
@@ -116,6 +117,7 @@ def test_rows_come_back_in_their_order_and_draw_apart() -> None:
     assert sorted(seeds) == first
 
 
+@pytest.mark.slow
 def test_a_long_action_holds_up_no_other_row() -> None:
     def script(text: str, seed: int) -> str:
         replies = text.count("assistant") or text.count("\nuser")
@@ -149,6 +151,7 @@ def test_a_deadline_ends_what_goes_on_graded_as_it_stands() -> None:
     assert late.progress == pytest.approx(1.0) and late.reward is not None
 
 
+@pytest.mark.slow
 def test_an_action_that_outlasts_the_grace_loses_its_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlgym.rl.round.GRACE_S", 0.0)
     policy = ScriptedPolicy(["echo 42 > guess.txt", "validate", "sleep 60"])
@@ -156,6 +159,7 @@ def test_an_action_that_outlasts_the_grace_loses_its_sandbox(monkeypatch: pytest
     assert late.turns[-1].stop == "deadline" and late.progress == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_what_is_not_begun_by_the_deadline_is_not_scored() -> None:
     engine = Engine(ScriptedPolicy(["sleep 60"]), environments=1, protocol="plain", deadline=1.0)
     late, never = engine.rollout([Row(GUESS, 0), Row(GUESS, 1)])
@@ -187,6 +191,28 @@ def test_a_cut_reply_gets_its_end_from_the_environment() -> None:
     first = found.turns[0]
     assert (first.stop, first.end) == ("length", 10)
     assert (found.ids[10], found.mask[10], found.logprobs[10]) == (257, 0, 0.0)
+
+
+def test_a_policy_that_fails_ends_all_and_leaves_nothing() -> None:
+    def script(text: str, seed: int) -> str:
+        if "row 1" in text and "echo" in text:
+            raise RuntimeError("out of memory")
+        return "sleep 60" if "row 0" in text else "echo"
+
+    sessions: list[Session] = []
+
+    class Kept(Engine):
+        def make(self, task: str) -> Session:
+            sessions.append(super().make(task))
+            return sessions[-1]
+
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Kept(ScriptedPolicy(script), protocol="plain", prompt=f"{__name__}:numbered").rollout(
+            [Row(GUESS, seed) for seed in (0, 1)]
+        )
+    assert time.monotonic() - began < 30
+    assert [session.act("ls").text for session in sessions] == ["The episode has ended, so nothing was done."] * 2
 
 
 class Unlucky(Engine):

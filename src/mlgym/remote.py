@@ -137,9 +137,8 @@ class RemoteSession:
 
 def places(url: str, token: str = "") -> int:
     """How many sessions the holder of the token may have at a server at once."""
-    link = Link(url, token)
-    told = link.ask("/places", {})
-    link.close()
+    with contextlib.closing(Link(url, token)) as link:
+        told = link.ask("/places", {})
     return min(int(told["sessions"]), int(told["per_token"]))
 
 

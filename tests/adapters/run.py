@@ -54,6 +54,9 @@ ALL = (
     Tried("verifiers", "verifiers", ("verifiers==0.4.0",), "with_verifiers.py"),
     Tried("Harbor", "", ("harbor==0.25.0",), "with_harbor.py", ("3.12", "3.13")),
     Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),
+    Tried("exports", "data", (TORCH, "trl==1.16.0", "datasets==5.2.0"), "with_exports.py"),
+    Tried("ATIF", "data", ("harbor==0.25.0",), "with_atif.py", ("3.12",)),
+    Tried("OpenEnv", "openenv", ("openenv==0.10.0",), "with_openenv.py"),
 )
 
 
@@ -63,8 +66,8 @@ def python(versions: tuple[str, ...]) -> str:
         return sys.executable
     for version in versions:
         places = [
+            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),  # its shims name what is not on
             shutil.which(f"python{version}"),
-            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),
         ]
         if found := next(filter(None, places), None):
             return str(found)

@@ -15,7 +15,7 @@ Loss = Callable[..., tuple[Any, dict[str, float]]]
 
 
 def algorithm(name: str, options: Mapping[str, Any]) -> Loss:
-    """The loss of that nickname or `package.module:function`; raises UsageError, also for an option it does not take."""
+    """The loss of that nickname or `package.module:function`; raises UsageError, for options it does not take too."""
     found: Loss = names.resolve(name, ALGORITHMS, "algorithm")
     if not callable(found):
         raise UsageError(f"The algorithm '{name}' is no function of a batch.")

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from mlgym.errors import MlgymError, StorageError, UsageError
+from mlgym.errors import MlgymError, ModelError, StorageError, UsageError
 from mlgym.rl.live import LOST, Live, Row
 from mlgym.rl.policy import Sampled
 from mlgym.rl.protocols import asked, opening
@@ -106,14 +106,16 @@ class Round:
             self._failed(live, error)
         elif live.trajectory is not None:
             self._over(live)
-        elif sampled is not None:
-            self._replied(live, sampled)
         else:
-            self._next(live)
+            try:
+                self._next(live) if sampled is None else self._replied(live, sampled)
+            except ModelError as failure:  # a server renders what the policy reads
+                self._failed(live, failure)
 
     def _failed(self, live: Live, error: BaseException) -> None:
-        """A failure of the infrastructure loses the row; any other is raised."""
-        if not isinstance(error, MlgymError) or isinstance(error, UsageError | StorageError):
+        """A failure of the infrastructure that may pass loses the row; any other is raised."""
+        passing = isinstance(error, OSError) or (isinstance(error, MlgymError) and not error.lasting)
+        if not passing or isinstance(error, UsageError | StorageError):
             raise error
         live.over(str(error))
         self._over(live)

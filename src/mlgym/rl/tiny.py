@@ -40,6 +40,7 @@ def make(
         num_attention_heads=max(1, hidden // 16),
         num_key_value_heads=max(1, hidden // 16),
         max_position_embeddings=context,
+        initializer_range=hidden**-0.5,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=words.eos_token_id,

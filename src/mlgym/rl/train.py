@@ -199,7 +199,11 @@ class Training:
         ]
         found = self.rollouts.rollout(rows, number)
         rolled = time.monotonic()
-        batch = collate(found, device=self.device, rewards=self._rewards(found, number))
+        batch = collate(
+            found,
+            device=self.device,
+            rewards=shuffled(found, [recipe.seed, 2, number]) if recipe.shuffle_rewards else (),
+        )
         rise = min(1.0, (number + 1) / (recipe.rise or 1))
         metrics: dict[str, float] = {}
         if batch is None:
@@ -235,13 +239,6 @@ class Training:
         self.whole = True
         return metrics
 
-    def _rewards(self, found: Sequence[Trajectory], number: int) -> list[float]:
-        """The rewards of those that have one; for the control they are permuted among all of them."""
-        rewards = [each.reward for each in found if each.reward is not None]
-        if self.recipe.shuffle_rewards:
-            return [float(each) for each in np.random.default_rng([self.recipe.seed, 2, number]).permutation(rewards)]
-        return rewards
-
     def _evaluate(self, last: bool = False) -> None:
         """Try the policy on each set of tasks, always on the same draws; the best weights by the first set are kept."""
         results: dict[str, Any] = {}
@@ -274,6 +271,12 @@ class Training:
             state = progress.load(self.folder / progress.LAST, self.device)
             self.policy.model.load_state_dict(state["model"] if state else best["model"])
         self.say("\n".join(summary(self.folder)))
+
+
+def shuffled(found: Sequence[Trajectory], seed: Sequence[int]) -> list[float]:
+    """The rewards of those that have one, permuted among all of them: a control that nothing can be learned from."""
+    rewards = [each.reward for each in found if each.reward is not None]
+    return [float(each) for each in np.random.default_rng(seed).permutation(rewards)]
 
 
 def told(found: Sequence[Trajectory]) -> dict[str, Any]:

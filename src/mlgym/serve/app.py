@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mlgym import wire
 from mlgym.errors import UsageError
-from mlgym.serve.offer import Reset, about
+from mlgym.offer import Reset, listed
 from mlgym.serve.sessions import Hosted, House, Refused
 
 NAME = "mlgym"
@@ -123,8 +123,8 @@ class Routes:
         asked, what = Listed(**await self._body(request)), request.url.path.rpartition("/")[2]
         offer = self.house.offer
         if what == "task":
-            return JSONResponse({"task": about(offer.at(asked.split, asked.index), asked.index)})
-        found = [about(task, index) for index, task in enumerate(offer.splits.get(asked.split, []))]
+            return JSONResponse({"task": listed(offer.at(asked.split, asked.index), asked.index)})
+        found = [listed(task, index) for index, task in enumerate(offer.splits.get(asked.split, []))]
         if what == "num_tasks":
             return JSONResponse({"num_tasks": len(found)})
         return JSONResponse({"tasks": found[asked.start : asked.stop], "env_name": NAME})
