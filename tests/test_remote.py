@@ -5,14 +5,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from mlgym.errors import SandboxError, UsageError
 from mlgym.records import Limits
 from mlgym.remote import RemoteSession, places
+from mlgym.rl import Engine, Row, ScriptedPolicy
 from mlgym.serve import Bounds, Offer, Server, served
 from mlgym.session import LocalSession, Session
+from mlgym.trajectory import Trajectory
 
 TASK = "duel-s3-d0.5"
 ACTIONS = ["ls", "cat strategy.txt; false", "", "echo 1 1 1 1 1 > strategy.txt", "validate", "submit", "ls"]
@@ -166,3 +169,45 @@ def test_mistakes(server: Server) -> None:
     for url in ("duel", "ftp://x/y", "http://127.0.0.1:99999/x"):
         with pytest.raises(UsageError, match="address"):
             RemoteSession(url, TASK)
+
+
+def test_the_engine_rolls_out_at_a_server(server: Server) -> None:
+    rows = [Row(TASK, seed=seed, group="one") for seed in range(2)]
+
+    found = []
+    for environments in (2, server.address):
+        engine = Engine(ScriptedPolicy(ACTIONS[3:6]), environments=environments, protocol="plain")
+        with contextlib.closing(engine):
+            found.append([without_seconds(each) for each in engine.rollout(rows)])
+    assert found[0] == found[1] and [each["status"] for each in found[1]] == ["submitted"] * 2
+    assert not server.house.sessions
+
+
+def test_what_is_no_server_of_ours() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        for status in (b"404 Not Found", b"502 Bad Gateway", b"404 Not Found"):
+            client, _ = listening.accept()
+            with client:
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
+                client.recv(1 << 16)
+
+    threading.Thread(target=answer, daemon=True).start()
+    session = RemoteSession(f"http://127.0.0.1:{listening.getsockname()[1]}", TASK, patience=0.0)
+    with contextlib.closing(session):
+        with pytest.raises(UsageError, match="no 'mlgym serve'"):
+            session.reset()
+        with pytest.raises(SandboxError, match="502"):
+            session.reset()
+    listening.close()
+    with contextlib.closing(session.link.another()) as link, pytest.raises(SandboxError, match="refused"):
+        link.ask("/places", {})
+
+
+def without_seconds(trajectory: Trajectory) -> dict[str, Any]:
+    told = trajectory.model_dump()
+    for turn in told["turns"]:
+        turn.update(model_s=0.0, env_s=0.0)
+    return told
