@@ -197,6 +197,8 @@ def test_the_routes_that_tell(server: Server) -> None:
     assert set(ask(server, "/schema")[1]) == {"action", "observation", "state"}
     assert set(ask(server, "/metadata")[1]) == {"name", "description", "version"}
     assert ask(server, "/places")[1]["sessions"] == 64
+    assert {"/reset", "/step", "/state"} <= set(ask(server, "/openapi.json")[1]["paths"])
+    assert ask(server, "/mcp", {})[1]["error"]["code"] == -32601
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKENS[0][:-1], TOKENS[0] + "x", "ä" * 24])
