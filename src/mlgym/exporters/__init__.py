@@ -176,5 +176,7 @@ def _canaries() -> tuple[str, ...]:
 def _nothing(format: str, left: dict[str, int]) -> str:
     said = ", ".join(f"{why}: {count}" for why, count in left.items())
     hint = " --include-eval takes episodes on the benchmark's own tasks." if "a task for evaluation" in left else ""
+    own = "--own-families runs the code of families that do not ship with mlgym."
+    hint += f" {own}" if "task not here" in left else ""
     hint += " Runs hold no tokens: give the engine's files of trajectories." if format == "trajectories" else ""
     return f"Nothing is left to export as {format}{f' (left out: {said})' if said else ''}.{hint}"
