@@ -79,7 +79,7 @@ def test_an_episode_that_cannot_begin_is_not_scored(monkeypatch: pytest.MonkeyPa
 
 def test_rows_are_recovered_from_prompts() -> None:
     first, second = ([{"role": "user", "content": MARK.format(name, 7)}] for name in ("a", "/with blanks/b"))
-    assert rows([first, first, second]) == [Row("a", 7, "0"), Row("a", 7, "0"), Row("/with blanks/b", 7, "1")]
+    assert rows([first, first, second]) == [Row("a", 7, "0-0"), Row("a", 7, "0-0"), Row("/with blanks/b", 7, "0-1")]
     with pytest.raises(UsageError, match="names no task"):
         rows([[{"role": "user", "content": "Hello"}]])
 
@@ -100,7 +100,10 @@ class Trainer:
     """What `rollout_func` reads of a trainer."""
 
     class args:
-        ddp_timeout, max_completion_length = 1800, 4096
+        ddp_timeout, max_completion_length, seed = 1800, 4096, 1
+
+    class accelerator:
+        process_index = 0
 
     class processing_class:
         eos_token_id = 257

@@ -237,7 +237,9 @@ def test_a_conversation_is_learned_by_heart(policy: TorchPolicy, tmp_path: Path)
 
 def test_a_chat_of_an_export_is_read_with_its_calls() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "bash", "arguments": {"command": "ls"}}}
-    line = {"messages": [{"role": "user", "content": "go"}, {"role": "assistant", "content": None, "tool_calls": [call]}]}
+    line = {
+        "messages": [{"role": "user", "content": "go"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    }
     messages, tools = sft.chat({**line, "tools": "[]"})
     assert tools == [] and messages[1].calls[0].name == "bash"
     assert sft.written(messages[1]) == '<tool_call>\n{"name": "bash", "arguments": {"command": "ls"}}\n</tool_call>'

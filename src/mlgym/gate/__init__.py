@@ -21,16 +21,17 @@ not tell, the solution with one place broken by chance.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from json import dumps, loads
 from pathlib import Path
 
 from mlgym.check import Finding, Measured, anchors
-from mlgym.disk import append_line
+from mlgym.disk import append_line, write_whole
 from mlgym.errors import MlgymError
 from mlgym.gate.questions import CLOSE, GAP, SECONDS, TRIES, Examined, questions
+from mlgym.grading.forgeries import Forgery
 from mlgym.sandbox import Sandbox, choose
 from mlgym.store import lines
 from mlgym.task import load_task
@@ -70,10 +71,12 @@ def through(
     at_once: int = 1,
     seconds: float = SECONDS,
     tries: int = TRIES,
+    chosen: Sequence[Forgery] | None = None,
     note: Note = lambda name, finding: None,
 ) -> Iterator[Passage]:
     """Each task through the gate, `at_once` side by side, as they come out; `note` is told each finding.
 
+    `chosen` are the forgeries that are tried, all that fit if left out.
     `known` maps the marks of tasks that no other may equal to their names; those that pass are added, so that of two
     equal tasks one passes. What the file `kept` has, a line of JSON for each task, is not examined again, and what is
     new is added to it.
@@ -82,9 +85,12 @@ def through(
     done = {each.task: each for each in recorded(kept)} if kept else {}
     marks = {**(known or {}), **{each.mark: each.task for each in done.values() if each.passed}}
     yield from (done[name] for name in names if name in done)
-    chosen = choose(backend)
+    sandbox = choose(backend)
+    if kept and kept.exists():  # what a killed run has left torn would spoil the next line
+        write_whole(kept, b"".join(line + b"\n" for line in lines(kept)))
     with ThreadPoolExecutor(at_once) as pool:
-        left = [pool.submit(gate, name, chosen, marks, seconds, tries, note) for name in names if name not in done]
+        about = (sandbox, marks, seconds, tries, chosen, note)
+        left = [pool.submit(gate, name, *about) for name in names if name not in done]
         try:
             for future in as_completed(left):
                 passage = future.result()
@@ -108,13 +114,14 @@ def gate(
     marks: dict[str, str],
     seconds: float = SECONDS,
     tries: int = TRIES,
+    chosen: Sequence[Forgery] | None = None,
     note: Note = lambda name, finding: None,
 ) -> Passage:
     """One task through the gate; its mark is added to `marks` where it passes."""
     began, findings = time.monotonic(), list[Finding]()
     cause, why, examined = "builds", "", None
     try:
-        examined = Examined(load_task(name), backend, marks, seconds, tries)
+        examined = Examined(name, load_task(name), backend, marks, seconds, tries, chosen)
         for asked, finding in questions(examined):
             cause = asked
             findings.append(finding)

@@ -2,7 +2,7 @@
 
 import filecmp
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mlgym.episode import run_episode
 from mlgym.errors import GradingError
 from mlgym.gate.alike import mark, nearest
 from mlgym.grading import Grader
-from mlgym.grading.forgeries import fitting, run_forgeries
+from mlgym.grading.forgeries import Forgery, run_forgeries
 from mlgym.grading.prepare import Prepared, prepare, remake
 from mlgym.mutations import corrupted
 from mlgym.records import EpisodeSpec, Limits
@@ -30,13 +30,19 @@ Question = tuple[str, Finding]
 
 @dataclass
 class Examined:
-    """A task on its way through the gate; `measured` has what its starter (False) and its solution (True) scored."""
+    """A task on its way through the gate; `measured` has what its starter (False) and its solution (True) scored.
 
+    `name` is what it was asked for by, `known` maps marks to such names, `chosen` are the forgeries (None: all that
+    fit).
+    """
+
+    name: str
     task: Task
     backend: type[Sandbox]
     known: Mapping[str, str]
     seconds: float = SECONDS
     tries: int = TRIES
+    chosen: Sequence[Forgery] | None = None
     mark: str = ""
     making_s: float = 0.0
     measured: dict[bool, Measured] = field(default_factory=dict)
@@ -76,14 +82,14 @@ def questions(examined: Examined) -> Iterator[Question]:
             yield "forgeries", Finding("forgeries", True, "not tried: this sandbox isolates nothing")
             return
         honest = place / ("solution" if examined.measured[False].why else "starter") / "files"
-        for outcome in run_forgeries(prepared, examined.backend, honest, fitting(examined.task.kind)):
+        for outcome in run_forgeries(prepared, examined.backend, honest, examined.chosen):
             yield "forgeries", Finding(f"forgery {outcome.name}", not outcome.scored, outcome.why)
 
 
 def _duplicate(examined: Examined, prepared: Prepared) -> Finding:
     examined.mark = mark(prepared)
-    equal = examined.known.get(examined.mark, examined.task.name)
-    if equal != examined.task.name:
+    equal = examined.known.get(examined.mark, examined.name)
+    if equal != examined.name:
         return Finding("it is new", False, f"it is {equal}")
     name, share = nearest(examined.task)
     return Finding("it is new", share < ALIKE, f"nearest to {name}: {share:.0%} of its words in common")

@@ -167,6 +167,8 @@ def read_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> R
     recipe = _checked(data, f"{path}: ")
     here = file.resolve().parent
     moved: dict[str, Any] = {"tasks": [_from(here, name) for name in recipe.tasks]}
+    sets = {name: [_from(here, task) for task in tasks] for name, tasks in recipe.evaluation.sets.items()}
+    moved |= {"evaluation": {"sets": sets}} if sets else {}
     if recipe.policy != TINY and not recipe.policy.startswith("local/"):
         moved["policy"] = _from(here, recipe.policy, anyway=True)
     if recipe.warmup and recipe.warmup.chats:

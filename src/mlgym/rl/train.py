@@ -4,10 +4,8 @@ Every draw follows from the recipe's seed and the number of the step, so there i
 """
 
 import resource
-import statistics
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from mlgym.curriculum import Curriculum
-from mlgym.errors import UsageError
 from mlgym.interrupts import heard
 from mlgym.rl import progress, warm
 from mlgym.rl.batch import collate
@@ -65,12 +62,14 @@ class Training:
         self.examples = warm.examples(self.policy, taught)
         self.warming = recipe.warmup.steps if recipe.warmup else 0
         self.curriculum: Curriculum = recipe.drawn()
-        self.done, self.seconds, self.best, self.whole = 0, 0.0, -np.inf, True
+        self.done, self.seconds, self.whole = 0, 0.0, True
         self._learner: Learner | None = None
         if state := progress.load(folder / progress.LAST, self.device):
             self._restore(state)
         self.curve = progress.Curve(folder, self.done)
-        self.tried = {line["done"] for line in progress.lines(folder) if "evaluation" in line}
+        tried = [line for line in progress.lines(folder) if "evaluation" in line]
+        self.tried = {line["done"] for line in tried}
+        self.best = max((progress.first(line["evaluation"]) for line in tried), default=-np.inf)
         self.rollouts = self.engine(self.policy, recipe.seed, store=recipe.store)
         self.trials = self.engine(self.policy, recipe.seed + FEATS)
 
@@ -110,7 +109,7 @@ class Training:
                 if self.done % self.recipe.checkpoint_every == 0 or self.done == self.warming:
                     self.checkpoint()
             if self.done >= total:
-                self._evaluate(last=True)
+                self._evaluate()
                 self.checkpoint()
                 self._finish()
         finally:
@@ -123,7 +122,6 @@ class Training:
         state = {
             "done": self.done,
             "seconds": self.seconds,
-            "best": float(self.best),
             "version": self.policy.version,
             "curriculum": self.curriculum.state(),
             "model": self.policy.model.state_dict(),
@@ -138,7 +136,7 @@ class Training:
         self.curve.close()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.done, self.seconds, self.best = state["done"], state["seconds"], state["best"]
+        self.done, self.seconds = state["done"], state["seconds"]
         self.curriculum.restore(state["curriculum"])
         self.policy.version = state["version"]
         if self.recipe.reference and self.done >= self.warming:
@@ -199,7 +197,11 @@ class Training:
         ]
         found = self.rollouts.rollout(rows, number)
         rolled = time.monotonic()
-        batch = collate(found, device=self.device, rewards=self._rewards(found, number))
+        batch = collate(
+            found,
+            device=self.device,
+            rewards=shuffled(found, [recipe.seed, 2, number]) if recipe.shuffle_rewards else (),
+        )
         rise = min(1.0, (number + 1) / (recipe.rise or 1))
         metrics: dict[str, float] = {}
         if batch is None:
@@ -211,7 +213,7 @@ class Training:
             self.curriculum.update(task, [each.reward for each in found if each.group == f"{number}/{place}"])
         ended = time.monotonic()
         self.seconds += ended - began
-        line = {"done": self.done, "step": self.steps, **told(found), "update": metrics}
+        line = {"done": self.done, "step": self.steps, **progress.told(found), "update": metrics}
         line["seconds"] = {"rollout": rolled - began, "learn": ended - rolled, "all": self.seconds}
         line["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         self.curve.add(line)
@@ -235,14 +237,7 @@ class Training:
         self.whole = True
         return metrics
 
-    def _rewards(self, found: Sequence[Trajectory], number: int) -> list[float]:
-        """The rewards of those that have one; for the control they are permuted among all of them."""
-        rewards = [each.reward for each in found if each.reward is not None]
-        if self.recipe.shuffle_rewards:
-            return [float(each) for each in np.random.default_rng([self.recipe.seed, 2, number]).permutation(rewards)]
-        return rewards
-
-    def _evaluate(self, last: bool = False) -> None:
+    def _evaluate(self) -> None:
         """Try the policy on each set of tasks, always on the same draws; the best weights by the first set are kept."""
         results: dict[str, Any] = {}
         if self.done in self.tried:
@@ -251,17 +246,16 @@ class Training:
             began = time.monotonic()
             drawn = Curriculum(members(tasks)).draw(self.recipe.evaluation.episodes, seed=self.recipe.seed)
             found = self.trials.rollout([Row(task, seed, name) for task, seed in drawn], 0)
-            results[name] = {**told(found), "rewards": [each.reward for each in found]}
+            results[name] = {**progress.told(found), "rewards": [each.reward for each in found]}
             results[name]["seconds"] = time.monotonic() - began
             mean = results[name]["reward"]
             self.say(f"after step {self.steps}  {name}: reward {'none' if mean is None else f'{mean:+.3f}'}")
         if not results:
             return
-        self.curve.add({"done": self.done, "step": self.steps, "last": last, "evaluation": results})
-        mean = next(iter(results.values()))["reward"]
-        if mean is not None and mean > self.best:
-            self.best = mean
+        if progress.first(results) > self.best:
+            self.best = progress.first(results)
             progress.save(self.folder / progress.BEST, {"model": self.policy.model.state_dict(), "step": self.steps})
+        self.curve.add({"done": self.done, "step": self.steps, "evaluation": results})
 
     def _finish(self) -> None:
         """Leave the policy as a folder of transformers, and say what came of it."""
@@ -273,41 +267,10 @@ class Training:
         if best:  # the run's own weights are the last ones
             state = progress.load(self.folder / progress.LAST, self.device)
             self.policy.model.load_state_dict(state["model"] if state else best["model"])
-        self.say("\n".join(summary(self.folder)))
+        self.say("\n".join(progress.summary(self.folder)))
 
 
-def told(found: Sequence[Trajectory]) -> dict[str, Any]:
-    """What rollouts came to: means over those that are scored, None without any, and how they ended."""
-    scored = [each for each in found if each.reward is not None]
-
-    def mean(values: Sequence[float | None]) -> float | None:
-        kept = [value for value in values if value is not None]
-        return statistics.fmean(kept) if kept else None
-
-    names = sorted({name for each in scored for name in each.parts})
-    return {
-        "reward": mean([each.reward for each in scored]),
-        "progress": mean([each.progress for each in scored]),
-        "parts": {name: mean([each.parts.get(name, 0.0) for each in scored]) for name in names},
-        "scored": len(scored),
-        "rollouts": len(found),
-        "tokens": mean([float(sum(each.mask)) for each in found]),
-        "turns": mean([float(len(each.turns)) for each in found]),
-        "ended": dict(Counter(each.status for each in found)),
-    }
-
-
-def summary(folder: Path) -> list[str]:
-    """What a run's curve shows, in lines."""
-    curve = progress.lines(folder)
-    steps = [line for line in curve if "step" in line and "evaluation" not in line]
-    tried = [line for line in curve if "evaluation" in line]
-    if not steps:
-        raise UsageError(f"{folder} holds no step of training yet.")
-    rollouts, seconds = sum(line["rollouts"] for line in steps), steps[-1]["seconds"]["all"]
-    lines = [f"{len(steps)} steps, {rollouts} rollouts in {seconds:.0f} s; the policy is in {folder / 'policy'}."]
-    for name in tried[0]["evaluation"] if tried else ():
-        before, after = (tried[n]["evaluation"][name]["reward"] for n in (0, -1))
-        shown = ["none" if value is None else f"{value:+.3f}" for value in (before, after)]
-        lines.append(f"{name}: mean reward {shown[0]} before, {shown[1]} after")
-    return lines
+def shuffled(found: Sequence[Trajectory], seed: Sequence[int]) -> list[float]:
+    """The rewards of those that have one, permuted among all of them: a control that nothing can be learned from."""
+    rewards = [each.reward for each in found if each.reward is not None]
+    return [float(each) for each in np.random.default_rng(seed).permutation(rewards)]

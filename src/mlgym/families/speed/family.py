@@ -45,7 +45,7 @@ def generate(seed, difficulty):
     easy, hard = ("find", "extremes", "peak"), ("order", "pool")
     problem = rng.choice(hard if rng.random() < (difficulty - 0.2) / 0.6 else easy)
     bad = 2 if difficulty > 0.6 else 1
-    count = rng.randrange(20, 41)  # cases of each split
+    count = rng.randrange(100, 161) if problem in ("find", "peak") else rng.randrange(20, 41)  # cases of each split
     given = {
         "find": [rng.randrange(40, 90) + round(160 * difficulty)],
         "peak": [rng.randrange(40, 90) + round(160 * difficulty)],

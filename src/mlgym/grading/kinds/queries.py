@@ -44,14 +44,17 @@ def go(answers):
 Instance = dict[str, Any]  # `ranks` of the things, and the `result`
 
 
-def draw(rng: random.Random, problem: str, given: Sequence[int], share: float) -> Instance:
-    """An instance of so many things (and, for `pool`, so many bad ones); a place that is sought lies at that share."""
-    n, place = given[0], int(share * given[0])
+def draw(rng: random.Random, problem: str, given: Sequence[int]) -> Instance:
+    """An instance of so many things (and, for `pool`, so many bad ones).
+
+    Each is drawn by itself: a player that has them all at once learns nothing of one from another.
+    """
+    n = given[0]
     ranks = rng.sample(range(n), n)
     if problem == "find":
-        result = [place]
+        result = [rng.randrange(n)]
     elif problem == "peak":
-        result = [place]
+        result = [rng.randrange(n)]
         left = rng.sample(range(n - 1), result[0])
         ranks = [*sorted(left), n - 1, *sorted(set(range(n - 1)) - set(left), reverse=True)]
     elif problem == "order":
@@ -67,7 +70,7 @@ def answer(problem: str, instance: Instance, question: Sequence[int]) -> int:
     """The answer; InvalidSubmission for what is no question."""
     n, result = len(instance["ranks"]), instance["result"]
     size = {"find": 1, "pool": len(question)}.get(problem, 2)
-    if len(question) != size or not question or not all(0 <= each < n for each in question):
+    if len(question) != size or not 0 < size <= n or not all(0 <= each < n for each in question):
         what = {"find": "a place", "pool": "some things"}.get(problem, "two things")
         raise InvalidSubmission(f"{problem} asked {list(question)[:10]}; a question is {what} from 0 to {n - 1}.")
     if problem == "find":
@@ -114,8 +117,7 @@ def prepare(private: Path, starter: Path, *, problem: str, given: Sequence[int],
     scope: dict[str, Any] = {}
     exec(compile(starter.read_text(), str(starter), "exec"), scope)
     for split in ("validation", "test"):
-        instances = [draw(rng, problem, given, (n + rng.random()) / count) for n in range(count)]
-        rng.shuffle(instances)
+        instances = [draw(rng, problem, given) for _ in range(count)]
         (private / f"{split}.json").write_text(json.dumps(instances))
         mine = [_alone(problem, instance, scope[problem](*given)) for instance in instances]
         marks = {"floor": floor(problem, given), "starter": sum(mine) / count, "ceiling": ceiling(problem, given)}
