@@ -11,11 +11,13 @@ from pathlib import Path
 
 from record import record
 
+from mlgym.records import Limits
 from mlgym.sandbox import choose
 from mlgym.vector import Episodes, vector
 
 TASK = Path(__file__).parent.parent / "examples" / "guess"
 SLEEP, SLEEPERS, WORKERS, ROUNDS = "sleep 0.5", 64, 8, 10
+LIMITS = Limits(steps=None, command_s=60)  # no episode ends, so that no round holds a grading
 WORK = "python -c 'sum(i * i for i in range(4_000_000))'"  # a third of a second of a processor or so
 
 
@@ -29,7 +31,7 @@ def seconds(envs: Episodes, actions: list[str]) -> float:
 
 def rounds(most: int, sandbox: str) -> Iterator[tuple[str, str, str]]:
     """The rows of the table."""
-    envs = vector(SLEEPERS + WORKERS, task=TASK, sandbox=sandbox)
+    envs = vector(SLEEPERS + WORKERS, task=TASK, limits=LIMITS, sandbox=sandbox)
     began = time.perf_counter()
     envs.reset(seed=0)
     yield f"reset of {envs.num_envs}", f"{time.perf_counter() - began:.2f} s", ""
@@ -41,7 +43,7 @@ def rounds(most: int, sandbox: str) -> Iterator[tuple[str, str, str]]:
     envs.close()
     n = 1
     while n <= most:
-        envs = vector(n, task=TASK, sandbox=sandbox)
+        envs = vector(n, task=TASK, limits=LIMITS, sandbox=sandbox)
         envs.reset(seed=0)
         took = sum(seconds(envs, ["true"] * n) for _ in range(ROUNDS))
         yield f"{n} environments, `true`", f"{1000 * took / ROUNDS:.1f} ms", f"{n * ROUNDS / took:.0f} steps a second"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgym.audit import audit
@@ -53,7 +53,7 @@ REPLIES = {
     "tools": [
         "I look first." + call("bash", command="ls") + call("view", path="guess.py"),
         "no call",
-        call("submit"),
+        call("submit") + call("bash", command="never run"),
     ],
 }
 
@@ -73,10 +73,11 @@ def test_what_was_sampled_after_is_the_beginning_of_the_trajectory(protocol: str
     assert {turn.policy for turn in found.turns} == {7} and found.turns[-1].end == len(found.ids)
     several = protocol == "tools"
     assert [turn.step for turn in found.turns] == ([1, 3, 4] if several else [1, 2, 3, 4])
-    assert [message.role for message in found.messages].count("tool") == 3 * several
+    assert [message.role for message in found.messages].count("tool") == 4 * several
     assert bool(found.tools) == several
 
 
+@settings(max_examples=30)
 @given(
     replies=st.lists(st.tuples(st.text(max_size=20), st.integers(1, 30), st.text(max_size=20)), max_size=5),
     asked=st.text(max_size=10),
@@ -116,6 +117,7 @@ def test_rows_come_back_in_their_order_and_draw_apart() -> None:
     assert sorted(seeds) == first
 
 
+@pytest.mark.slow
 def test_a_long_action_holds_up_no_other_row() -> None:
     def script(text: str, seed: int) -> str:
         replies = text.count("assistant") or text.count("\nuser")
@@ -149,6 +151,7 @@ def test_a_deadline_ends_what_goes_on_graded_as_it_stands() -> None:
     assert late.progress == pytest.approx(1.0) and late.reward is not None
 
 
+@pytest.mark.slow
 def test_an_action_that_outlasts_the_grace_loses_its_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlgym.rl.round.GRACE_S", 0.0)
     policy = ScriptedPolicy(["echo 42 > guess.txt", "validate", "sleep 60"])
@@ -156,6 +159,7 @@ def test_an_action_that_outlasts_the_grace_loses_its_sandbox(monkeypatch: pytest
     assert late.turns[-1].stop == "deadline" and late.progress == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_what_is_not_begun_by_the_deadline_is_not_scored() -> None:
     engine = Engine(ScriptedPolicy(["sleep 60"]), environments=1, protocol="plain", deadline=1.0)
     late, never = engine.rollout([Row(GUESS, 0), Row(GUESS, 1)])
@@ -174,6 +178,12 @@ def test_a_full_context_ends_the_episode() -> None:
         Engine(policy, protocol="plain", context=20).rollout([Row(GUESS)])
 
 
+def test_replies_can_be_short() -> None:
+    engine = Engine(ScriptedPolicy(["ls"]), protocol="plain", max_tokens=3, limits={"steps": 2})
+    (found,) = engine.rollout([Row(GUESS)])
+    assert (found.ended, [turn.stop for turn in found.turns]) == ("steps", ["stop", "stop"])
+
+
 def test_replies_without_an_action_give_up() -> None:
     engine = Engine(ScriptedPolicy(["hm"]), give_up=2)
     (found,) = engine.rollout([Row(GUESS)])
@@ -187,6 +197,28 @@ def test_a_cut_reply_gets_its_end_from_the_environment() -> None:
     first = found.turns[0]
     assert (first.stop, first.end) == ("length", 10)
     assert (found.ids[10], found.mask[10], found.logprobs[10]) == (257, 0, 0.0)
+
+
+def test_a_policy_that_fails_ends_all_and_leaves_nothing() -> None:
+    def script(text: str, seed: int) -> str:
+        if "row 1" in text and "echo" in text:
+            raise RuntimeError("out of memory")
+        return "sleep 60" if "row 0" in text else "echo"
+
+    sessions: list[Session] = []
+
+    class Kept(Engine):
+        def make(self, task: str) -> Session:
+            sessions.append(super().make(task))
+            return sessions[-1]
+
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Kept(ScriptedPolicy(script), protocol="plain", prompt=f"{__name__}:numbered").rollout(
+            [Row(GUESS, seed) for seed in (0, 1)]
+        )
+    assert time.monotonic() - began < 30
+    assert [session.act("ls").text for session in sessions] == ["The episode has ended, so nothing was done."] * 2
 
 
 class Unlucky(Engine):
@@ -255,9 +287,10 @@ def test_a_batch_is_written_and_read(tmp_path: Path) -> None:
     [
         ({"protocol": "xml"}, "There is no protocol 'xml'"),
         ({"protocol": "plain", "prompt": "react"}, "does not go with protocol 'plain'"),
+        ({"max_tokens": 0}, "at least one token"),
         ({"prompt": "mlgym.rl:none"}, "The prompt 'mlgym.rl:none' cannot be imported"),
     ],
 )
-def test_a_wrong_option_is_told(options: dict[str, str], why: str) -> None:
+def test_a_wrong_option_is_told(options: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        Engine(ScriptedPolicy(["submit"]), **options)  # type: ignore[arg-type]
+        Engine(ScriptedPolicy(["submit"]), **options)

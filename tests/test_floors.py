@@ -23,7 +23,7 @@ FLOORS: dict[float, set[str]] = {
     5.3: {"adapters", "gate"},
     5.1: {"rl"},
     5.05: {"remote"},
-    5.02: {"wire"},
+    5.02: {"wire", "offer"},
     5: {
         "grid",
         "bench",

@@ -1,5 +1,6 @@
 """Policies of rollouts: the one in this process, and conversations as tokens by a chat template."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import product
@@ -140,20 +141,38 @@ def test_answers_to_calls_follow_too(tokenizer: Any) -> None:
     )
 
 
+LISTED = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content[0].text }}<|im_end|>\n{% endfor %}"
+BEFORE = "{% for m in messages if m.role != 'tool' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+OPEN = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
 @pytest.mark.parametrize(
     ("template", "why"),
     [
-        ("{{ messages | length }}: {{ messages[0].content }}", "writes a conversation anew once a reply follows"),
-        ("{% for m in messages %}{{ m.content }}{% endfor %}", "writes nothing behind a reply"),
+        ("{{ messages | length }}: {{ messages[0].content }}", "writes a conversation anew once more follows"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", "writes no end behind a reply"),
+        (LISTED + OPEN, "writes a conversation anew once more follows"),
+        (BEFORE + OPEN, "has no place for what is said in the role 'tool'"),
+        ("{{ raise_exception('no such roles') }}", "cannot write a conversation .no such roles."),
+        (None, "cannot write a conversation .Cannot use chat template"),
     ],
 )
-def test_a_template_that_does_not_keep_replies_is_refused(tokenizer: Any, template: str, why: str) -> None:
-    import copy
-
+def test_a_template_that_cannot_be_followed_is_refused(tokenizer: Any, template: str | None, why: str) -> None:
     other = copy.copy(tokenizer)
     other.chat_template = template
-    with pytest.raises(UsageError, match=why):
-        Chat(by_tokenizer(other), "odd")
+    with pytest.raises(UsageError, match=f"The chat template of odd {why}"):
+        Chat(by_tokenizer(other), "odd").begin([Message(role="user", content="a")], [{"type": "function"}])
+
+
+def test_a_template_that_drops_old_thinking_is_followed(tokenizer: Any) -> None:
+    other = copy.copy(tokenizer)
+    last = "{% if loop.last %}<think></think>{% endif %}"
+    other.chat_template = CHATML.replace(
+        "{{ m.content }}", "{% if m.role == 'assistant' %}" + last + "{% endif %}{{ m.content }}"
+    )
+    other.chat_template += "{% if add_generation_prompt %}<think>{% endif %}"
+    found = Chat(by_tokenizer(other), "thinks").follow([Message(role="user", content="b")])
+    assert tokenizer.decode(found) == "\n<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\n<think>"
 
 
 class VllmServer(Server):
@@ -194,6 +213,7 @@ def vllm(model: Any, tokenizer: Any) -> Iterator[VllmServer]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_server_gives_the_tokens_that_its_model_gives_here(vllm: VllmServer, model: Any, tokenizer: Any) -> None:
     options: dict[str, Any] = {"protocol": "plain", "max_tokens": 12, "limits": {"steps": 2}}
     rows = [Row(GUESS, seed) for seed in (1, 2)]
@@ -207,12 +227,14 @@ def test_a_server_gives_the_tokens_that_its_model_gives_here(vllm: VllmServer, m
         assert [message.content for message in one.messages] == [message.content for message in other.messages]
 
 
+@pytest.mark.slow
 def test_a_server_whose_context_is_full_ends_the_episode(vllm: VllmServer) -> None:
     with closing(ServerPolicy("vllm/tiny", vllm.url)) as policy:
         (found,) = Engine(policy, protocol="plain", max_tokens=4090).rollout([Row(GUESS)])
     assert (found.ended, found.turns) == ("context", ())
 
 
+@pytest.mark.slow
 def test_a_server_without_tokens_is_told(vllm: VllmServer) -> None:
     vllm.tells_tokens = False
     told = pytest.raises(UsageError, match="only the text of its replies can be had")

@@ -63,6 +63,7 @@ def test_after_the_end_nothing_happens(session: LocalSession) -> None:
 
 def test_a_tool_that_there_is_not_is_the_agents_mistake(session: LocalSession) -> None:
     session.reset()
+    assert not session.call("end", {"reason": "submitted"}).done
     outcome = session.call("fly", {"to": "the moon"})
     assert "There is no tool 'fly'" in outcome.text and not outcome.done
     assert outcome.info["observation"]["status"] == "format" and session.parts["format"] < 0

@@ -13,7 +13,7 @@ import pytest
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlgym.env
@@ -239,6 +239,7 @@ inner = st.dictionaries(st.sampled_from("xyz"), plain, max_size=2)
 told = st.fixed_dictionaries({}, optional={"a": plain, "b": plain, "c": st.none() | inner, "d": inner})
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.none() | told, min_size=1, max_size=4))
 def test_infos_of_any_kind_go_together_and_come_apart(infos: list[dict[str, Any] | None]) -> None:
     def apart(together: dict[str, Any], n: int) -> dict[str, Any]:

@@ -95,11 +95,11 @@ def _examined(
     examination.baseline = measured
     yield Finding("baseline runs", True, f"{measured.seconds:.1f} s, {measured.mb:.0f} MB")
     yield Finding("baseline is valid", not measured.why, measured.why)
-    yield from _anchors(task, prepared, measured)
+    yield from anchored(task, prepared, measured)
     if task.solution is None:
         yield Finding("solution", True, "there is no folder solution: nothing shows that the baseline can be beaten")
     say(f"{task.name}: looking for the answers from inside")
-    yield _answers(prepared, kind, place / "answers")
+    yield answers(prepared, kind, place / "answers")
     if measured.why:
         return
     if kind.isolation == "none":  # they overwrite whatever they find
@@ -111,9 +111,16 @@ def _examined(
 
 
 def measure(
-    prepared: Prepared, kind: type[Sandbox], grader: Grader, place: Path, *, seed: int = 0, solution: bool = False
+    prepared: Prepared,
+    kind: type[Sandbox],
+    grader: Grader,
+    place: Path,
+    *,
+    seed: int = 0,
+    solution: bool | Path = False,
 ) -> Measured:
-    """Run the baseline (or the hidden solution) in a sandbox, in the new folder `place`, and grade what it submits.
+    """Run the baseline (or the hidden solution, or that folder) in a sandbox, in the new folder `place`, and grade what
+    it submits.
 
     `seed` is that of the run and of the test's own luck.
 
@@ -156,7 +163,8 @@ def anchors(task: Task, baselines: list[Measured], solutions: list[Measured]) ->
     return "\n".join(lines)
 
 
-def _anchors(task: Task, prepared: Prepared, measured: Measured) -> Iterator[Finding]:
+def anchored(task: Task, prepared: Prepared, measured: Measured) -> Iterator[Finding]:
+    """Whether the measured baseline is the recorded one, on each split."""
     if task.anchors is None:
         advice = f"task.toml has no [anchors]: `mlgym check {task.name} --measure 5` prints them"
         yield Finding("anchors", False, advice)
@@ -176,7 +184,7 @@ def _anchors(task: Task, prepared: Prepared, measured: Measured) -> Iterator[Fin
         yield Finding(f"baseline {split}", within, f"{value:.5g} (recorded {recorded:.5g}, noise {noise:.2g})")
 
 
-def _answers(prepared: Prepared, kind: type[Sandbox], place: Path) -> Finding:
+def answers(prepared: Prepared, kind: type[Sandbox], place: Path) -> Finding:
     """Whether lines of the private files stand in anything that the agent can read."""
     what = "answers cannot be found"
     if kind.isolation == "none":

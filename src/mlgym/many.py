@@ -36,7 +36,9 @@ class ManyTasks(gymnasium.Env[str, str | Action]):
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
-        self.curriculum = curriculum if isinstance(curriculum, Curriculum) else drawn(tasks, weights, curriculum)
+        self.curriculum = (
+            curriculum if isinstance(curriculum, Curriculum) else curriculum_of(tasks, weights, curriculum)
+        )
         self.include_eval, self.render_mode, self.options = include_eval, render_mode, options
         self.action_space, self.observation_space = AnyText(), AnyText()
         self.task = ""
@@ -88,7 +90,7 @@ class ManyTasks(gymnasium.Env[str, str | Action]):
             env.close()
 
 
-def drawn(tasks: str | Iterable[str], weights: Mapping[str, float] | None, learnability: bool) -> Curriculum:
+def curriculum_of(tasks: str | Iterable[str], weights: Mapping[str, float] | None, learnability: bool) -> Curriculum:
     """The curriculum of these tasks and suites; a suite's weight is that of each of its tasks."""
     known, every = suites(), dict[str, float]()
     given = [tasks] if isinstance(tasks, str) else list(tasks)

@@ -45,7 +45,7 @@ def environment(task: str | Path | Task, *, reward: str = "shaped", **options: A
 
     Options of the reward follow its name, as in `shaped?format=0.1&graded=0.4`; `options` are those of ResearchEnv.
     Each step's `info` has `rewards`, the parts that sum to the step's reward; at the end it has `status` and `noise`,
-    one standard deviation of the final progress. Raises UsageError for a reward that there is not.
+    one standard deviation of the final progress. Raises UsageError for a reward that there is not, or not so.
     """
     name, chosen = names.split(reward)
     wrapper = names.resolve(name, REWARDS, "reward")
@@ -53,9 +53,7 @@ def environment(task: str | Path | Task, *, reward: str = "shaped", **options: A
     try:
         return Told(wrapper(limited, **chosen))
     except TypeError as error:
-        if chosen and "keyword argument" in str(error):
-            raise UsageError(f"The reward '{reward}' has an option too many: {error}.") from error
-        raise
+        raise UsageError(f"The reward '{reward}' cannot be made: {error}.") from error
 
 
 def of_family(family: str, seed: int = 0, difficulty: float = 0.5, reward: str = "progress", **options: Any) -> Env:

@@ -131,7 +131,7 @@ class LocalSession:
 
     def call(self, name: str, args: Mapping[str, Any]) -> Outcome:
         """Call one tool; an unknown one, or arguments that do not fit, are answered as the agent's mistake."""
-        return self.act(Action(tool=name, args=dict(args)))
+        return self.act(Action(tool="none" if name == END else name, args=dict(args)))  # the end is `finish`
 
     def finish(self, reason: str) -> Outcome:
         """End the episode, graded as it stands; `reason` as in a Result's `ended`."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mlgym.curriculum import Curriculum
 from mlgym.errors import MlgymError, UsageError
-from mlgym.many import ManyTasks, drawn
+from mlgym.many import ManyTasks, curriculum_of
 from mlgym.records import Action
 from mlgym.rewards import Env, environment
 
@@ -41,7 +41,7 @@ def vector(
         return Episodes([lambda: environment(**options)] * num_envs, autoreset_mode, prefetch)
     if not isinstance(options.get("curriculum"), Curriculum):
         given = options.pop("tasks", "train"), options.pop("weights", None), bool(options.pop("curriculum", False))
-        options["curriculum"] = drawn(*given)
+        options["curriculum"] = curriculum_of(*given)
     return Episodes([lambda: ManyTasks(**options)] * num_envs, autoreset_mode, prefetch)
 
 

@@ -32,8 +32,9 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))
 
 @dataclass(frozen=True)
 class Tried:
-    """One library: mlgym's extra for it, exact versions (installed one after another), the Pythons that it fits, and
-    the program in this folder that takes a step with it and exits with 0 when all is well.
+    """One library: mlgym's extra for it, exact versions (installed one after another), the program in this folder that
+    takes a step with it, and the Pythons that the library fits. Without an extra mlgym is not installed beside it: the
+    program calls it by MLGYM_PYTHON -m mlgym. It exits with 0 when all is well; its last line tells what was done.
     """
 
     name: str
@@ -48,7 +49,15 @@ class Tried:
         return [pin.partition("==")[0].partition("[")[0] for pin in self.pins]
 
 
-ALL = (Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),)
+ALL = (
+    Tried("TRL", "trl", (TORCH, "transformers==5.24.0", "trl==1.16.0"), "with_trl.py"),
+    Tried("verifiers", "verifiers", ("verifiers==0.4.0",), "with_verifiers.py"),
+    Tried("Harbor", "", ("harbor==0.25.0",), "with_harbor.py", ("3.12", "3.13")),
+    Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),
+    Tried("exports", "data", (TORCH, "trl==1.16.0", "datasets==5.2.0"), "with_exports.py"),
+    Tried("ATIF", "data", ("harbor==0.25.0",), "with_atif.py", ("3.12",)),
+    Tried("OpenEnv", "openenv", ("openenv==0.10.0",), "with_openenv.py"),
+)
 
 
 def python(versions: tuple[str, ...]) -> str:
@@ -57,8 +66,8 @@ def python(versions: tuple[str, ...]) -> str:
         return sys.executable
     for version in versions:
         places = [
+            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),  # its shims name what is not on
             shutil.which(f"python{version}"),
-            *Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"),
         ]
         if found := next(filter(None, places), None):
             return str(found)
@@ -74,19 +83,19 @@ def environment(tried: Tried, base: str) -> Path:
     inside = folder / "bin" / "python"
     if not (folder / MARKER).exists():
         shutil.rmtree(folder, ignore_errors=True)
-        mlgym = f"{ROOT}[{tried.extra}]" if tried.extra else str(ROOT)
         call([base, "-m", "venv", str(folder)])
         for number in range(len(tried.pins)):  # each with all before it, so that none is replaced
             call([str(inside), "-m", "pip", "install", "--quiet", *tried.pins[: number + 1]])
-        call([str(inside), "-m", "pip", "install", "--quiet", "--editable", mlgym, *tried.pins])
+        if tried.extra:
+            call([str(inside), "-m", "pip", "install", "--quiet", "--editable", f"{ROOT}[{tried.extra}]", *tried.pins])
         (folder / MARKER).touch()
     return inside
 
 
 def call(command: list[str], seconds: float = INSTALL_S) -> str:
     """What a command prints; raises RuntimeError with the end of what it said where it fails."""
-    # The environment may have been made from another copy of this code: this one comes first.
-    given = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+    # The environment may have been made with another copy of this code: this one comes first.
+    given = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "MLGYM_PYTHON": sys.executable}
     try:
         ran = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds, env=given

@@ -13,6 +13,8 @@ from mlgym.rl import Engine, Row
 from mlgym.task import for_training, load_tasks
 from mlgym.trajectory import Trajectory
 
+OPEN = 64  # episodes that are open at once
+CALL = 1_000_003  # between the seeds of one call and those of the next: more than there are processes
 MARK = "Task {}, seed {}.\n\n"
 
 
@@ -43,6 +45,7 @@ class MlgymSpec:
         self.tasks = for_training(found, include_eval or split == "eval")
         self.seeds, self.deadline, self.reward, self.options = seeds, deadline, reward, options
         self.policy, self.engine = policy, engine or {}
+        self._calls = itertools.count()
 
     @property
     def reward_funcs(self) -> list[Any]:
@@ -66,12 +69,19 @@ class MlgymSpec:
 
     def rollout_func(self, prompts: Sequence[Any], trainer: Any) -> dict[str, list[Any]]:
         """One episode for each prompt of the trainer's, by the engine; all of them side by side."""
-        policy = self.policy or acting(trainer)
-        deadline = self.deadline or SHARE * trainer.args.ddp_timeout
-        given = {"max_tokens": trainer.args.max_completion_length, "environments": len(prompts), **self.engine}
-        engine = Engine(policy, reward=self.reward, deadline=deadline, **given, **self.options)
+        call = next(self._calls)
+        args = trainer.args
+        given = {
+            "max_tokens": args.max_completion_length,
+            "environments": min(len(prompts), OPEN),
+            "deadline": SHARE * args.ddp_timeout if self.deadline is None else self.deadline,
+            "seed": args.seed + trainer.accelerator.process_index + CALL * call,
+            **self.options,
+            **self.engine,
+        }
+        engine = Engine(self.policy or acting(trainer), reward=self.reward, **given)
         try:
-            return columns(engine.rollout(rows(prompts)), int(trainer.processing_class.eos_token_id))
+            return columns(engine.rollout(rows(prompts, call)), int(trainer.processing_class.eos_token_id))
         finally:
             engine.close()
 
@@ -85,15 +95,15 @@ def acting(trainer: Any) -> Any:
     return TorchPolicy(model, trainer.processing_class, temperature=trainer.args.temperature, version=version)
 
 
-def rows(prompts: Sequence[Any]) -> list[Row]:
-    """The rows that prompts of the dataset stand for; equal ones that follow each other are a group."""
+def rows(prompts: Sequence[Any], call: int = 0) -> list[Row]:
+    """The rows that prompts of the dataset stand for; equal ones that follow each other are a group of this call."""
     made = []
     for number, (prompt, same) in enumerate(itertools.groupby(prompts)):
         text = prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
         found = re.match(r"Task (.+), seed (\d+)\.\n", text)
         if not found:
             raise UsageError(f"The prompt {text[:60]!r} names no task: train on the `train_dataset` of MlgymSpec.")
-        made += [Row(found[1], int(found[2]), f"{number}") for _ in same]
+        made += [Row(found[1], int(found[2]), f"{call}-{number}") for _ in same]
     return made
 
 

@@ -1,5 +1,6 @@
 """What is stored of one episode, read once for all checks."""
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,13 +55,18 @@ class Seen:
         return found | ({self.result.isolation} if self.result else set())
 
 
+@functools.lru_cache(maxsize=16)  # what makes a task may take a while, and a run has many episodes of it
+def _found(task: str) -> Task:
+    return load_task(task, recorded=True)
+
+
 def read(folder: Path) -> Seen:
     """The episode in a folder; raises UsageError or ValueError for records that cannot be read."""
     store = Episode.read(folder)
     spec, elsewhere = store.spec, ""
     task: Task | None = None
     try:
-        task = load_task(spec.task, recorded=True)
+        task = _found(spec.task)
     except MlgymError as error:
         elsewhere = f"its task is not here ({str(error).rstrip('.')})"
     if spec.imported:

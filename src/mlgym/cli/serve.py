@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from mlgym.cli.app import Debug, SandboxName, app
+from mlgym.errors import UsageError
 
 
 @app.command()
 def serve(
     tasks: Annotated[
         list[str] | None,
-        typer.Option("-t", "--task", metavar="NAME", help="A task, suite or family to offer; may be repeated [train]."),
+        typer.Option(
+            "-t", "--task", metavar="NAME", help="A task, suite or family to offer; may be repeated; else train."
+        ),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Its port; 0: one that is free.")] = 8000,
@@ -49,7 +52,7 @@ def serve(
     try:
         from mlgym.serve import Bounds, Offer, Server, is_local, read_tokens
     except ImportError as error:
-        raise typer.BadParameter(f"{error.name} is missing: pip install 'mlgym-env[serve]'") from error
+        raise UsageError(f"{error.name} is missing: pip install 'mlgym-env[serve]'.") from error
 
     given = os.environ.get("MLGYM_SERVE_TOKEN", "")
     server = Server(

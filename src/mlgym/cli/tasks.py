@@ -68,6 +68,56 @@ def generate(
             print(written(name, output) if output else name)
 
 
+@tasks_app.command()
+def gate(
+    names: Annotated[list[str], typer.Argument(help="Tasks, made or changed ones too, suites and folders.")],
+    kept: Annotated[
+        Path | None, typer.Option("--out", help="Keep the verdicts here, a line of JSON each, and go on from them.")
+    ] = None,
+    at_once: Annotated[int, typer.Option("-j", min=1, help="So many tasks side by side.")] = 1,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="The most that a task may take.")] = 60,
+    tries: Annotated[int, typer.Option("--tries", min=2, help="Tries by chance, to see that it can be learned.")] = 8,
+    as_json: AsJson = False,
+    sandbox: SandboxName = "auto",
+    debug: Debug = False,
+) -> None:
+    """Ask of tasks whether they may be let in: they build, come out the same again, can be learned, cannot be cheated.
+
+    Exits with 1 where one may not.
+    """
+    from dataclasses import asdict
+
+    from mlgym.gate import through
+    from mlgym.task import suites
+
+    known = suites()
+    chosen = [name for given in names for name in (known[given].tasks if given in known else (given,))]
+    out, found = sys.stderr if as_json else sys.stdout, []
+
+    def say(line: str) -> None:
+        print(f"{line}\n", end="", file=out, flush=True)
+
+    for each in through(
+        chosen,
+        backend=sandbox,
+        kept=kept,
+        at_once=at_once,
+        seconds=seconds,
+        tries=tries,
+        note=lambda name, one: say(f"{'ok  ' if one.ok else 'FAIL'} {name}: {one.what}: {one.seen}"),
+    ):
+        found.append(each)
+        say(f"     {each.task} " + ("passes" if each.passed else f"does not pass ({each.cause}): {each.why}"))
+        if each.anchors:
+            say(f"\n# {each.task}\n[anchors]\n{each.anchors}\n")
+    if as_json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+    kept_out = sum(not each.passed for each in found)
+    say(f"{len(found) - kept_out} of {len(found)} tasks pass.")
+    if kept_out:
+        raise typer.Exit(1)
+
+
 Own = Annotated[
     Path | None, typer.Option("--data", help="A folder that has the data already.", exists=True, file_okay=False)
 ]
@@ -157,3 +207,23 @@ def grade(
         print(f"{split}: {json.dumps(verdict.scores) if verdict.valid else 'no valid score, because ' + verdict.why}")
         if not verdict.valid:
             raise typer.Exit(1)
+
+
+@tasks_app.command()
+def export(
+    names: TaskNames = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder in which each task gets one.")] = Path(),
+    form: Annotated[str, typer.Option("--format", help="harbor: task folders as Harbor reads them.")] = "harbor",
+    image: Annotated[
+        str, typer.Option("--image", help="What the images are made from; /opt/env in it is taken as it is.")
+    ] = "",
+    debug: Debug = False,
+) -> None:
+    """Write tasks, with their data and their graders, for other programs."""
+    from mlgym.adapters import harbor
+    from mlgym.task import load_tasks
+
+    if form != "harbor":
+        raise UsageError(f"Tasks cannot be exported as '{form}': there is harbor.")
+    for task in load_tasks(names or ["mini"]):
+        print(f"{task.name}: {harbor.export(task, out, image=image or harbor.IMAGE)}")

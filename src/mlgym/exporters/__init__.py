@@ -3,10 +3,11 @@
 `export` reads task by task and writes row by row, so that memory does not grow with the number of tasks.
 """
 
+import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,7 +90,7 @@ def export(
     shape = FORMATS[options.format]
     found = index(sources)
     how = How(given.schemas, options.protocol, options.dialogue)
-    rules = Rules(options.filter, how, _held_out(options.filter), _canaries(), given.suspicious)
+    rules = Rules(options.filter, how, _held_out(options.filter.overlap > 0), _canaries(), given.suspicious)
     taken, made = Taken(), card.Provenance()
     with Writer(out, shape, options.to) as writer:
         for number, (task, source) in enumerate(found.items(), 1):
@@ -98,7 +99,11 @@ def export(
                 if sample is not None:
                     made.add(sample, split)
                 for row in rows:
-                    writer.add(split, given.clean(row))
+                    clean = given.clean(row)
+                    if clean != row and sample and sample.trajectory and options.format in ("atif", "trajectories"):
+                        taken.drop("a secret in its tokens", sample.id)
+                    else:
+                        writer.add(split, clean)
             tell(f"{number} of {len(found)} tasks, {sum(writer.rows.values())} rows")
         left = dict(sorted(taken.dropped.items()))
         if not writer.rows:
@@ -128,13 +133,13 @@ def _rows(
     how, many = rules.how, list[Sample]()
     seen: set[tuple[str, int]] = set()
     make: dict[str, Callable[[Sample], Iterable[Row]]] = {
-        "chat": partial(chat.chats, how=how),
-        "sharegpt": partial(chat.sharegpt, how=how),
-        "atif": partial(atif.document, how=how),
-        "kto": partial(chat.kto, how=how, threshold=options.threshold),
-        "steps": partial(labels.steps, how=how),
+        "chat": functools.partial(chat.chats, how=how),
+        "sharegpt": functools.partial(chat.sharegpt, how=how),
+        "atif": functools.partial(atif.document, how=how),
+        "kto": functools.partial(chat.kto, how=how, threshold=options.threshold),
+        "steps": functools.partial(labels.steps, how=how),
         "trajectories": tokens.trajectory,
-        "preferences": partial(labels.of_forks, how=how, margin=options.margin, most=options.pairs),
+        "preferences": functools.partial(labels.of_forks, how=how, margin=options.margin, most=options.pairs),
     }
     for sample in samples(task, source, rules.filter.families):
         if isinstance(sample, tuple) or sample.id not in ids:
@@ -146,7 +151,8 @@ def _rows(
         else:
             yield sample, make[options.format](sample)
         if options.format == "preferences":
-            many.append(sample)
+            result = sample.result and sample.result.changed(attempts=())
+            many.append(dataclasses.replace(sample, result=result))  # without the steps that it has read
     if options.format == "preferences":
         yield None, labels.of_episodes(many, how, options.margin, options.pairs)
 
@@ -157,11 +163,12 @@ def _key(task: str) -> str:
     return found[1] if found else task
 
 
-def _held_out(filter: Filter) -> HeldOut:
-    tasks = list_tasks() if filter.overlap else []
-    return HeldOut(tasks, NGRAM, [SYSTEM, *HOW.values()])
+@functools.cache
+def _held_out(on: bool) -> HeldOut:
+    return HeldOut(list_tasks() if on else [], NGRAM, [SYSTEM, *HOW.values()])
 
 
+@functools.cache
 def _canaries() -> tuple[str, ...]:
     return tuple(sorted({task.canary for task in list_tasks()}))
 
@@ -169,4 +176,5 @@ def _canaries() -> tuple[str, ...]:
 def _nothing(format: str, left: dict[str, int]) -> str:
     said = ", ".join(f"{why}: {count}" for why, count in left.items())
     hint = " --include-eval takes episodes on the benchmark's own tasks." if "a task for evaluation" in left else ""
+    hint += " Runs hold no tokens: give the engine's files of trajectories." if format == "trajectories" else ""
     return f"Nothing is left to export as {format}{f' (left out: {said})' if said else ''}.{hint}"

@@ -11,49 +11,56 @@ from mlgym.exporters.shape import Shape, yaml
 from mlgym.task import Task
 
 SPLITS = ("train", "validation")
-MOST = 200  # tasks that are listed one by one in README.md; card.json has all
+MOST = 200  # kinds of tasks that are listed in README.md; card.json has all
 
 
 @dataclass
 class Provenance:
-    """Counts over the samples that were taken."""
+    """Counts over the samples that were taken, which come task by task; made tasks are told by their family."""
 
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     methods: Counter[str] = field(default_factory=Counter)
-    made_with: Counter[str] = field(default_factory=Counter)
-    progress: list[float] = field(default_factory=lambda: [0, 0.0, float("inf"), float("-inf")])
-    seeds: list[int] = field(default_factory=list)
+    seeds: tuple[int, int] | None = None
+    _last: str = ""
+    _count: int = 0
+    _total: float = 0.0
+    _range: tuple[float, float] = (float("inf"), float("-inf"))
 
     def add(self, sample: Sample, split: str) -> None:
         """Count a sample."""
-        about = self.tasks.setdefault(sample.task, _task(sample.home, split))
+        made = sample.home.made if sample.home else None
+        about = self.tasks.setdefault(f"{made.family}-s…-d…" if made else sample.task, _task(sample.home))
         about["episodes"] += 1
+        if sample.task != self._last:
+            self._last = sample.task
+            about[split] += 1
         self.methods[" ".join(filter(None, (sample.agent, sample.model)))] += 1
         value = sample.progress or 0.0
-        count, total, low, high = self.progress
-        self.progress = [count + 1, total + value, min(low, value), max(high, value)]
-        self.seeds = [min([*self.seeds[:1], sample.seed]), max([*self.seeds[1:], sample.seed])]
+        self._count, self._total = self._count + 1, self._total + value
+        self._range = min(self._range[0], value), max(self._range[1], value)
+        low, high = self.seeds or (sample.seed, sample.seed)
+        self.seeds = min(low, sample.seed), max(high, sample.seed)
 
     def told(self) -> dict[str, Any]:
         """As JSON."""
-        count, total, low, high = self.progress
+        low, high = self._range
         return {
-            "episodes": int(count),
-            "progress": {"mean": total / count, "least": low, "most": high} if count else None,
+            "episodes": self._count,
+            "progress": {"mean": self._total / self._count, "least": low, "most": high} if self._count else None,
             "reward": "progress of the final test score: 0 is the baseline, 1 the best result known",
-            "seeds": self.seeds,
+            "seeds": list(self.seeds or ()),
             "methods": dict(sorted(self.methods.items())),
             "tasks": dict(sorted(self.tasks.items())),
         }
 
 
-def _task(task: Task | None, split: str) -> dict[str, Any]:
+def _task(task: Task | None) -> dict[str, Any]:
+    counts = {"train": 0, "validation": 0, "episodes": 0}
     if task is None:
-        return {"split": split, "episodes": 0}
+        return counts
     return {
         "version": task.version,
-        "split": split,
-        "episodes": 0,
+        **counts,
         "metric": task.metric,
         "evaluation": task.evaluation,
         "sources": [source.package or source.url for source in task.sources],
@@ -94,10 +101,11 @@ def _words(card: Mapping[str, Any]) -> Iterator[str]:
     yield from ("| method | episodes |", "|---|---|")
     yield from (f"| {_cell(name)} | {count} |" for name, count in made["methods"].items())
     yield from ("", f"Seeds {made['seeds'][0]} to {made['seeds'][-1]}." if made["seeds"] else "", "")
-    yield from ("| task | version | split | episodes | data |", "|---|---|---|---|---|")
+    yield from ("| tasks | version | train | validation | episodes | data |", "|---|---|---|---|---|---|")
     for name, task in list(made["tasks"].items())[:MOST]:
         data = ", ".join(task.get("sources", [])) or task.get("licence", "")
-        yield f"| {_cell(name)} | {task.get('version', '')} | {task['split']} | {task['episodes']} | {_cell(data)} |"
+        counts = [task.get("version", ""), task["train"], task["validation"], task["episodes"]]
+        yield f"| {_cell(name)} | {' | '.join(map(str, counts))} | {_cell(data)} |"
     if len(made["tasks"]) > MOST:
         yield f"\nAnd {len(made['tasks']) - MOST} more; card.json has all of them."
     yield "\nTexts that a model wrote are under the terms of its provider; they are named above."

@@ -7,6 +7,7 @@ from mlgym.exporters.chat import How, Row, common, episode, halves, message, too
 from mlgym.exporters.dialogue import END, NOTHING, NoText, line, of_steps, parents
 from mlgym.exporters.reading import Sample
 from mlgym.exporters.shape import COMMON, MESSAGE, Shape
+from mlgym.metrics import ties
 from mlgym.records import Step
 
 PREFERENCES: dict[str, Shape] = {
@@ -37,8 +38,8 @@ FORK, EPISODE = "fork", "episode"
 
 
 def apart(better: float, worse: float, noise: float, margin: float) -> bool:
-    """Whether two scores differ by more than the margin and than the noise of a difference, √2 of one score's."""
-    return better - worse > max(margin, 2**0.5 * noise)
+    """Whether two scores differ by more than the margin, and than their noise explains."""
+    return better - worse > margin and not ties(better, worse, noise)
 
 
 def of_episodes(samples: Sequence[Sample], how: How, margin: float, most: int) -> Iterator[Row]:

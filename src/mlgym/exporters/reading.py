@@ -3,11 +3,11 @@
 An index of where each task's records lie is all that is kept of them; they are read when their task's turn comes.
 """
 
+import functools
 import os
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from pydantic_core import from_json
@@ -43,17 +43,17 @@ class Sample:
     trajectory: Trajectory | None = None
     home: Task | None = None
 
-    @cached_property
+    @functools.cached_property
     def recorded(self) -> list[Step]:
         """The steps as they were recorded; none of a trajectory."""
         return Episode(self.folder).steps() if self.folder else []
 
-    @cached_property
+    @functools.cached_property
     def steps(self) -> list[Step]:
         """The steps; those of an agent without a model as somebody would type them."""
         return self.recorded if self.model else [plain(step) for step in self.recorded]
 
-    @cached_property
+    @functools.cached_property
     def calls(self) -> list[Call]:
         """What the model was asked; nothing of an agent without one."""
         return [Call.model_validate_json(line) for line in lines(self.folder / "calls.jsonl")] if self.folder else []
@@ -113,24 +113,27 @@ def samples(task: str, source: Source, trusted: bool = False) -> Iterator[Sample
                 file.seek(place)
                 id = f"{path.name}/{task}/{number}"
                 try:
-                    yield _trajectory(id, Trajectory.model_validate_json(file.readline()))
+                    yield _trajectory(id, Trajectory.model_validate_json(file.readline()), trusted)
                 except ValueError as error:
                     yield id, str(error).splitlines()[0]
 
 
-def home(spec: EpisodeSpec, trusted: bool) -> Task | None:
-    """The task of an episode, if that version of it is here; the code of a family of one's own is run if `trusted`."""
+@functools.lru_cache(maxsize=16)  # they come task by task, and what makes a task may take a while
+def home(task: str, version: int | None, trusted: bool) -> Task | None:
+    """The task of an episode, if that version of it is here (None: any); the code of a family of one's own is run if
+    `trusted`.
+    """
     try:
-        task = load_task(spec.task, recorded=not trusted)
+        found = load_task(task, recorded=not trusted)
     except MlgymError:
         return None
-    return task if task.version == spec.version and not spec.imported else None
+    return found if version in (None, found.version) else None
 
 
 def _episode(id: str, folder: Path, trusted: bool) -> Sample:
     store = Episode.read(folder)
     spec, result = store.spec, store.result
-    task = home(spec, trusted)
+    task = None if spec.imported else home(spec.task, spec.version, trusted)
     return Sample(
         id=id,
         task=Path(spec.task).name,
@@ -147,11 +150,11 @@ def _episode(id: str, folder: Path, trusted: bool) -> Sample:
     )
 
 
-def _trajectory(id: str, found: Trajectory) -> Sample:
+def _trajectory(id: str, found: Trajectory, trusted: bool) -> Sample:
+    task = home(found.task, None, trusted)
     scored = found.reward is not None and found.status != "not_scored"
-    return Sample(
-        id, found.task, found.seed, "policy", found.model, scored, found.progress, found.noise, trajectory=found
-    )
+    about = (id, found.task, found.seed, "policy", found.model, scored, found.progress, found.noise)
+    return Sample(*about, trajectory=found, home=task)
 
 
 def _task(folder: Path) -> str:

@@ -1,13 +1,14 @@
 """One grading's frames between the grader and the player that it asks for, with the clocks of the submission's code."""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlgym.errors import GradingError
 from mlgym.grading.frames import FrameError
-from mlgym.grading.program import Program
-from mlgym.records import Stage
+
+if TYPE_CHECKING:
+    from mlgym.records import Stage
 
 START_S = 60.0  # for a sandbox and its Python to be ready: generous, for loaded machines
 GRACE_S = 10.0  # for the grader to say its verdict after the submission's time is over
@@ -15,6 +16,27 @@ ANSWER_BYTES = 64_000_000  # of one answer of the submission's code
 GRADER_BYTES = 1 << 30
 
 Frame = tuple[dict[str, Any], list[bytes]]
+
+
+class Program(Protocol):
+    """A grader or a player, wherever it runs: `program.Program` in a sandbox."""
+
+    memory_mb: int
+
+    def send(self, header: Mapping[str, Any], blobs: Sequence[bytes], deadline: float) -> None:
+        """Write a frame."""
+
+    def receive(self, max_bytes: int, deadline: float) -> Frame:
+        """Read a frame."""
+
+    def hit(self) -> str:
+        """The bound that was hit."""
+
+    def cpu_s(self) -> float:
+        """Processor seconds taken."""
+
+    def close(self) -> str:
+        """Stop it; says how it had ended."""
 
 
 class Died(GradingError):

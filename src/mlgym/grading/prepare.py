@@ -151,6 +151,14 @@ def grader_version(task: Task) -> str:
     return hashlib.sha256(_code(task) + settings).hexdigest()[:16]
 
 
+def remake(prepared: Prepared, folder: Path) -> None:
+    """Make the data once more, into the new folder `folder`; raises what `prepare` raises."""
+    task = prepared.task
+    folder.mkdir()
+    sources = None if prepared.data == GENERATED else _sources(task, None, True, SAY)
+    _fill(folder, task, sources, prepared.grader_env, SAY)
+
+
 def build_images(prepared: Prepared, backend: type[Sandbox]) -> None:
     """Open a sandbox with each of the task's environments once, which builds what is not there; raises SandboxError."""
     for env in {prepared.env, prepared.grader_env}:

@@ -55,9 +55,9 @@ def freeze(shell: Shell, prepared: Prepared, into: Path) -> dict[str, str]:
 
 
 def run_starter(
-    prepared: Prepared, backend: type[Sandbox], place: Path, *, seed: int = 0, solution: bool = False
+    prepared: Prepared, backend: type[Sandbox], place: Path, *, seed: int = 0, solution: bool | Path = False
 ) -> Trial:
-    """Run the baseline's command, with `solution` after the hidden solution was laid over the starter.
+    """Run the baseline's command, with `solution` after the hidden solution (or that folder) was laid over the starter.
 
     `place` is a new folder; the command finds `seed` in the variable SEED. Raises GradingError when it fails, or
     SubmissionRefused.
@@ -66,9 +66,10 @@ def run_starter(
     place.mkdir()
     with workspace(prepared, backend, place / "workspace", whole=True) as shell:
         if solution:
-            if task.solution is None:
+            folder = task.solution if solution is True else solution
+            if not folder:
                 raise GradingError(f"{task.name} has no folder solution.")
-            shell.unpack(write_tar(task.solution), shell.workspace)
+            shell.unpack(write_tar(folder), shell.workspace)
         seconds, mb = 0.0, 0.0
         if task.baseline.command:
             command = f"export SEED={seed}; {task.baseline.command}"

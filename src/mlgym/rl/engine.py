@@ -8,10 +8,11 @@ from mlgym.errors import UsageError
 from mlgym.records import Limits
 from mlgym.rl import stored
 from mlgym.rl.live import Live, Row
+from mlgym.rl.places import Places
 from mlgym.rl.policy import Policy
 from mlgym.rl.protocols import checked
 from mlgym.rl.round import Round
-from mlgym.session import LocalSession, Session
+from mlgym.session import Session
 from mlgym.task import load_task
 from mlgym.trajectory import Trajectory
 
@@ -21,12 +22,14 @@ __all__ = ["Engine", "Row"]
 class Engine:
     """Lets `policy` act in the episodes of rows; `rollout` returns one Trajectory for each.
 
-    `environments` is how many are open at once. `protocol` is "plain", "text" or "tools", `prompt` as in
-    `protocols.opening`. `reward`, `limits` (those of the task where None, changed where a table is given) and `options`
-    are those of `session.LocalSession`. A reply has at most `max_tokens`, a conversation at most `context` tokens: one
-    that is full ends its episode, graded as it stands. After `give_up` replies in a row without an action it has given
-    up. `deadline`: seconds after which a call of `rollout` ends what still goes on, graded as it stands. `seed` is what
-    the samplers draw by. Of every `every`-th group the episodes are stored under the folder `store`.
+    `environments` is how many are open at once, or the address of a server or cluster that has them (`places.Places`,
+    with the server's `token`). `protocol` is "plain", "text" or "tools", `prompt` as in `protocols.opening`. `reward`,
+    `limits` (those of the task where None, changed where a table is given) and `options` are those of
+    `session.LocalSession`. A reply has at most `max_tokens`, a conversation at most `context` tokens (where None as
+    many as the policy says, if it does): one that is full ends its episode, graded as it stands. After `give_up`
+    replies in a row without an action it has given up. `deadline`: seconds after which a call of `rollout` ends what
+    still goes on, graded as it stands. `seed` is what the samplers draw by. Of every `every`-th group the episodes are
+    stored under the folder `store`.
     """
 
     def __init__(
@@ -43,18 +46,21 @@ class Engine:
         give_up: int = 3,
         deadline: float | None = None,
         seed: int = 0,
-        store: Path | None = None,
+        store: Path | str | None = None,
         every: int = 0,
+        token: str = "",
         **options: Any,
     ) -> None:
         checked(protocol, prompt)
-        if isinstance(environments, str):
-            raise UsageError(f"There is no '{environments}' to open environments at.")
-        self.policy, self.parallel = policy, environments
+        if max_tokens < 1:
+            raise UsageError("A reply needs at least one token: give max_tokens of 1 or more.")
+        self.policy, self._places = policy, Places(environments, token)
+        self.parallel = self._places.most
         self.protocol, self.prompt = protocol, prompt
         self.reward, self.limits, self.options = reward, limits, options
-        self.max_tokens, self.context, self.give_up, self.deadline = max_tokens, context, give_up, deadline
-        self.seed, self.store, self.every = seed, store, every
+        self.max_tokens, self.give_up, self.deadline = max_tokens, give_up, deadline
+        self.context = context or getattr(policy, "context", None)
+        self.seed, self.store, self.every = seed, None if store is None else Path(store), every
         self._rounds = self._counted = 0
         self._groups: dict[str, int] = {}  # of the call under way, and whether each is stored: at 0
 
@@ -74,7 +80,7 @@ class Engine:
         limits = self.limits
         if isinstance(limits, Mapping):
             limits = load_task(task).episode_limits.changed(**limits)
-        return LocalSession(task, reward=self.reward, limits=limits, **self.options)
+        return self._places.open(task, reward=self.reward, limits=limits, **self.options)
 
     def keep(self, live: Live) -> None:
         """Store a finished row where its group is one of those that are stored."""
@@ -82,7 +88,8 @@ class Engine:
             stored.keep(live, self.store, stored.spec(live, self.protocol, self.options))
 
     def close(self) -> None:
-        """Let go of what is kept from call to call."""
+        """Leave the cluster of the environments, if there is one; the policy is the caller's."""
+        self._places.close()
 
 
 def _group(row: Row) -> str:

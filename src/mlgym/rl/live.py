@@ -14,7 +14,7 @@ from mlgym.env import END
 from mlgym.records import Action, Message
 from mlgym.rl.protocols import NONE, answers, said
 from mlgym.rl.talk import Talk
-from mlgym.session import Outcome, Session
+from mlgym.session import AFTER_END, Outcome, Session
 from mlgym.trajectory import Stop, Trajectory
 
 LOST = "It could not be begun before the deadline."
@@ -61,7 +61,7 @@ class Live:
         self._make, self._keep, self._protocol = make, keep, protocol
         self.session: Session | None = None
         self.talk: Talk | None = None
-        self.wrong, self.killed = 0, False
+        self.wrong, self.killed, self.closed = 0, False, False
         self.taken: list[Taken] = []
         self.pending: list[Message] = []  # what the last reply is answered with, not yet told
         self.trajectory: Trajectory | None = None
@@ -70,6 +70,8 @@ class Live:
         """Begin the episode; no command of it runs on after `until` (as time.monotonic() counts)."""
         self.session = self._make(self.row.task)
         self.session.deadline = until
+        if self.closed:  # meanwhile, by another thread
+            self.close()
         self.session.reset(self.row.seed)
 
     def act(self, wants: Sequence[Want]) -> None:
@@ -82,6 +84,7 @@ class Live:
             told.append((want, outcome.text))
             if outcome.done:
                 break
+        told += [(want, AFTER_END) for want in wants[len(told) :]]
         self.pending = answers(told)
         self.talk.messages += self.pending
         none = all(want.action is not None and want.action.tool == NONE for want in wants)
@@ -122,7 +125,7 @@ class Live:
             why=why or str(info.get("why") or ""),
             **fields,
         )
-        if scored:
+        if self.trajectory.reward is not None:
             self._keep(self)
         self.close()
 
@@ -135,6 +138,7 @@ class Live:
 
     def close(self) -> None:
         """Let the session go, at any time and from any thread."""
+        self.closed = True
         if self.session is not None:
             with contextlib.suppress(Exception):
                 self.session.close()
@@ -147,6 +151,8 @@ class Live:
         outcome = self.session.finish(action.args["reason"]) if ends else self.session.act(action)
         seconds = time.perf_counter() - began
         fresh = bool(turns) and turns[-1].step == 0
+        if outcome.info.get("observation", {}).get("tool") == END and not ends:  # the deadline came before it
+            action, ends = Action(tool=END, args={"reason": "time"}), True
         command_s, grader_s = getattr(self.session, "clocks", (seconds, 0.0))
         self.taken.append(Taken(action, outcome, command_s, grader_s, turns[-1].model_s if fresh else 0.0, len(turns)))
         if turns:

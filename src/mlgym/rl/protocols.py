@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 from mlgym import names
 from mlgym.agents.prompts import Prompts
@@ -21,6 +22,12 @@ EMPTY = "Your reply was empty, so nothing was done."
 WRONG = 2_000  # characters of a reply without an action that the environment is given
 
 
+@cache
+def shipped() -> Prompts:
+    """The shipped templates, read once."""
+    return Prompts()
+
+
 def opening(prompt: str, protocol: str, brief: Brief) -> list[Message]:
     """The messages before the first reply: those of `react`, the brief as text, or what a function of the user's makes.
 
@@ -30,7 +37,7 @@ def opening(prompt: str, protocol: str, brief: Brief) -> list[Message]:
     if prompt == "brief" or (not prompt and protocol == "plain"):
         return [Message(role="user", content=render_brief(brief))]
     if prompt in ("", "react"):
-        words = Prompts()
+        words = shipped()
         system = words.system(brief, native=protocol == "tools")
         return [Message(role="system", content=system), Message(role="user", content=words.task(brief))]
     made: list[Message] = list(names.resolve(prompt, {}, "prompt")(brief))
@@ -62,7 +69,7 @@ def asked(text: str, stop: Stop, protocol: str, brief: Brief, turn: int) -> list
         reply = Reply(
             text=text, calls=called(text, turn) if native else (), stop="stop" if stop == "stop" else "length"
         )
-        found = wants(reply, brief, Prompts(), native=native)
+        found = wants(reply, brief, shipped(), native=native)
     none = Action(tool=NONE, args={"reply": text[:WRONG]})
     joined = f"reply-{turn}"
     return [

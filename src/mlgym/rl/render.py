@@ -1,5 +1,6 @@
 """Conversations as tokens, by a chat template: the beginning once, then what follows each reply."""
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,51 +16,80 @@ ASKED = Message(role="user", content="?")
 class Chat:
     """A chat template: `render` turns messages, function schemas and whether a reply is to follow into tokens.
 
-    A reply is never rendered again. What the environment says is rendered after a dummy reply and cut off behind its
-    `end`, so the template must write a conversation and a reply to it with that conversation's tokens first. Raises
-    UsageError for one that does not, and for one that writes nothing with which a reply ends.
+    A reply is never rendered again. What the environment says is rendered behind a dummy reply and cut off behind its
+    `end`. Raises UsageError for a template that cannot be followed so: one that writes the conversation before a reply
+    anew once more follows, ends replies with no token of its own, or has no place for what is said.
     """
 
     def __init__(self, render: Render, name: str) -> None:
         self._render, self._name = render, name
-        before = self._tokens([ASKED], (), True)
-        one, other = (
-            self._after(before, [ASKED, Message(role="assistant", content=text)], False) for text in ("ok", "no")
-        )
+        self._head = self._shared(ASKED)
+        if self._head == self._shared(Message(role="user", content="!")):
+            raise self._refused("writes a conversation anew once more follows")
+        self._opening = self._after([ASKED], True)
+        one, other = (self._after([ASKED, _reply(text)], False) for text in ("ok", "no"))
         same = 0
         while same < min(len(one), len(other)) and one[-1 - same] == other[-1 - same]:
             same += 1
-        if not same:
-            raise UsageError(f"The chat template of {name} writes nothing behind a reply, so its end cannot be told.")
+        if not same or one == other:
+            raise self._refused("writes no end behind a reply, or not the reply itself")
         self.end: tuple[int, ...] = (one[len(one) - same],)
+        self._checked: set[str] = set()
 
     def begin(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[int]:
         """The tokens of a conversation, up to where the first reply begins."""
+        self._check("tool" if tools else "user")
         return self._tokens(messages, tools, True)
 
     def follow(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of messages behind the end of a reply, up to where the next reply begins."""
+        for message in messages:
+            self._check(message.role)
+        return self._behind(messages)
+
+    def _behind(self, messages: Sequence[Message]) -> list[int]:
         asked = [ToolCall(id=one.id, name="f", arguments="{}") for one in messages if one.role == "tool"]
-        reply = Message(role="assistant", content="ok", calls=tuple(asked))
-        rest = self._after(self._tokens([ASKED], (), True), [ASKED, reply, *messages], True)
+        rest = self._after([ASKED, _reply("" if asked else "ok", asked), *messages], True)
         if self.end[0] not in rest:
-            raise UsageError(
-                f"The chat template of {self._name} ends a reply in more than one way, so it cannot be used."
-            )
+            raise self._refused("ends a reply in more than one way")
         return rest[rest.index(self.end[0]) + 1 :]
 
-    def _after(self, before: list[int], messages: Sequence[Message], open_: bool) -> list[int]:
-        """The tokens of `messages` behind those of a conversation that they go on from."""
+    def _check(self, role: str) -> None:
+        """Once for each role: what is said in it must stand behind the reply, and a reply must begin after it."""
+        if role in self._checked:
+            return
+        ids = ("call00001", "call00002") if role == "tool" else ("",)
+        said = [[Message.model_validate({"role": role, "content": text, "id": id}) for id in ids] for text in "ab"]
+        one, other = map(self._behind, said)
+        if one == other or one[-len(self._opening) :] != self._opening:
+            raise self._refused(f"has no place for what is said in the role '{role}' after a reply")
+        self._checked.add(role)
+
+    def _shared(self, asked: Message) -> list[int]:
+        """The tokens of a question that stay whether a reply is to follow or not."""
+        closed, opened = (self._tokens([asked], (), open_) for open_ in (False, True))
+        pairs = zip(closed, opened, strict=False)
+        return [one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]
+
+    def _after(self, messages: Sequence[Message], open_: bool) -> list[int]:
+        """The tokens of `messages` behind those of the question that they begin with."""
         whole = self._tokens(messages, (), open_)
-        if whole[: len(before)] != before:
-            raise UsageError(
-                f"The chat template of {self._name} writes a conversation anew once a reply follows, so replies cannot "
-                "be kept as they were sampled: use another template."
-            )
-        return whole[len(before) :]
+        if whole[: len(self._head)] != self._head:
+            raise self._refused("writes a conversation anew once more follows")
+        return whole[len(self._head) :]
 
     def _tokens(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], open_: bool) -> list[int]:
-        return self._render(as_template(messages), tools, open_)
+        try:
+            return self._render(as_template(messages), tools, open_)
+        except ValueError as error:
+            raise self._refused(f"cannot write a conversation ({' '.join(str(error).split())[:200]})") from error
+
+    def _refused(self, why: str) -> UsageError:
+        return UsageError(f"The chat template of {self._name} {why}: use another template, or another protocol.")
+
+
+def _reply(text: str, calls: Sequence[ToolCall] = ()) -> Message:
+    return Message(role="assistant", content=text, calls=tuple(calls))
 
 
 def as_template(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -73,8 +103,10 @@ def as_template(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 def by_tokenizer(tokenizer: Any) -> Render:
     """The template of a tokenizer of transformers. Marks of the template within what is said are broken up, so that no
-    text can end its own message.
+    text can end its own message. What it renders raises ValueError where the template does not take it.
     """
+    import jinja2
+
     marks = sorted((str(mark) for mark in tokenizer.all_special_tokens), key=len, reverse=True)
 
     def harmless(text: str) -> str:
@@ -84,9 +116,12 @@ def by_tokenizer(tokenizer: Any) -> Render:
 
     def render(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]], open_: bool) -> list[int]:
         said = [{**message, "content": harmless(message["content"])} for message in messages]
-        ids: list[int] = tokenizer.apply_chat_template(
-            said, tools=list(tools) or None, add_generation_prompt=open_, tokenize=True, return_dict=False
-        )
+        try:
+            ids: list[int] = tokenizer.apply_chat_template(
+                said, tools=list(tools) or None, add_generation_prompt=open_, tokenize=True, return_dict=False
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            raise ValueError(str(error)) from error
         return list(ids)
 
     return render

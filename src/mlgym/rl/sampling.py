@@ -34,9 +34,14 @@ class TorchPolicy:
         self.model, self.tokenizer = model, tokenizer
         self.temperature, self.version, self.batch = temperature, version, batch
         self.name = name or str(getattr(model.config, "_name_or_path", "") or model.config.model_type)
+        self.context: int | None = getattr(model.config, "max_position_embeddings", None)
         self._chat = Chat(by_tokenizer(tokenizer), self.name)
         self.begin, self.follow, self.end = self._chat.begin, self._chat.follow, self._chat.end
-        self._stops = {*self.end, *_ids(tokenizer.eos_token_id), *_ids(model.generation_config.eos_token_id)}
+        self._stops = {
+            *self.end,
+            *_ids(tokenizer.eos_token_id),
+            *_ids(getattr(getattr(model, "generation_config", None), "eos_token_id", None)),
+        }
 
     @classmethod
     def load(

@@ -17,9 +17,9 @@ from typing import Any
 import uvicorn
 
 from mlgym.errors import UsageError
+from mlgym.offer import Offer
 from mlgym.serve.app import application
 from mlgym.serve.guard import Guard, patient
-from mlgym.serve.offer import Offer
 from mlgym.serve.sessions import AT_ONCE_S, Bounds, House
 
 __all__ = ["Bounds", "Offer", "Server", "read_tokens", "served"]
@@ -140,6 +140,9 @@ def is_local(host: str) -> bool:
 def _bound(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=512)
+        bound = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         raise UsageError(f"The address {host}:{port} cannot be listened at: {error.strerror or error}.") from error
+    # Those accepted inherit it. asyncio would set it for its own sockets only; without, an answer waits 40 ms.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound

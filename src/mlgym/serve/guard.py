@@ -8,12 +8,14 @@ browsers send.
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Collection, Sequence
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::[0-9]{0,5})?")
 REQUEST_S = 10.0  # seconds in which a request's head must have come
 
 
@@ -72,7 +74,10 @@ class Guard:
         return found
 
     def _known(self, host: str) -> bool:
-        name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+        parts = HOST.fullmatch(host)
+        if parts is None:
+            return False
+        name = parts[1] or parts[2]
         try:
             ipaddress.ip_address(name)
         except ValueError:

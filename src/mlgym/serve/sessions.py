@@ -14,7 +14,7 @@ from typing import Any
 
 from mlgym import wire
 from mlgym.errors import MlgymError, UsageError
-from mlgym.serve.offer import Offer, Reset
+from mlgym.offer import Offer, Reset
 from mlgym.session import LocalSession
 
 AT_ONCE_S = 10.0  # seconds that all sandboxes have to end in when the server stops

@@ -24,7 +24,7 @@ ROUNDS = 10  # of a game in the logs
 def generate(seed, difficulty):
     """The overrides of task.toml."""
     rng = random.Random(f"duel {seed} {difficulty}")
-    discount = (50 + rng.randrange(21) + round(20 * difficulty)) / 100
+    discount = (500 + rng.randrange(201) + round(200 * difficulty)) / 1000
     games = round(60 + 400 * (1 - difficulty)) if difficulty > 0.75 else 0
     while True:
         payoffs = [rng.randrange(10) for _ in range(4)]

@@ -28,11 +28,11 @@ def generate(seed, difficulty):
     rng = random.Random(f"games {seed} {difficulty}")
     logged = round(150 + 400 * (1 - difficulty)) if difficulty > 0.75 else 0
     while True:
-        payoffs, chances = [rng.randrange(10) for _ in range(4)], _chances(rng, difficulty)
+        payoffs, chances = [rng.randrange(100) for _ in range(4)], _chances(rng, difficulty)
         games = played(rng, chances, logged)
         table = replies.best(payoffs, chances, ROUNDS)
         coin, best = (replies.moments(payoffs, chances, each) for each in (COIN, table))
-        if best[0] - coin[0] >= 1 and (not games or _enough(payoffs, chances, games, coin[0], best[0])):
+        if best[0] - coin[0] >= 10 and (not games or _enough(payoffs, chances, games, coin[0], best[0])):
             break
     noise = round((max(coin[1], best[1]) / GAMES) ** 0.5 / (best[0] - coin[0]), 6)
     settings = {

@@ -13,13 +13,13 @@ def generate(seed, difficulty):
     """The overrides of task.toml."""
     rng = random.Random(f"sat {seed} {difficulty}")
     variables = 18 + round(18 * difficulty) + rng.randrange(5)
-    pairs, near = round(rng.uniform(0, 0.2), 2), rng.choice((0, round(rng.uniform(0.3, 0.7), 2)))
+    pairs, near = round(rng.uniform(0, 0.2), 3), rng.choice((0, round(rng.uniform(0.3, 0.7), 3)))
     ratio = HARD * (1 - 0.75 * pairs) * (0.9 + 0.1 * difficulty)
     settings = {
         "variables": variables,
         "clauses": round(variables * ratio),
         "pairs": pairs,
-        "negative": round(rng.uniform(0.4, 0.6), 2),
+        "negative": round(rng.uniform(0.4, 0.6), 3),
         "groups": rng.choice((2, 3)),
         "near": near,
         "formulas": 12,
@@ -32,7 +32,7 @@ def generate(seed, difficulty):
 
 def _instruction(settings):
     groups = (
-        f", {round(100 * settings['near'])} % of them within one of {settings['groups']} groups of variables"
+        f", {100 * settings['near']:.1f} % of them within one of {settings['groups']} groups of variables"
         if settings["near"]
         else ""
     )
@@ -43,7 +43,7 @@ def _instruction(settings):
         "to try first; heuristic.py has the starter and says what the arguments hold. What counts is how often it "
         "asks.\n\n"
         f"Each formula has {settings['variables']} variables and {settings['clauses']} clauses{groups}; a clause has "
-        f"two literals ({round(100 * settings['pairs'])} %) or three, and {round(100 * settings['negative'])} % of the "
+        f"two literals ({100 * settings['pairs']:.1f} %) or three, and {100 * settings['negative']:.1f} % of the "
         "literals are negative. data/formulas.jsonl has samples, one a line; `python count.py` counts the decisions of "
         "heuristic.py on them. validate and the final test use two other sets.\n\n"
         "The score, skill, is on the logarithmic scale on which the starter has 0 and a good heuristic 1: higher is "

@@ -7,7 +7,6 @@ were recorded wrongly and, from 0.5 on, a second season.
 
 import random
 
-SERIES, LENGTH, AHEAD = 60, 120, 8
 # what a series belongs to, what is measured, a step of time
 STORIES = (
     ("shop", "sales", "day"), ("river gauge", "level_cm", "hour"), ("server", "requests", "minute"),
@@ -25,7 +24,8 @@ def generate(seed, difficulty):
     if difficulty >= 0.5:
         periods.append(rng.choice([period for period in range(3, 16) if period % periods[0] and periods[0] % period]))
     settings = {
-        "seed": rng.randrange(2**32), "series": SERIES, "length": LENGTH, "ahead": AHEAD, "periods": periods,
+        "seed": rng.randrange(2**32), "series": 2 * rng.randrange(20, 36), "length": rng.randrange(100, 141),
+        "ahead": rng.randrange(6, 13), "periods": periods,
         "step": step, "measure": measure,
         "noise": round(0.15 + 0.35 * difficulty * rng.uniform(0.8, 1), 3),  # where the season's deviation is 1
         "memory": [round(rng.uniform(0.1, 0.3) + 0.5 * difficulty, 2), round(-0.4 * difficulty * rng.random(), 2)],
@@ -33,19 +33,20 @@ def generate(seed, difficulty):
         "missing": round(0.08 * difficulty, 2), "outliers": round(0.02 * difficulty, 3),
     }  # fmt: skip
     return {
-        "title": f"Time series: {measure} of {SERIES} {what}s",
+        "title": f"Time series: {measure} of {settings['series']} {what}s",
         "instruction": _instruction(rng, what, settings),
         "settings": settings,
     }
 
 
 def _instruction(rng, what, settings):
-    measure, step = settings["measure"], settings["step"]
+    measure, step, count, ahead = (settings[key] for key in ("measure", "step", "series", "ahead"))
+    length = settings["length"]
     opening = rng.choice(
         (
-            f"Forecast {measure} of {SERIES} {what}s for the next {AHEAD} {step}s.",
-            f"There are records of {measure} for {SERIES} {what}s; say how the next {AHEAD} {step}s go on.",
-            f"What will {measure} be in the {AHEAD} {step}s to come? You have the past of {SERIES} {what}s.",
+            f"Forecast {measure} of {count} {what}s for the next {ahead} {step}s.",
+            f"There are records of {measure} for {count} {what}s; say how the next {ahead} {step}s go on.",
+            f"What will {measure} be in the {ahead} {step}s to come? You have the past of {count} {what}s.",
         )
     )
     flaws = [
@@ -60,7 +61,7 @@ def _instruction(rng, what, settings):
 - data/sample_submission.csv: the form of a submission, with the mean of the past of each.
 - forecast.py: the mean of the last values of each. `python forecast.py` writes submission.csv.
 
-Write submission.csv with the header id,{measure}; the id of {what} c03 at {step} {LENGTH} is c03@{LENGTH}. Half of the
+Write submission.csv with the header id,{measure}; the id of {what} c03 at {step} {length} is c03@{length}. Half of the
 {what}s count for validation, the others for the final test. From the root of the mean squared error (rmse) comes
 skill, the score: 0 for forecast.py as it is, 1 for one who knows how the series came about; higher is better.
 """

@@ -6,7 +6,6 @@ The difficulty chooses among harder problems and more things: searches first, th
 
 import random
 
-COUNT = 24  # instances for each split
 STORIES = {
     "find": (
         ("In a core of {n} layers one layer is sought. Looking at a layer tells", "whether the sought one is above it"),
@@ -46,22 +45,23 @@ def generate(seed, difficulty):
     easy, hard = ("find", "extremes", "peak"), ("order", "pool")
     problem = rng.choice(hard if rng.random() < (difficulty - 0.2) / 0.6 else easy)
     bad = 2 if difficulty > 0.6 else 1
+    count = rng.randrange(100, 161) if problem in ("find", "peak") else rng.randrange(20, 41)  # cases of each split
     given = {
         "find": [rng.randrange(40, 90) + round(160 * difficulty)],
-        "peak": [64 if difficulty < 0.3 else 128 if difficulty < 0.7 else 256],
-        "order": [rng.randrange(16, 19) + round(10 * difficulty)],
-        "pool": [rng.randrange(28, 33), bad] if bad > 1 else [32, bad],
-        "extremes": [2 * rng.randrange(16, 40)],
+        "peak": [rng.randrange(40, 90) + round(160 * difficulty)],
+        "order": [rng.randrange(14, 20) + round(10 * difficulty)],
+        "pool": [rng.randrange(24, 36) + 20 * (bad == 1), bad],
+        "extremes": [2 * rng.randrange(14, 44)],
     }[problem]
     return {
         "title": f"Fewer questions: {problem} among {given[0]}",
         "start": f"workspace-{problem}",
-        "instruction": _instruction(rng, problem, given),
-        "settings": {"problem": problem, "given": given, "count": COUNT, "seed": rng.randrange(2**32)},
+        "instruction": _instruction(rng, problem, given, count),
+        "settings": {"problem": problem, "given": given, "count": count, "seed": rng.randrange(2**32)},
     }
 
 
-def _instruction(rng, problem, given):
+def _instruction(rng, problem, given, count):
     scene, tells = rng.choice(STORIES[problem])
     asked, answer, result = FORMS[problem]
     scene = scene.format(n=given[0], bad={1: "one", 2: "two"}[given[1]] if given[1:] else "")
@@ -72,7 +72,7 @@ def _instruction(rng, problem, given):
 `{problem}` of probe.py is a generator, called with ({arguments}): all are numbered from 0. `yield {asked}` asks a
 question; what yield gives back is {answer}. At the end it returns {result}.
 
-Only the questions count, not the time; but all {COUNT} hidden cases must come out right. From the mean number of
+Only the questions count, not the time; but all {count} hidden cases must come out right. From the mean number of
 questions q comes skill, the score: it is linear in log(1 + q), 0 for probe.py as it is and 1 for a bound that nobody
 goes below; higher is better. validate and the final test have different cases. Only probe.py is graded. It may import
 what Python has, but no other file.

@@ -1,9 +1,9 @@
 """Tables: a number or one of two classes to predict, with a planted structure whose best predictor is known.
 
 The target is a sum of terms of independent columns and of noise. Easy terms are linear in the first three columns. The
-difficulty moves weight from squares and categories to steps, waves, absolute values and products, and brings columns
-that say nothing, missing values, a shift of some columns in the test rows and, from 0.4 on, a trap: a column that
-follows the target in the training rows only.
+difficulty moves weight from squares and categories to steps, waves, absolute values and products (above 0.5 only their
+signs), and brings columns that say nothing, missing values, a shift of some columns in the test rows and, from 0.4 on,
+a trap: a column that follows the target in the training rows only.
 """
 
 import random
@@ -72,7 +72,7 @@ def generate(seed, difficulty):
     first, rest = columns[:3], columns[3:]
     rng.shuffle(rest)
     columns = first + rest
-    hard = 0.45 * difficulty
+    hard = 0.6 * difficulty
     shares = {"easy": 0.3, "square": 0.4 - hard / 2, "category": 0.3 - hard / 2, "bent": hard / 2, "crossed": hard / 2}
     idle = sum(share for role, share in shares.items() if not counts.get(role, 1))
     shares = {role: share for role, share in shares.items() if counts.get(role, 1)}
@@ -80,7 +80,8 @@ def generate(seed, difficulty):
     settings = {
         "seed": rng.randrange(2**32), "id": "row", "target": target, "classes": classes, "columns": columns,
         "shares": shares, "rows": ROWS, "noise": round(0.08 + 0.2 * difficulty * rng.uniform(0.8, 1), 3),
-        "missing": round(0.1 * difficulty, 2), "shift": round(0.8 * difficulty, 2),
+        "signs": difficulty > 0.5,
+        "missing": round(0.1 * difficulty, 2), "shift": round((0.4 if classes else 0.8) * difficulty, 2),
     }  # fmt: skip
     return {
         "title": f"A table: {'whether' if classes else 'how much'} ({row}, {target})",

@@ -11,7 +11,6 @@ side by side, a question of each at a time. The problems, of n things or places 
 - extremes: (i, j) -> 1 where thing i has the lower rank. Result: the lowest and the highest.
 """
 
-import functools
 import json
 import math
 import random
@@ -45,14 +44,17 @@ def go(answers):
 Instance = dict[str, Any]  # `ranks` of the things, and the `result`
 
 
-def draw(rng: random.Random, problem: str, given: Sequence[int], share: float) -> Instance:
-    """An instance of so many things (and, for `pool`, so many bad ones); a place that is sought lies at that share."""
-    n, place = given[0], int(share * given[0])
+def draw(rng: random.Random, problem: str, given: Sequence[int]) -> Instance:
+    """An instance of so many things (and, for `pool`, so many bad ones).
+
+    Each is drawn by itself: a player that has them all at once learns nothing of one from another.
+    """
+    n = given[0]
     ranks = rng.sample(range(n), n)
     if problem == "find":
-        result = [place]
+        result = [rng.randrange(n)]
     elif problem == "peak":
-        result = [place]
+        result = [rng.randrange(n)]
         left = rng.sample(range(n - 1), result[0])
         ranks = [*sorted(left), n - 1, *sorted(set(range(n - 1)) - set(left), reverse=True)]
     elif problem == "order":
@@ -68,7 +70,7 @@ def answer(problem: str, instance: Instance, question: Sequence[int]) -> int:
     """The answer; InvalidSubmission for what is no question."""
     n, result = len(instance["ranks"]), instance["result"]
     size = {"find": 1, "pool": len(question)}.get(problem, 2)
-    if len(question) != size or not question or not all(0 <= each < n for each in question):
+    if len(question) != size or not 0 < size <= n or not all(0 <= each < n for each in question):
         what = {"find": "a place", "pool": "some things"}.get(problem, "two things")
         raise InvalidSubmission(f"{problem} asked {list(question)[:10]}; a question is {what} from 0 to {n - 1}.")
     if problem == "find":
@@ -87,23 +89,25 @@ def floor(problem: str, given: Sequence[int]) -> float:
 def ceiling(problem: str, given: Sequence[int]) -> float:
     """The mean number of questions that nobody can do with less than.
 
-    `find`: of the best tree of questions, exactly. `extremes`: 3 n / 2 - 2 (Pohl 1972, CACM 15(6)). Else the logarithm
-    of the number of results, each answer being one of two (Knuth, The Art of Computer Programming 3, 5.3.1).
+    `find`: of the best tree of questions, exactly. `extremes`: 3 n / 2 - 2 (Pohl 1972, CACM 15(6)). Else the mean depth
+    of the flattest binary tree with a leaf for each result (Knuth, The Art of Computer Programming 3, 5.3.1).
     """
     n = given[0]
     if problem == "find":
-        return _tree(n) / n
+        return searches(n)[n] / n
     if problem == "extremes":
         return math.ceil(3 * n / 2) - 2
-    return math.log2(
-        {"peak": n, "order": math.factorial(n), "pool": math.comb(*given[:2]) if given[1:] else 1}[problem]
-    )
+    results = math.factorial(n) if problem == "order" else math.comb(n, given[1]) if problem == "pool" else n
+    depth = results.bit_length() - 1
+    return float(depth + 2 * (results - 2**depth) / results)
 
 
-@functools.cache
-def _tree(n: int) -> int:
-    """The questions for all n places together: none for the only one that is left."""
-    return 0 if n < 2 else n + _tree((n - 1) // 2) + _tree(n - 1 - (n - 1) // 2)
+def searches(most: int) -> list[int]:
+    """The fewest questions for all of n places together, by n: none for the only one that is left."""
+    best = [0, 0]
+    for n in range(2, most + 1):
+        best.append(n + min(best[left] + best[n - 1 - left] for left in range((n + 1) // 2)))
+    return best
 
 
 def prepare(private: Path, starter: Path, *, problem: str, given: Sequence[int], count: int, seed: int) -> None:
@@ -113,8 +117,7 @@ def prepare(private: Path, starter: Path, *, problem: str, given: Sequence[int],
     scope: dict[str, Any] = {}
     exec(compile(starter.read_text(), str(starter), "exec"), scope)
     for split in ("validation", "test"):
-        instances = [draw(rng, problem, given, (n + rng.random()) / count) for n in range(count)]
-        rng.shuffle(instances)
+        instances = [draw(rng, problem, given) for _ in range(count)]
         (private / f"{split}.json").write_text(json.dumps(instances))
         mine = [_alone(problem, instance, scope[problem](*given)) for instance in instances]
         marks = {"floor": floor(problem, given), "starter": sum(mine) / count, "ceiling": ceiling(problem, given)}

@@ -4,10 +4,14 @@ import itertools
 
 
 def find(n):
-    """By halves."""
+    """By the best tree: about halves, but the only place that is left needs no question."""
+    best, first = [0, 0], [0, 0]  # the questions for all of so many places, and the first one
+    for m in range(2, n + 1):
+        first.append(min(range(m), key=lambda at: best[at] + best[m - 1 - at]))
+        best.append(m + best[first[m]] + best[m - 1 - first[m]])
     low, high = 0, n
     while high - low > 1:
-        at = (low + high - 1) // 2
+        at = low + first[high - low]
         said = yield (at,)
         if said == 0:
             return [at]

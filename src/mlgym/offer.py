@@ -1,4 +1,4 @@
-"""What a server offers: tasks, families of made tasks, and the options that a client may choose.
+"""What is offered to clients: tasks, families of made tasks, and the options that they may choose.
 
 A client's words never name a path or a module: a task is looked up among those offered, a reward among ours.
 """
@@ -105,7 +105,7 @@ def tightened(own: Limits, asked: Limits | None) -> Limits:
     return own.changed(**least)
 
 
-def about(task: Task, index: int) -> dict[str, Any]:
+def listed(task: Task, index: int) -> dict[str, Any]:
     """A task as it is listed."""
     return {
         "id": task.name,
