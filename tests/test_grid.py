@@ -157,7 +157,7 @@ def test_a_protocol_is_not_changed_under_its_name(flags: dict[str, object], said
         ("money = 100", "launcher = 'slurm'", "launcher: should be 'threads', 'processes' or 'ray', but is 'slurm'."),
         ("money = 100", "network = 'a b'", "network: should be any, task, or hosts ("),
         ("money = 100", "protocol = 'v0'", "protocol: should be mlgym-2025 or v1, but is 'v0'."),
-        ('agent = "tuner?trials=2"', "sampling = {}", "agents[0]: should have an agent, a model, or both, but is {"),
+        ('agent = "tuner?trials=2"', "sampling = {}", "agents[0]: should have an agent, a model, or both."),
         ("seeds = 2", "seeds = = 2", "Invalid value (at line 3, column 9)."),
     ],
 )

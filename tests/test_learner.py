@@ -251,3 +251,23 @@ def test_a_chat_of_an_export_is_read_with_its_calls() -> None:
 @given(st.text(max_size=30))
 def test_any_text_survives_the_small_tokenizer(text: str) -> None:
     assert WORDS.decode(WORDS.encode(text, add_special_tokens=False)) == text or "<|" in text
+
+
+def failing(batch: Batch) -> None:
+    """A loss with a mistake."""
+    batch.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def detached(batch: Batch) -> float:
+    """A loss that returns the wrong thing."""
+    return 3.0
+
+
+def test_a_mistake_in_a_loss_of_ones_own_is_one_sentence() -> None:
+    name = f"{__name__}:failing"
+    with pytest.raises(UsageError, match=r"failed in test_learner.py, line \d+: AttributeError"):
+        algorithm(name, {})(batch_of([0.0], [0.0], [1])[0])
+    with pytest.raises(UsageError, match="should return a tensor that depends on"):
+        algorithm(f"{__name__}:detached", {})(batch_of([0.0], [0.0], [1])[0])
+    with pytest.raises(UsageError, match="The option 'clip' should be a number, but is 'big'"):
+        algorithm("grpo", {"clip": "big"})

@@ -47,3 +47,17 @@ def test_a_module_of_the_current_folder_is_hinted_at(tmp_path: Path, monkeypatch
     with pytest.raises(UsageError, match=r"once PYTHONPATH=\. is set"):
         names.resolve("lies_here:agent", {}, "agent")
     assert "PYTHONPATH" not in str(without.value)
+
+
+def test_a_failure_of_a_users_function_names_its_line() -> None:
+    def odd(text: str) -> int:
+        return int(text)
+
+    assert names.called("teacher", "mine:odd", odd, "7") == 7
+    with pytest.raises(UsageError, match=r"^The teacher 'mine:odd' failed in test_names.py, line \d+: ValueError: inv"):
+        names.called("teacher", "mine:odd", odd, "x")
+
+
+def test_where_nothing_is_known_nothing_is_listed() -> None:
+    with pytest.raises(UsageError, match=r"^There is no script 'x'; give package.module:attribute.$"):
+        names.resolve("x", {}, "script")

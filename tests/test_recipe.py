@@ -38,6 +38,8 @@ def test_values_are_laid_over_the_file(tmp_path: Path) -> None:
         ("tasks = []", "tasks: tuple should have at least 1 item"),
         ('tasks = ["a"]\nlern = 1', r"unknown key 'lern' \(did you mean 'lr'\?\)|unknown key 'lern'"),
         ('tasks = ["a"]\nlr = -1', "lr: should be greater than 0, but is -1"),
+        ('tasks = "a"', r'tasks: should be a list such as \["name"\], but is .a.\.'),
+        ('tasks = ["a"]\noptions = {kl = 0.1}', r"recipe.toml: should have reference = true, [a-z ]+\."),
         ('tasks = ["a"]\nrows = 12', r"should have rows \(12\) that are so many times group \(8\)"),
         ('tasks = ["a"]\nweights = {b = 1.0}', "weights of its tasks only, and 'b' is none"),
         ('tasks = ["a"]\n[warmup]\nsteps = 3', "warmup: should have a teacher or a file of chats, and not both"),
@@ -79,3 +81,8 @@ def test_a_suites_weight_is_that_of_each_of_its_tasks() -> None:
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_whole(path: Path) -> None:
     read_recipe(path.stem).check()
+
+
+def test_a_policy_that_is_not_there_is_named_before_anything_runs() -> None:
+    with pytest.raises(UsageError, match=r"^There is no policy 'gpt2': give tiny, a folder of transformers"):
+        read_recipe("duel", changes(["policy=gpt2"])).check()

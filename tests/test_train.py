@@ -117,8 +117,10 @@ def test_a_signal_ends_it_with_a_checkpoint_from_which_it_goes_on(whole: Path, t
 
 
 def test_another_recipe_is_refused_and_more_steps_are_not(whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="begun with another recipe \\(its lr differs\\)"):
+    with pytest.raises(UsageError, match="begun with another recipe \\(the key 'lr' differs\\)"):
         train(small("lr=0.5"), whole)
+    with pytest.raises(UsageError, match="There is no device 'gpu' here"):
+        train(small("device=gpu"), whole)
     with progress.held(whole), pytest.raises(InUse, match="Another process trains in"):
         train(small(), whole)
 
@@ -156,3 +158,9 @@ def test_it_learns_and_the_control_does_not(tmp_path: Path) -> None:
         means[name] = statistics.fmean(steps[:5]), statistics.fmean(steps[-5:])
     assert means["real"][1] - means["real"][0] > 0.25
     assert means["real"][1] - means["control"][1] > 0.25
+
+
+def test_a_mistake_does_not_begin_a_folder(tmp_path: Path) -> None:
+    for step in ("lr=0.1", "lr=0.2"):
+        with pytest.raises(UsageError, match="There is no device"):
+            train(small("device=gpu", step), tmp_path)

@@ -29,6 +29,7 @@ MARKER = ".made"
 BEAT_S = 5.0  # how often an owner touches its file
 SILENT_S = 60.0  # an owner that cannot be looked up (another machine or container) is dead after this silence
 POLL_S = 0.1
+TOLD_S = 1.0  # a shorter wait is not worth a line
 
 
 def cache_dir() -> Path:
@@ -92,11 +93,11 @@ def tidy(folder: Path) -> None:
 
 @contextmanager
 def lock(folder: Path, *, what: str, say: Say = SAY, silent_s: float = SILENT_S) -> Iterator[None]:
-    """Hold the lock `folder`, waiting for its owner and taking over from a dead one; the waiting is said once."""
+    """Hold the lock `folder`, waiting for its owner and taking over from a dead one; a long wait is said once."""
     token = uuid.uuid4().hex
     mine = folder.with_name(f"{folder.name}.{token}")
     seen: dict[tuple[str, float], float] = {}
-    told = False
+    told, began = False, time.monotonic()
     try:
         mine.mkdir(parents=True)
         about = {"pid": os.getpid(), "start": _started(os.getpid()), "host": _host(), "since": time.time()}
@@ -104,7 +105,7 @@ def lock(folder: Path, *, what: str, say: Say = SAY, silent_s: float = SILENT_S)
         while not _taken(mine, folder):
             if _freed(folder, seen, silent_s):
                 continue
-            if not told:
+            if not told and time.monotonic() - began > TOLD_S:
                 say(f"Waiting for {_owner(folder)}, which is making {what}.")
                 told = True
             time.sleep(POLL_S)
@@ -178,6 +179,8 @@ def _owner(folder: Path) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError, StopIteration):
         about = json.loads(next(folder.iterdir()).read_text())
         host = about["host"].partition(" ")[0]
+        if (about["host"], about["pid"]) == (_host(), os.getpid()):
+            return "another thread of this process"
         return f"process {about['pid']} on {host} (since {max(0.0, time.time() - about['since']):.0f} s)"
     return "another process"
 

@@ -181,7 +181,9 @@ class Made:
         """In a line."""
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate, left = self.new / seconds, self.cells - self.episodes - len(self.lost)
-        ahead = f", {left / rate / 3600:.1f} hours left" if rate and left else ""
+        hours = left / rate / 3600 if rate else 0.0
+        ahead = f", {hours:.1f} hours" if hours >= 1 else f", {hours * 60:.0f} minutes"
+        ahead = f"{ahead} left" if hours else ""
         lost = f", {len(self.lost)} lost" if self.lost else ""
         return (
             f"{self.episodes:,} of {self.cells:,} episodes, {self.shards_done:,} of {self.shards:,} shards, "

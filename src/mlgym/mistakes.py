@@ -21,7 +21,11 @@ def mistake(error: ValidationError, model: type[BaseModel], but: Collection[str]
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{key}: {wanted[:1].lower()}{wanted[1:]}, but is {shown(first['input'])}"
+    if first["type"] in ("tuple_type", "list_type"):
+        wanted = 'should be a list such as ["name"]'
+    said = f"{key}: {wanted[:1].lower()}{wanted[1:]}".removeprefix(": ")
+    whole = first["type"] == "value_error" and isinstance(first["input"], dict)  # a table, whose keys do not fit
+    return said if whole else f"{said}, but is {shown(first['input'])}"
 
 
 def spelled(loc: Sequence[int | str]) -> str:

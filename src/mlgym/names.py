@@ -2,7 +2,8 @@
 
 import importlib
 import json
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def resolve(name: str, nicknames: Mapping[str, str], kind: str) -> Any:
     module, colon, attribute = target.partition(":")
     if not colon:
         known = ", ".join(sorted(nicknames))
-        raise UsageError(f"There is no {kind} '{name}'; known: {known}, or give package.module:attribute.")
+        known = f"known: {known}, or " if known else ""
+        raise UsageError(f"There is no {kind} '{name}'; {known}give package.module:attribute.")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -59,3 +61,18 @@ def resolve(name: str, nicknames: Mapping[str, str], kind: str) -> Any:
         lost = isinstance(error, ModuleNotFoundError) and error.name == first
         hint = "; it lies in this folder, where Python looks once PYTHONPATH=. is set" if here and lost else ""
         raise UsageError(f"The {kind} '{name}' cannot be imported: {error}{hint}.") from error
+
+
+def called(kind: str, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """What a function of the user's returns; raises UsageError with the place in its file where it failed."""
+    try:
+        return function(*args, **options)
+    except UsageError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        file = getattr(getattr(function, "__code__", None), "co_filename", frames[-1].filename)
+        at = next((each for each in reversed(frames) if each.filename == file), frames[-1])
+        place = f"{Path(at.filename).name}, line {at.lineno}"
+        said = f"{type(error).__name__}: {error}".rstrip(": ").rstrip(".")
+        raise UsageError(f"The {kind} '{name}' failed in {place}: {said}.") from error

@@ -59,8 +59,9 @@ def generate_(
 ) -> None:
     """Run agents on very many tasks; the same command again goes on, also after a kill.
 
-    mlgym data generate tabular-s0..99-d0.1..0.9 -a tuner -a random -k 4 -n 8 -o DATA makes 900 tasks x 2 agents x
-    4 seeds, in shards that are runs: DATA/shard-0000 and so on (docs/data.md).
+    mlgym data generate tabular-s0..99-d0.1..0.9 -a tuner -a random -k 4 -o DATA
+
+    makes 900 tasks x 2 agents x 4 seeds, in shards that are runs: DATA/shard-0000 and so on (docs/data.md).
     """
     from mlgym.cli import generating
     from mlgym.cli.running import Ways

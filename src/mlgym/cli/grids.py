@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlgym.cli.app import AsJson, Debug, app
+from mlgym.cli.look import shards
 from mlgym.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def _run(run: Path) -> Path:
     from mlgym.status import CELLS
 
     if not ((run / CELLS).exists() or next(run.glob("*/*/*/spec.json"), None)):
-        raise UsageError(f"There is no run in {run}; 'mlgym run' makes one.")
+        made = shards(run) or "'mlgym run' makes one"
+        raise UsageError(f"There is no run in {run}; {made}.")
     return run
 
 

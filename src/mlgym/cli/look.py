@@ -24,7 +24,8 @@ def show(
 
     found = list(episodes(_last() if episode == "last" else Path(episode)))
     if not found:
-        raise UsageError(f"There is no episode in {episode}; 'mlgym run' makes one.")
+        made = shards(Path(episode)) or "'mlgym run' makes one"
+        raise UsageError(f"There is no episode in {episode}; {made}.")
     if files and len(found) > 1:
         raise UsageError(f"{episode} holds {len(found)} episodes; --files takes one of their folders.")
     for folder in found:
@@ -34,6 +35,12 @@ def show(
             text.difference(folder)
         else:
             text.episode(folder, steps_too=len(found) == 1)
+
+
+def shards(folder: Path) -> str:
+    """Where the runs of a bulk run are, in words; empty where `folder` is none."""
+    found = sorted(folder.glob("shard-*/run.json")) if (folder / "plan.json").exists() else []
+    return f"its runs are its shards, such as {found[0].parent}" if found else ""
 
 
 def _last() -> Path:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from mlgym import names
@@ -25,6 +26,20 @@ def algorithm(name: str, options: Mapping[str, Any]) -> Loss:
         wrong := [key for key in options if key not in known]
     ):
         raise UsageError(f"The algorithm '{name}' has no option '{wrong[0]}'; it has {', '.join(known) or 'none'}.")
+    for each in taken:
+        number = isinstance(each.default, float) and each.name in options
+        if number and not isinstance(options[each.name], int | float):
+            raise UsageError(f"The option '{each.name}' should be a number, but is {options[each.name]!r}.")
+    return found if found.__module__.startswith("mlgym.rl.") else partial(_own, name, found)
+
+
+def _own(name: str, loss: Loss, batch: Batch, **options: Any) -> tuple[Any, dict[str, float]]:
+    """What a loss of the user's comes to; raises UsageError where it fails or returns something else."""
+    found = names.called("algorithm", name, loss, batch, **options)
+    if not (isinstance(found, tuple) and len(found) == 2 and getattr(found[0], "requires_grad", False)):
+        raise UsageError(
+            f"The algorithm '{name}' should return a tensor that depends on batch.logprobs, and a dict of numbers."
+        )
     return found
 
 

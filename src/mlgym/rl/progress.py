@@ -35,16 +35,20 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def keep_recipe(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe down; raises UsageError where the folder has one that differs in what the weights depend on."""
+    """Write the recipe down.
+
+    Raises UsageError where something was made here by one that differs in what the weights depend on.
+    """
     path = folder / RECIPE
+    made = {each.name for each in folder.iterdir()} - {RECIPE, "lock"}
     given = recipe.model_dump(mode="json")
-    if path.exists():
+    if path.exists() and made:
         before = Recipe.model_validate_json(path.read_bytes()).model_dump(mode="json")
         differs = [key for key in given if given[key] != before[key] and key not in NOT_KEPT]
         if differs:
             raise UsageError(
-                f"{folder} was begun with another recipe (its {differs[0]} differs): give another folder with -o, or "
-                "the same recipe."
+                f"{folder} was begun with another recipe (the key '{differs[0]}' differs): give another "
+                "folder with -o, or the same recipe."
             )
     write_whole(path, json.dumps(given, indent=1).encode())
 

@@ -6,6 +6,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from mlgym import names
 from mlgym.agents.prompts import Prompts
@@ -40,10 +41,10 @@ def opening(prompt: str, protocol: str, brief: Brief) -> list[Message]:
         words = shipped()
         system = words.system(brief, native=protocol == "tools")
         return [Message(role="system", content=system), Message(role="user", content=words.task(brief))]
-    made: list[Message] = list(names.resolve(prompt, {}, "prompt")(brief))
-    if not made or not all(isinstance(each, Message) for each in made):
+    made: Any = names.called("prompt", prompt, names.resolve(prompt, {}, "prompt"), brief)
+    if not isinstance(made, list | tuple) or not made or not all(isinstance(each, Message) for each in made):
         raise UsageError(f"The prompt '{prompt}' should return a list of mlgym.records.Message, at least one.")
-    return made
+    return list(made)
 
 
 def checked(protocol: str, prompt: str) -> None:
@@ -53,7 +54,7 @@ def checked(protocol: str, prompt: str) -> None:
     if protocol == "plain" and prompt == "react":
         raise UsageError("The prompt 'react' asks for fenced blocks or calls, so it does not go with protocol 'plain'.")
     if prompt not in ("", "react", "brief"):
-        names.resolve(prompt, {}, "prompt")
+        names.resolve(prompt, {"brief": "", "react": ""}, "prompt")
 
 
 def asked(text: str, stop: Stop, protocol: str, brief: Brief, turn: int) -> list[Want]:

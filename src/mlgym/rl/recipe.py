@@ -18,6 +18,7 @@ from mlgym.task import Positive, for_training, load_task, suites
 
 SHIPPED = Path(__file__).parent / "recipes"
 TINY = "tiny"
+POLICIES = "give tiny, a folder of transformers, a file of GGUF, or local/smollm2"
 NOT_KEPT = ("steps", "environments", "device", "threads", "at_once", "checkpoint_every", "deadline")  # free to change
 
 Names = Annotated[tuple[Line, ...], Field(min_length=1, max_length=1000)]
@@ -115,6 +116,8 @@ class Recipe(Record):
             raise ValueError(f"should have rows ({self.rows}) that are so many times group ({self.group})")
         if unknown := set(self.weights) - set(self.tasks):
             raise ValueError(f"should have weights of its tasks only, and '{min(unknown)}' is none")
+        if self.algorithm == "grpo" and self.options.get("kl") and not self.reference:
+            raise ValueError("should have reference = true, the weights that the option kl compares with")
         return self
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Recipe":
@@ -127,10 +130,12 @@ class Recipe(Record):
         return Curriculum(weights, weights, self.curriculum, self.seed)
 
     def check(self, include_eval: bool = False) -> None:
-        """Raises UsageError for a task that there is not, and for one of the benchmark's own unless `include_eval`.
+        """Raises UsageError for a policy or task that there is not, and for the benchmark's own unless `include_eval`.
 
         Those of the evaluation may be the benchmark's: nothing is learned there.
         """
+        if self.policy != TINY and not self.policy.startswith("local/") and not Path(self.policy).expanduser().exists():
+            raise UsageError(f"There is no policy '{self.policy}': {POLICIES}.")
         for_training(map(known, members(self.tasks)), include_eval)
         for name in (name for each in self.evaluation.sets.values() for name in members(each)):
             known(name)

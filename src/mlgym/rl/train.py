@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlgym.curriculum import Curriculum
+from mlgym.errors import UsageError
 from mlgym.interrupts import heard
 from mlgym.rl import progress, warm
 from mlgym.rl.batch import collate
@@ -57,6 +58,10 @@ class Training:
         self.device = recipe.device
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(f"There is no device '{self.device}' here: give auto, cpu or cuda.") from error
         taught = warm.conversations(recipe, folder, lambda policy: self.engine(policy, 0), say)
         self.policy = warm.policy(recipe, folder, taught, self.device)
         self.examples = warm.examples(self.policy, taught)

@@ -1,6 +1,7 @@
 """What a policy begins with: its weights, and the conversations that warm it up."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from mlgym.errors import UsageError
 from mlgym.models.local import local_file
 from mlgym.rl import sft, tiny
 from mlgym.rl.engine import Engine, Row
-from mlgym.rl.recipe import TINY, Recipe
+from mlgym.rl.recipe import POLICIES, TINY, Recipe
 from mlgym.rl.sampling import TorchPolicy
 from mlgym.rl.scripted import ScriptedPolicy
 from mlgym.trajectory import Trajectory
@@ -33,7 +34,9 @@ def conversations(recipe: Recipe, folder: Path, engine: Callable[[Any], Engine],
     path = folder / TEACHER
     if path.exists():
         return [Trajectory.model_validate_json(line) for line in path.read_bytes().splitlines()]
-    taught = engine(ScriptedPolicy(names.resolve(warmup.teacher, {}, "teacher"), name="teacher"))
+    function = names.resolve(warmup.teacher, {}, "teacher")
+    teacher = partial(names.called, "teacher", warmup.teacher, function)
+    taught = engine(ScriptedPolicy(teacher, name="teacher"))
     drawn = recipe.drawn().draw(warmup.episodes, seed=recipe.seed)
     found: list[Trajectory] = []
     for first in range(0, len(drawn), AT_ONCE):
@@ -83,6 +86,8 @@ def _pretrained(recipe: Recipe, options: dict[str, Any]) -> TorchPolicy:
     path = local_file(where) if recipe.policy.startswith("local/") else Path(where).expanduser()
     if path.is_dir():
         return TorchPolicy.load(path, **options)
+    if not path.is_file():
+        raise UsageError(f"There is no policy '{recipe.policy}': {POLICIES}.")
     return TorchPolicy.load(path.parent, gguf=path.name, **options)
 
 
