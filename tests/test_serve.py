@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from mlgym import wire
 from mlgym.errors import UsageError
+from mlgym.made import written
 from mlgym.offer import Offer, Reset, tightened
 from mlgym.records import Limits
 from mlgym.serve import Bounds, Server, guard, read_tokens, served
@@ -158,6 +160,16 @@ def test_what_a_client_may_not_choose(server: Server, wanted: dict[str, Any], sa
     assert status in (400, 422) and says in told["detail"], told
     if id := wanted.get("session_id"):
         assert (0, id) not in server.house.sessions
+
+
+def test_a_made_tasks_name_leads_to_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(Path(__file__).parent.parent / "examples" / "guess", tmp_path / "private")
+    written("maze-s1-d0.5", tmp_path)  # as `mlgym tasks generate` does
+    assert load_task("maze-s1-d0.5/../private").name == "private"
+    for name in ("maze-s1-d0.5/../private", "maze-s1-d0.5/../private~budget=0.5", "./maze-s1-d0.5"):
+        with pytest.raises(UsageError, match="not offered"):
+            Offer(["maze"]).task(Reset(task=name))
 
 
 def test_limits_are_tighter_never_wider() -> None:

@@ -247,6 +247,13 @@ def load_task(task: str | Path, *, recorded: bool = False) -> Task:
     return _checked(folder, variant, data)
 
 
+def place(task: str) -> Path:
+    """The folder that a name means, of which nothing is read or run; raises UsageError for an unknown name."""
+    base, _ = mutations.parse(task)
+    found = families.find(base)
+    return found[0] if found else _found(base)[0]
+
+
 def list_tasks() -> list[Task]:
     """The shipped tasks and their variants, by name."""
     return [load_task(name) for name in _names()]
