@@ -21,7 +21,7 @@ from mlgym.metrics import noise, progress
 from mlgym.mistakes import mistake
 from mlgym.records import Limits, Made, Record, Scores, Source, Split, merged
 
-SHIPPED = Path(__file__).parent / "tasks"
+SHIPPED = Path(__file__).resolve().parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
 GIVEN = ("name", "folder", "variant", "made", "changes")  # by the folder, not by task.toml
 PACKAGES, SUITES = SHIPPED / "packages.toml", SHIPPED / "suites.toml"

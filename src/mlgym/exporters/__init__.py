@@ -18,7 +18,7 @@ from mlgym.exporters.chat import How, Row, Schemas
 from mlgym.exporters.reading import Sample, Source, index, samples
 from mlgym.exporters.selection import Filter, Rules, Suspicious, Taken, chosen
 from mlgym.exporters.shape import Shape
-from mlgym.exporters.similar import HeldOut, split_of
+from mlgym.exporters.similar import HeldOut, hexed, split_of
 from mlgym.exporters.words import HOW, SYSTEM
 from mlgym.exporters.writing import Writer
 from mlgym.records import Record
@@ -38,6 +38,7 @@ FORMATS: dict[Format, dict[str, Shape]] = {
     "trajectories": tokens.TRAJECTORIES,
 }
 NGRAM = 13  # words of a sequence that tells a held-out task, as in Brown et al. 2020, appendix C
+CANARY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MADE = re.compile(r"(.+-s\d+)-d[\d.]+")
 
 
@@ -89,7 +90,9 @@ def export(
     shape = FORMATS[options.format]
     found = index(sources)
     how = How(given.schemas, options.protocol, options.dialogue)
-    rules = Rules(options.filter, how, _held_out(options.filter.overlap > 0), _canaries(), given.suspicious)
+    rules = Rules(
+        options.filter, how, _held_out(options.filter.overlap > 0), _canaries(), _benchmark(), given.suspicious
+    )
     taken, made = Taken(), card.Provenance()
     with Writer(out, shape, options.to) as writer:
         for number, (task, source) in enumerate(found.items(), 1):
@@ -98,7 +101,7 @@ def export(
                 if sample is not None:
                     made.add(sample, split)
                 for row in rows:
-                    writer.add(split, given.clean(row))
+                    writer.add(split, tokens.scrubbed(row, given.clean(row)))
             tell(f"{number} of {len(found)} tasks, {sum(writer.rows.values())} rows")
         left = dict(sorted(taken.dropped.items()))
         if not writer.rows:
@@ -163,8 +166,16 @@ def _held_out(on: bool) -> HeldOut:
 
 
 @functools.cache
-def _canaries() -> tuple[str, ...]:
-    return tuple(sorted({task.canary for task in list_tasks()}))
+def _canaries() -> dict[bytes, str]:
+    """The benchmark's canaries by the digits of their ids."""
+    return {
+        hexed(CANARY.findall(canary) or [canary]): canary for canary in sorted({task.canary for task in list_tasks()})
+    }
+
+
+@functools.cache
+def _benchmark() -> frozenset[str]:
+    return frozenset(task.name for task in list_tasks())
 
 
 def _nothing(format: str, left: dict[str, int]) -> str:

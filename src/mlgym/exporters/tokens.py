@@ -29,6 +29,14 @@ TRAJECTORIES: dict[str, Shape] = {
 }
 
 
+def scrubbed(row: Row, clean: Row) -> Row:
+    """The clean row, without tokens where its texts were changed: they spell what was replaced there."""
+    if "ids" not in row or row["messages"] == clean["messages"]:
+        return clean
+    turns = [{**turn, "start": 0, "end": 0} for turn in clean["turns"]]
+    return {**clean, **{key: [] for key in ("prompt", "ids", "mask", "logprobs")}, "turns": turns}
+
+
 def trajectory(sample: Sample) -> Iterator[Row]:
     """The record; an episode that was stored without its tokens has none."""
     if sample.trajectory:
