@@ -316,6 +316,8 @@ def test_a_secret_in_a_trajectory_takes_its_tokens_along(tmp_path: Path, monkeyp
     one, other = exported(tmp_path / "out", path, format="trajectories")
     assert "tr0ub4dor" not in json.dumps(one) and not any(one[name] for name in ("prompt", "ids", "mask", "logprobs"))
     assert not type(found).model_validate_json(json.dumps(one)).ids and other["ids"]
+    one, other = (json.dumps(row) for row in exported(tmp_path / "atif", path, format="atif"))
+    assert "tr0ub4dor" not in one and "token_ids" not in one and "token_ids" in other
 
 
 def test_no_text_of_a_stranger_is_markup_of_the_card(tmp_path: Path) -> None:
