@@ -78,7 +78,8 @@ class Attempts:
         for split in splits:
             if attempt.valid and getattr(attempt, split) is None:
                 verdict = self._verdict(files, split)
-                attempt = attempt.changed(**{split: verdict.scores}, why=verdict.why)
+                stage = verdict.stage if verdict.stage == "tampered" else attempt.stage
+                attempt = attempt.changed(**{split: verdict.scores}, why=verdict.why, stage=stage)
         return attempt
 
     def _fresh(self, kind: Kind, step: int, reason: str, recorded: Attempt | None) -> Attempt:
@@ -109,6 +110,8 @@ class Attempts:
             if not last.valid or last.n not in self.frozen:
                 continue
             last = self.complete(last, self.frozen[last.n])
+            if last.stage == "tampered":
+                end = end.changed(stage=last.stage)
             if last.test is not None and last.validation is not None:
                 self.frozen[end.n] = self.frozen[last.n]
                 kept = {key: getattr(last, key) for key in ("files", "code", "valid", "validation", "test")}
