@@ -2,12 +2,14 @@
 
     .venv/bin/python benchmarks/families.py --write
 
-Every task is generated and loaded in two processes with other hash seeds; of one in 21 the data are made in both as
-well. Some, drawn by chance, go through the whole gate. What is done is kept in --folder: the same command goes on.
+Every task is generated and loaded in two processes with other hash seeds; an id whose task equals an earlier one, but
+for its seed, is passed over. The data of one in 21 are made in both as well. Some, drawn by chance, go through the
+whole gate. What is done is kept in --folder: the same command goes on.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -15,7 +17,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from record import commit, record
 
@@ -31,23 +35,29 @@ from mlgym.task import load_task
 
 PREPARED = 21  # of one task in so many the data are made; with eight families all have their turn
 GOLDEN = 0.6180339887  # its multiples fill the difficulties evenly
-Row = dict[str, str]
+Row = dict[str, Any]
 
 
-def names(count: int) -> list[str]:
-    """The families by turns, each seed once, all difficulties."""
+def names(number: int, count: int) -> Iterator[str]:
+    """The ids that may be the task of that number: the families by turns, all difficulties, one seed after another."""
     families = [family.name for family in list_families()]
-    return [task_id(families[n % len(families)], n, round(n * GOLDEN % 1, 2)) for n in range(count)]
+    for seed in itertools.count(number, count):
+        yield task_id(families[number % len(families)], seed, round(number * GOLDEN % 1, 2))
 
 
 def build(count: int, kept: Path) -> None:
-    """Build the tasks that `kept` has not; a line each, of hashes: the whole task, what tells it apart, its data."""
-    done = {json.loads(line)["task"] for line in (lines(kept) if kept.exists() else ())}
-    for number, name in enumerate(names(count)):
-        if name in done:
-            continue
-        task = load_task(name)
-        row = {"task": name, "whole": digest(task.model_dump_json(exclude={"folder"}).encode()), "about": about(task)}
+    """Build the tasks that `kept` has not; a line each, of hashes: the whole task, what tells it apart, its data.
+
+    An id whose task is equal to an earlier one is passed over, and counted.
+    """
+    rows = [json.loads(line) for line in lines(kept)] if kept.exists() else []
+    known = {row["about"] for row in rows}
+    for number in range(len(rows), count):
+        tried = (load_task(name) for name in names(number, count))
+        passed, task = next((n, task) for n, task in enumerate(tried) if about(task) not in known)
+        known.add(about(task))
+        whole = digest(task.model_dump_json(exclude={"folder"}).encode())
+        row = {"task": task.name, "whole": whole, "about": about(task), "passed": passed}
         if number % PREPARED == 0:
             prepared = prepare(task)
             with scratch(cache_dir() / "scratch") as place:
@@ -75,8 +85,7 @@ def both(count: int, folder: Path) -> tuple[list[Row], list[Row]]:
     ]
     if any(process.wait() for process in running):
         raise SystemExit("A process that builds tasks failed: see above; the same command goes on.")
-    wanted = set(names(count))
-    first, second = ([row for line in lines(path) if (row := json.loads(line))["task"] in wanted] for path in kept)
+    first, second = ([json.loads(line) for line in lines(path)] for path in kept)
     return first, second
 
 
@@ -106,7 +115,7 @@ def main() -> None:
     began = time.monotonic()
     first, second = both(given.tasks, folder)
     built_s = time.monotonic() - began
-    drawn = random.Random(0).sample(names(given.tasks), given.gate)
+    drawn = random.Random(0).sample([row["task"] for row in first], given.gate)
     passages = []
     for passage in through(drawn, kept=folder / "gate.jsonl", at_once=given.j):
         passages.append(passage)
@@ -123,20 +132,25 @@ def main() -> None:
 
 def built(first: list[Row], second: list[Row]) -> list[list[str]]:
     """How many are the same in both processes, and how many are told apart."""
-    other = {row["task"]: row for row in second}
-    same = sum(row["whole"] == other[row["task"]]["whole"] for row in first)
-    data = [row for row in first if "data" in row]
-    again = sum(row["data"] == other[row["task"]].get("data") for row in data)
-    twins = len(first) - len({row["about"] for row in first})
-    alike = len(data) - len({row["mark"] for row in data})
-    by = Counter(row["task"].split("-s")[0] for row in first)
-    return [
-        ["the same task in both processes", str(same), str(len(first)), wilson(same, len(first))],
-        ["the same data in both processes", str(again), str(len(data)), wilson(again, len(data))],
-        ["equal to another one (words and settings but for seeds)", str(twins), str(len(first)), ""],
-        ["equal to another one (data too)", str(alike), str(len(data)), ""],
-        *([f"of the family {name}", str(number), str(len(first)), ""] for name, number in sorted(by.items())),
+    pairs = list(zip(first, second, strict=True))
+    same = sum(one["task"] == two["task"] and one["whole"] == two["whole"] for one, two in pairs)
+    data = [(one, two) for one, two in pairs if "data" in one]
+    again = sum(one["data"] == two["data"] for one, two in data)
+    total, made = len(first), len(data)
+    rows = [
+        ["the same task in both processes", str(same), str(total), wilson(same, total)],
+        ["the same data in both processes", str(again), str(made), wilson(again, made)],
+        ["equal to another (words, settings but for seeds)", str(total - len({r["about"] for r in first})), str(total)],
+        ["equal to another (data too)", str(made - len({one["mark"] for one, _ in data})), str(made)],
+        ["ids passed over, being equal to an earlier one", str(sum(row["passed"] for row in first)), ""],
     ]
+    by, passed = Counter[str](), Counter[str]()
+    for row in first:
+        name = row["task"].split("-s")[0]
+        by[name] += 1
+        passed[name] += row["passed"]
+    rows += [[f"of the family {name} ({passed[name]} passed over)", str(by[name]), str(total)] for name in sorted(by)]
+    return [[*row, ""][:4] for row in rows]
 
 
 def accepted(passages: list[Passage]) -> list[list[str]]:

@@ -53,7 +53,7 @@ REPLIES = {
     "tools": [
         "I look first." + call("bash", command="ls") + call("view", path="guess.py"),
         "no call",
-        call("submit"),
+        call("submit") + call("bash", command="never run"),
     ],
 }
 
@@ -73,7 +73,7 @@ def test_what_was_sampled_after_is_the_beginning_of_the_trajectory(protocol: str
     assert {turn.policy for turn in found.turns} == {7} and found.turns[-1].end == len(found.ids)
     several = protocol == "tools"
     assert [turn.step for turn in found.turns] == ([1, 3, 4] if several else [1, 2, 3, 4])
-    assert [message.role for message in found.messages].count("tool") == 3 * several
+    assert [message.role for message in found.messages].count("tool") == 4 * several
     assert bool(found.tools) == several
 
 
@@ -176,6 +176,12 @@ def test_a_full_context_ends_the_episode() -> None:
     assert found.progress == pytest.approx(1.0)
     with pytest.raises(UsageError, match=r"The prompt of .* leaves no room for a reply in the context of 20"):
         Engine(policy, protocol="plain", context=20).rollout([Row(GUESS)])
+
+
+def test_replies_can_be_short() -> None:
+    engine = Engine(ScriptedPolicy(["ls"]), protocol="plain", max_tokens=3, limits={"steps": 2})
+    (found,) = engine.rollout([Row(GUESS)])
+    assert (found.ended, [turn.stop for turn in found.turns]) == ("steps", ["stop", "stop"])
 
 
 def test_replies_without_an_action_give_up() -> None:
@@ -281,9 +287,10 @@ def test_a_batch_is_written_and_read(tmp_path: Path) -> None:
     [
         ({"protocol": "xml"}, "There is no protocol 'xml'"),
         ({"protocol": "plain", "prompt": "react"}, "does not go with protocol 'plain'"),
+        ({"max_tokens": 0}, "at least one token"),
         ({"prompt": "mlgym.rl:none"}, "The prompt 'mlgym.rl:none' cannot be imported"),
     ],
 )
-def test_a_wrong_option_is_told(options: dict[str, str], why: str) -> None:
+def test_a_wrong_option_is_told(options: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        Engine(ScriptedPolicy(["submit"]), **options)  # type: ignore[arg-type]
+        Engine(ScriptedPolicy(["submit"]), **options)

@@ -11,6 +11,7 @@ import pytest
 
 from mlgym.errors import UsageError
 from mlgym.rl import Engine, Row, ScriptedPolicy
+from mlgym.store import Episode, episodes
 
 GUESS = Path(__file__).parent.parent / "examples" / "guess"
 REPLIES = ["echo 42 > guess.txt", "validate", "sleep 60"]
@@ -46,11 +47,11 @@ def test_environments_on_a_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_environments_at_a_server() -> None:
+def test_environments_at_a_server(tmp_path: Path) -> None:
     pytest.importorskip("uvicorn", reason="the server is not installed: pip install 'mlgym-env[serve]'")
     from mlgym.serve import Bounds, Offer, served
 
-    with served(Offer([str(GUESS)], include_eval=True), bounds=Bounds(sessions=2, answer_s=0.5)) as server:
+    with served(Offer([str(GUESS), "duel"], include_eval=True), bounds=Bounds(sessions=2, answer_s=0.5)) as server:
         engine = Engine(ScriptedPolicy([*REPLIES[:2], "submit"]), environments=server.address, protocol="plain")
         assert engine.parallel == 2
         found = engine.rollout([Row("guess", seed) for seed in (3, 1, 2)])
@@ -58,6 +59,19 @@ def test_environments_at_a_server() -> None:
         assert {(each.status, each.progress) for each in found} == {("submitted", 1.0)}
         here = Engine(ScriptedPolicy([*REPLIES[:2], "submit"]), protocol="plain").rollout([Row(str(GUESS), 3)])[0]
         assert (found[0].ids, found[0].reward, found[0].parts) == (here.ids, here.reward, here.parts)
+        made = Engine(
+            ScriptedPolicy(["validate", "submit"]),
+            environments=server.address,
+            protocol="plain",
+            store=tmp_path,
+            every=1,
+        )
+        (duel,) = made.rollout([Row("duel-s3-d0.5")])
+        (folder,) = episodes(tmp_path)
+        stored = Episode.read(folder)
+        assert stored.result is not None and stored.result.progress == duel.progress
+        assert [attempt.kind for attempt in stored.attempts()] == ["validate", "submit"]
+        assert sum(step.reward or 0.0 for step in stored.steps()) == pytest.approx(duel.reward)
         began = time.monotonic()
         late = Engine(ScriptedPolicy(REPLIES), environments=server.address, protocol="plain", deadline=3.0)
         (one,) = late.rollout([Row("guess")])

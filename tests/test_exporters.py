@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
+from mlgym.agents.watch import Watch
 from mlgym.cli.exporting import run as export_run
 from mlgym.errors import UsageError
 from mlgym.exporters import FORMATS, Exported, Given, Options, export
@@ -119,6 +120,28 @@ def test_a_search_that_was_stopped_ends_where_it_counts(tmp_path: Path) -> None:
     episode(tmp_path / "run", agent="tree", steps=steps)
     (row,) = exported(tmp_path / "out", tmp_path / "run")
     assert said(row)[2::2] == ["assistant: cat"]  # a branch was not gone back from: the state before it counts
+
+
+def test_the_agents_own_apparatus_is_taken_out(tmp_path: Path) -> None:
+    """What the watcher of the tuner adds, as it is now; a run that it stopped stays, and does not train."""
+    watched = Watch().command('python train.py --text "it\'s"', 9.5)
+    told = '\n[watched] {"seconds": 0.1, "reports": [], "stopped": "%s"}\n'
+    marked = "cat a.py; echo END-OF-FILE-ab12 $(wc -c < a.py)"
+    steps = [
+        step(1, "bash", "x = 1\nEND-OF-FILE-ab12 6\n", command=marked),
+        step(2, "bash", "loss 1\n" + told % "", command=f"echo 1 > a\n{watched}"),
+        step(3, "bash", "loss 2\n" + told % "behind", command=watched),
+        step(4, "submit", "Over."),
+    ]
+    episode(tmp_path / "run", steps=steps)
+    (row,) = exported(tmp_path / "out", tmp_path / "run")
+    assert said(row)[2:6] == [
+        "assistant: cat a.py",
+        "tool: x = 1\n",
+        'assistant: echo 1 > a\npython train.py --text "it\'s"',
+        "tool: loss 1\n",
+    ]
+    assert said(row)[6] == f"assistant: {watched}" and row["train"][2::2] == [True, True, False, True]
 
 
 @drawn(st.lists(st.lists(st.sampled_from(["+a", "-a", "+b", "-b", "+", "-"]), max_size=3), min_size=1, max_size=12))
@@ -242,6 +265,7 @@ def test_trajectories_pass_through(tmp_path: Path) -> None:
     (row,) = exported(tmp_path / "out", path, format="trajectories")
     assert type(good).model_validate_json(json.dumps(row)) == good
     assert json.loads((tmp_path / "out" / "card.json").read_text())["left_out"] == {"not scored": 1, "tampered": 1}
+    path.write_text(path.read_text() + trajectory(task="blotto").model_dump_json() + "\n")
     (row,) = exported(tmp_path / "chat", path)
     assert row["train"] == [False, True, False, True]
 
@@ -307,17 +331,17 @@ def test_trajectories_on_the_benchmark_are_left_out_too(tmp_path: Path) -> None:
     assert len(exported(tmp_path / "all", path, filter={"evaluation": True})) == 4
 
 
-def test_a_secret_in_a_trajectory_takes_its_tokens_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("format", ["trajectories", "atif"])
+def test_only_a_secret_in_its_texts_costs_a_trajectory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
     monkeypatch.setenv("MY_SECRET", "tr0ub4dor-and-3")
     path = tmp_path / "t.jsonl"
     said = (Message(role="user", content="Begin."), Message(role="assistant", content="echo tr0ub4dor-and-3"))
-    found = trajectory(messages=said)
-    path.write_text("".join(each.model_dump_json() + "\n" for each in (found, trajectory())))
-    one, other = exported(tmp_path / "out", path, format="trajectories")
-    assert "tr0ub4dor" not in json.dumps(one) and not any(one[name] for name in ("prompt", "ids", "mask", "logprobs"))
-    assert not type(found).model_validate_json(json.dumps(one)).ids and other["ids"]
-    one, other = (json.dumps(row) for row in exported(tmp_path / "atif", path, format="atif"))
-    assert "tr0ub4dor" not in one and "token_ids" not in one and "token_ids" in other
+    found = trajectory(messages=said), trajectory(model="tr0ub4dor-and-3")
+    path.write_text("".join(each.model_dump_json() + "\n" for each in found))
+    (row,) = (json.dumps(each) for each in exported(tmp_path / "out", path, format=format))
+    assert "tr0ub4dor" not in row and "[3, 4" in row
 
 
 def test_no_text_of_a_stranger_is_markup_of_the_card(tmp_path: Path) -> None:
@@ -383,6 +407,18 @@ def test_secrets_do_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         if name not in ("trajectories", "preferences"):
             text = json.dumps(exported(tmp_path / name, tmp_path / "run", format=name))
             assert "tr0ub4dor" not in text
+    path = tmp_path / "t.jsonl"
+    told = trajectory(messages=(Message(role="user", content="tr0ub4dor-and-3"),))
+    path.write_text("".join(each.model_dump_json() + "\n" for each in (trajectory(), told)))
+    (row,) = exported(tmp_path / "tokens", path, format="trajectories")
+    assert row["why"] == "" and "a secret in its tokens" in (tmp_path / "tokens" / "README.md").read_text()
+
+
+def test_a_users_name_does_not_break_the_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "assistant")
+    episode(tmp_path / "run")
+    (row,) = exported(tmp_path / "out", tmp_path / "run")
+    assert {m["role"] for m in row["messages"]} == {"system", "user", "assistant", "tool"}
 
 
 def test_the_same_again_and_nothing_in_half(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_the_starter_is_at_0_the_solution_at_1_and_a_constant_below(family, at, 
     task = load_task(f"{family}-{at}")
     module = hidden(task)
     public, private = data(task, module, tmp_path)
-    assert sum(len(content) for content in bytes_of(tmp_path).values()) < 600_000
+    assert sum(len(content) for content in bytes_of(tmp_path).values()) < 1_000_000
     work = tmp_path / "work"
     shutil.copytree(task.workspace, work)
     shutil.copytree(task.solution, work, dirs_exist_ok=True)
@@ -198,8 +198,6 @@ def test_chances_that_are_none_are_refused(hidden, tmp_path):
     module = hidden(task)
     public, private = data(task, module, tmp_path)
     lines = (public / "sample_submission.csv").read_text().splitlines()
-    refused = sys.modules["kinds"].InvalidSubmission
-    assert refused is InvalidSubmission
     for value, said in (("0", "no number above 0"), ("0.9", "sum to "), ("x", "no number"), ("nan", "no number")):
         changed = [*lines[:-1], f"{lines[-1].partition(',')[0]},{value}"]
         (tmp_path / "submission.csv").write_text("\n".join(changed))

@@ -183,6 +183,29 @@ def test_the_engine_rolls_out_at_a_server(server: Server) -> None:
     assert not server.house.sessions
 
 
+def test_what_is_no_server_of_ours() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        for status in (b"404 Not Found", b"502 Bad Gateway", b"404 Not Found"):
+            client, _ = listening.accept()
+            with client:
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
+                client.recv(1 << 16)
+
+    threading.Thread(target=answer, daemon=True).start()
+    session = RemoteSession(f"http://127.0.0.1:{listening.getsockname()[1]}", TASK, patience=0.0)
+    with contextlib.closing(session):
+        with pytest.raises(UsageError, match="no 'mlgym serve'"):
+            session.reset()
+        with pytest.raises(SandboxError, match="502"):
+            session.reset()
+    listening.close()
+    with contextlib.closing(session.link.another()) as link, pytest.raises(SandboxError, match="refused"):
+        link.ask("/places", {})
+
+
 def without_seconds(trajectory: Trajectory) -> dict[str, Any]:
     told = trajectory.model_dump()
     for turn in told["turns"]:

@@ -23,7 +23,7 @@ from mlgym.session import AFTER_END, Outcome
 from mlgym.trajectory import Status
 
 TOKEN = "MLGYM_SERVE_TOKEN"
-ANSWER_S = 90.0  # a server answers within 60
+ANSWER_S, CLOSE_S = 90.0, 25.0  # a server answers within 60, a request to close within 20
 KINDS = {kind.__name__: kind for kind in (GradingError, SandboxError, SourceError, StorageError, TaskError)}
 FULL_S = 1.0  # between two tries for a place at a server that is full
 
@@ -103,11 +103,11 @@ class RemoteSession:
     def close(self) -> None:
         """End the sandbox, from any thread; nothing is graded. A server that is gone has done so or will."""
         self._closed, self.link.patience = True, 0.0
-        own = self.link.another()  # the other one may wait for an action, which ends by this
+        own = self.link.another(CLOSE_S)  # the other one may wait for an action, which ends by this
         with contextlib.suppress(MlgymError):
             own.ask("/close", {"session_id": self.id})
         own.close()
-        if self._lock.acquire(timeout=ANSWER_S / 10):
+        if self._lock.acquire(timeout=CLOSE_S):
             self.link.close()
             self._lock.release()
 
@@ -121,6 +121,7 @@ class RemoteSession:
         return told
 
     def _lost(self, error: SandboxError) -> Outcome:
+        self.id = secrets.token_hex(16)  # the old one may still be at it
         self.done, self.reward, self.status = True, None, "not_scored"
         info = {"scored": False, "boundary": error.boundary, "why": str(error), "ended": "error"}
         return self._ended(Outcome(str(error), None, truncated=True, info=info))
@@ -145,7 +146,7 @@ def places(url: str, token: str = "") -> int:
 class Link:
     """A connection to a server, made when needed and made again when it breaks; for one thread at a time."""
 
-    def __init__(self, url: str, token: str = "", patience: float = 60.0) -> None:
+    def __init__(self, url: str, token: str = "", patience: float = 60.0, answer_s: float = ANSWER_S) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"'{url}' is no address of a server: give http://HOST:PORT/TOKEN, as 'mlgym serve' shows.")
@@ -159,22 +160,22 @@ class Link:
             parts.path.rstrip("/"),
             token or ("" if parts.path.strip("/") else os.environ.get(TOKEN, "")),
         )
-        self.patience = patience
+        self.patience, self.answer_s = patience, answer_s
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request. Raises what the server says was wrong, SandboxError where it is not to be had."""
-        data, until, wait = json.dumps(wire.finite(body)).encode(), time.monotonic() + self.patience, 0.1
+        data, began, wait = json.dumps(wire.finite(body)).encode(), time.monotonic(), 0.1
         while True:
             try:
                 status, answer = self._once(path, data)
                 if status not in (429, 503):
                     break
                 why, wait = str(answer.get("detail", "it has no place free")), FULL_S
-            except (OSError, ValueError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.close()
                 why, wait = str(error) or type(error).__name__, min(2 * wait, 5.0)
-            if time.monotonic() + wait > until:
+            if time.monotonic() + wait > began + self.patience:  # which `close` of a session makes 0
                 raise SandboxError(f"The server {self.shown} cannot be used: {why}.")
             time.sleep(wait)
         if status != 200:
@@ -185,20 +186,26 @@ class Link:
     def _once(self, path: str, data: bytes) -> tuple[int, dict[str, Any]]:
         if self._connection is None:
             kind = http.client.HTTPSConnection if self.secure else http.client.HTTPConnection
-            self._connection = kind(self.host, self.port, timeout=ANSWER_S)
+            self._connection = kind(self.host, self.port, timeout=self.answer_s)
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         self._connection.request("POST", self.base + path, data, headers)
         response = self._connection.getresponse()
-        answer = json.loads(response.read())
-        if not isinstance(answer, dict):
-            raise ValueError("its answer is none of mlgym serve's")
-        return response.status, answer
+        text = response.read()
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
+        if isinstance(answer, dict):
+            return response.status, answer
+        if response.status >= 500:  # of a proxy before it
+            raise OSError(f"it answers {response.status} {response.reason}")
+        raise UsageError(f"What answers at {self.shown} is no 'mlgym serve': take the address that it has shown.")
 
-    def another(self) -> "Link":
-        """A second connection to the same server, as it is for one try."""
-        return Link(self.url, self.token, 0.0)
+    def another(self, answer_s: float = ANSWER_S) -> "Link":
+        """A second connection to the same server, for one try."""
+        return Link(self.url, self.token, 0.0, answer_s)
 
     def close(self) -> None:
         """Close the connection."""

@@ -50,6 +50,9 @@ class Tried:
 
 
 ALL = (
+    Tried("TRL", "trl", (TORCH, "transformers==5.24.0", "trl==1.16.0"), "with_trl.py"),
+    Tried("verifiers", "verifiers", ("verifiers==0.4.0",), "with_verifiers.py"),
+    Tried("Harbor", "", ("harbor==0.25.0",), "with_harbor.py", ("3.12", "3.13")),
     Tried("TorchRL", "torchrl", (TORCH, "torchrl==0.14.1"), "with_torchrl.py"),
     Tried("exports", "data", (TORCH, "trl==1.16.0", "datasets==5.2.0"), "with_exports.py"),
     Tried("ATIF", "data", ("harbor==0.25.0",), "with_atif.py", ("3.12",)),

@@ -4,9 +4,12 @@ server with our Environment.
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import uvicorn
 from openenv.core import GenericEnvClient
@@ -71,6 +74,9 @@ def lists(address: str) -> list[object]:
 with served(Offer([TASK]), bounds=Bounds(answer_s=0.5)) as ours:
     polls, earned = asyncio.run(at_ours(ours.address))
     told = lists(ours.address)
+    program = Path(sys.executable).with_name("openenv")
+    checked = subprocess.run([program, "validate", "--url", ours.address], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
 
 app = create_app(
     lambda: MlgymEnvironment([TASK]), MlgymAction, MlgymObservation, env_name="mlgym", max_concurrent_envs=2
@@ -87,4 +93,4 @@ theirs.should_exit = True
 thread.join()
 assert abs(same - earned) < 1e-9, (same, earned)
 assert polls >= 2, polls
-print(f"an episode at each server, reward {earned:.3f}; ours answered {polls} polls and a new connection")
+print(f"an episode at each server, reward {earned:.3f}; ours passed its validation; {polls} polls, a new connection")

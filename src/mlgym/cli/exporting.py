@@ -3,7 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mlgym import tools
 from mlgym.audit import audit
 from mlgym.errors import UsageError
-from mlgym.exporters import Exported, Given, Options, export
+from mlgym.exporters import FORMATS, Exported, Given, Options, export
 from mlgym.mistakes import mistake
 from mlgym.pack import words
 from mlgym.records import EpisodeSpec
@@ -22,6 +22,7 @@ from mlgym.scrub import Here, Scrubber
 # What an audit may find in an episode that is no reason to distrust it.
 HARMLESS = ("splits far apart", "isolation", "feedback", "fallback", "validations", "network tried")
 EVERY_S = 10.0
+ROLES = ("system", "user", "assistant", "tool", "human", "gpt", "function", "agent")
 
 
 def run(sources: Sequence[Path], out: Path, asked: dict[str, Any], say: Callable[[str], None]) -> Exported:
@@ -40,7 +41,7 @@ def run(sources: Sequence[Path], out: Path, asked: dict[str, Any], say: Callable
             told = time.monotonic()
             say(line)
 
-    scrubber = Scrubber(Here.now(), words())
+    scrubber = Scrubber(Here.now(), {*words(), *ROLES, *_names(list(FORMATS.values()))})
     given = Given(_schemas, suspicious, scrubber.value, version("mlgym-env"))
     return export(sources, out, options, given, tell)
 
@@ -48,6 +49,15 @@ def run(sources: Sequence[Path], out: Path, asked: dict[str, Any], say: Callable
 def suspicious(folder: Path) -> list[str]:
     """What an audit finds in an episode's folder that speaks against learning from it."""
     return [f"{flag.what}: {flag.why}" for flag in audit(folder)[0] if flag.what not in HARMLESS]
+
+
+def _names(shape: Any) -> Iterator[str]:
+    """The names of columns, which no user's or host's name may be taken for."""
+    if isinstance(shape, dict):
+        yield from shape
+        yield from (name for inner in shape.values() for name in _names(inner))
+    elif isinstance(shape, list):
+        yield from (name for inner in shape for name in _names(inner))
 
 
 @functools.lru_cache(maxsize=64)

@@ -13,6 +13,7 @@ from mlgym.forecast import lacking, unpriced
 from mlgym.generate import Bulk, Way, generate, part_of
 from mlgym.grid import from_flags, read_grid
 from mlgym.launchers import in_process, threads
+from mlgym.store import episode_folder
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,13 @@ def run(config: Path | None, ways: Ways, flags: dict[str, Any], how: How) -> int
     )
     if how.dry or not mine:
         return 0
-    first = list(islice(bulk.specs(part[0]), how.cells))
-    if missing := lacking(first):
+    first = bulk.folder(how.output, part[0])
+    left = [spec for spec in bulk.specs(part[0]) if not (episode_folder(first, spec) / "result.json").exists()]
+    if missing := lacking(left):
         raise UsageError(" ".join(missing))
-    if grid.money is not None and (unknown := unpriced(first, grid.money)):
+    if grid.money is not None and (unknown := unpriced(left, grid.money)):
         raise UsageError(" ".join(unknown))
-    ask(first, begun=how.output.exists(), out=sys.stdout)
+    ask(left, begun=how.output.exists(), out=sys.stdout)
     concurrent = grid.concurrent or 1
     here = threads(concurrent) if concurrent > 1 else in_process
     way = Way(

@@ -3,6 +3,7 @@
 `export` reads task by task and writes row by row, so that memory does not grow with the number of tasks.
 """
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,7 +102,12 @@ def export(
                 if sample is not None:
                     made.add(sample, split)
                 for row in rows:
-                    writer.add(split, tokens.scrubbed(row, given.clean(row)))
+                    clean = given.clean(row)
+                    told = any(clean.get(key) != row.get(key) for key in ("messages", "steps"))
+                    if told and sample and sample.trajectory and options.format in ("atif", "trajectories"):
+                        taken.drop("a secret in its tokens", sample.id)
+                    else:
+                        writer.add(split, clean)
             tell(f"{number} of {len(found)} tasks, {sum(writer.rows.values())} rows")
         left = dict(sorted(taken.dropped.items()))
         if not writer.rows:
@@ -149,7 +155,8 @@ def _rows(
         else:
             yield sample, make[options.format](sample)
         if options.format == "preferences":
-            many.append(sample)
+            result = sample.result and sample.result.changed(attempts=())
+            many.append(dataclasses.replace(sample, result=result))  # without the steps that it has read
     if options.format == "preferences":
         yield None, labels.of_episodes(many, how, options.margin, options.pairs)
 
@@ -181,4 +188,7 @@ def _benchmark() -> frozenset[str]:
 def _nothing(format: str, left: dict[str, int]) -> str:
     said = ", ".join(f"{why}: {count}" for why, count in left.items())
     hint = " --include-eval takes episodes on the benchmark's own tasks." if "a task for evaluation" in left else ""
+    own = "--own-families runs the code of families that do not ship with mlgym."
+    hint += f" {own}" if "task not here" in left else ""
+    hint += " Runs hold no tokens: give the engine's files of trajectories." if format == "trajectories" else ""
     return f"Nothing is left to export as {format}{f' (left out: {said})' if said else ''}.{hint}"

@@ -113,19 +113,21 @@ def samples(task: str, source: Source, trusted: bool = False) -> Iterator[Sample
                 file.seek(place)
                 id = f"{path.name}/{task}/{number}"
                 try:
-                    yield _trajectory(id, Trajectory.model_validate_json(file.readline()))
+                    yield _trajectory(id, Trajectory.model_validate_json(file.readline()), trusted)
                 except ValueError as error:
                     yield id, str(error).splitlines()[0]
 
 
 @functools.lru_cache(maxsize=16)  # they come task by task, and what makes a task may take a while
-def home(task: str, version: int, trusted: bool) -> Task | None:
-    """The task of an episode, if that version of it is here; the code of a family of one's own is run if `trusted`."""
+def home(task: str, version: int | None, trusted: bool) -> Task | None:
+    """The task of an episode, if that version of it is here (None: any); the code of a family of one's own is run if
+    `trusted`.
+    """
     try:
         found = load_task(task, recorded=not trusted)
     except MlgymError:
         return None
-    return found if found.version == version else None
+    return found if version in (None, found.version) else None
 
 
 def _episode(id: str, folder: Path, trusted: bool) -> Sample:
@@ -148,11 +150,11 @@ def _episode(id: str, folder: Path, trusted: bool) -> Sample:
     )
 
 
-def _trajectory(id: str, found: Trajectory) -> Sample:
+def _trajectory(id: str, found: Trajectory, trusted: bool) -> Sample:
+    task = home(found.task, None, trusted)
     scored = found.reward is not None and found.status != "not_scored"
-    return Sample(
-        id, found.task, found.seed, "policy", found.model, scored, found.progress, found.noise, trajectory=found
-    )
+    about = (id, found.task, found.seed, "policy", found.model, scored, found.progress, found.noise)
+    return Sample(*about, trajectory=found, home=task)
 
 
 def _task(folder: Path) -> str:

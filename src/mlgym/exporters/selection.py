@@ -39,7 +39,7 @@ class Filter(Record):
 
 @dataclass
 class Taken:
-    """The samples of a task that are taken, as their places among all of it, and those left out by reason."""
+    """How many samples were left out for which reason, and one of each."""
 
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -88,6 +88,8 @@ class Rules:
 
     def _made(self, sample: Sample) -> tuple[str, str] | None:
         spec, result = sample.spec, sample.result
+        if sample.home is not None and sample.home.evaluation and not self.filter.evaluation:
+            return "a task for evaluation", sample.home.name
         if spec is None or result is None:
             own = Path(sample.task).name.partition("~")[0] in self.benchmark
             return ("a task for evaluation", sample.task) if own and not self.filter.evaluation else None
@@ -96,8 +98,6 @@ class Rules:
             return "isolation", f"{isolation} where {self.filter.isolation} is asked for"
         if sample.home is None:
             return "task not here", f"version {spec.version} of {spec.task}"
-        if sample.home.evaluation and not self.filter.evaluation:
-            return "a task for evaluation", sample.home.name
         if result.feedback == "test":
             return "saw test scores", "feedback=test"
         return None

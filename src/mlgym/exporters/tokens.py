@@ -29,23 +29,6 @@ TRAJECTORIES: dict[str, Shape] = {
 }
 
 
-SPELL = ("prompt_token_ids", "completion_token_ids", "logprobs")  # of a step of ATIF
-
-
-def scrubbed(row: Row, clean: Row) -> Row:
-    """The clean row, without tokens where a text of it was changed: they spell what was replaced there."""
-    texts = "messages" if "ids" in row else "steps"
-    if row.get(texts) == clean.get(texts):
-        return clean
-    if "ids" in row:
-        turns = [{**turn, "start": 0, "end": 0} for turn in clean["turns"]]
-        return {**clean, **{key: [] for key in ("prompt", "ids", "mask", "logprobs")}, "turns": turns}
-    for step in clean.get("steps", ()):
-        if isinstance(step.get("metrics"), dict):
-            step["metrics"] = {key: value for key, value in step["metrics"].items() if key not in SPELL}
-    return clean
-
-
 def trajectory(sample: Sample) -> Iterator[Row]:
     """The record; an episode that was stored without its tokens has none."""
     if sample.trajectory:

@@ -53,6 +53,8 @@ class Process(Pipes):
             start_new_session=True,
             **(other if place else {}),
         )
+        if place:  # the first to go where memory runs out
+            Path(f"/proc/{self._process.pid}/oom_score_adj").write_text("1000")
         assert self._process.stdin and self._process.stdout
         super().__init__(self._process.stdin.fileno(), self._process.stdout.fileno())
 
@@ -76,11 +78,9 @@ class Process(Pipes):
 
 
 def _confined() -> None:
-    """Before the player's program starts: no new rights, no core files, first to go where memory runs out."""
+    """Before the player's program starts: no new rights, no core files."""
     ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def frozen(workspace: Path, task: dict[str, Any], into: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlgym.errors import UsageError
 from mlgym.records import Limits
 from mlgym.rl import stored
 from mlgym.rl.live import Live, Row
@@ -51,6 +52,8 @@ class Engine:
         **options: Any,
     ) -> None:
         checked(protocol, prompt)
+        if max_tokens < 1:
+            raise UsageError("A reply needs at least one token: give max_tokens of 1 or more.")
         self.policy, self._places = policy, Places(environments, token)
         self.parallel = self._places.most
         self.protocol, self.prompt = protocol, prompt

@@ -31,9 +31,10 @@ def algorithm(name: str, options: Mapping[str, Any]) -> Loss:
 class Learner:
     """A causal `model` of transformers with AdamW (Loshchilov and Hutter 2019), and a loss that is minimised.
 
-    The gradient's norm is bounded by `max_norm`. At most `rows` rows go through the model at once, 0 for all: the
-    gradient is the same, since the loss is taken of the whole batch. With `reference` a copy of the weights is kept as
-    they are now.
+    The model stays in its mode, which should be that of evaluation: with dropout it would not be the policy that was
+    sampled. The gradient's norm is bounded by `max_norm`. At most `rows` rows go through the model at once, 0 for all:
+    the gradient is the same, since the loss is taken of the whole batch. With `reference` a copy of the weights is kept
+    as they are now.
     """
 
     def __init__(
@@ -62,7 +63,6 @@ class Learner:
         """
         import torch
 
-        self.model.train()
         parts = [slice(n, n + (self.rows or len(batch))) for n in range(0, len(batch), self.rows or len(batch))]
         with torch.set_grad_enabled(len(parts) == 1):
             new = torch.cat([logprobs(self.model, batch, part) for part in parts])

@@ -14,7 +14,7 @@ from mlgym.env import END
 from mlgym.records import Action, Message
 from mlgym.rl.protocols import NONE, answers, said
 from mlgym.rl.talk import Talk
-from mlgym.session import Outcome, Session
+from mlgym.session import AFTER_END, Outcome, Session
 from mlgym.trajectory import Stop, Trajectory
 
 LOST = "It could not be begun before the deadline."
@@ -84,6 +84,7 @@ class Live:
             told.append((want, outcome.text))
             if outcome.done:
                 break
+        told += [(want, AFTER_END) for want in wants[len(told) :]]
         self.pending = answers(told)
         self.talk.messages += self.pending
         none = all(want.action is not None and want.action.tool == NONE for want in wants)

@@ -6,13 +6,16 @@ import importlib.util
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlgym.disk import append_line, guarded, write_whole
 from mlgym.errors import InUse, UsageError
 from mlgym.rl.recipe import NOT_KEPT, Recipe
+from mlgym.trajectory import Trajectory
 
 Line = dict[str, Any]
 RECIPE, CURVE, LAST, BEST = "recipe.json", "metrics.jsonl", "last.pt", "best.pt"
@@ -81,6 +84,49 @@ def lines(folder: Path) -> list[Line]:
     """The lines of a run's curve; a torn last one is left out."""
     path = folder / CURVE
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+
+
+def told(found: Sequence[Trajectory]) -> dict[str, Any]:
+    """What rollouts came to: means over those that are scored, None without any, and how they ended."""
+    scored = [each for each in found if each.reward is not None]
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        kept = [value for value in values if value is not None]
+        return statistics.fmean(kept) if kept else None
+
+    names = sorted({name for each in scored for name in each.parts})
+    return {
+        "reward": mean([each.reward for each in scored]),
+        "progress": mean([each.progress for each in scored]),
+        "parts": {name: mean([each.parts.get(name, 0.0) for each in scored]) for name in names},
+        "scored": len(scored),
+        "rollouts": len(found),
+        "tokens": mean([float(sum(each.mask)) for each in found]),
+        "turns": mean([float(len(each.turns)) for each in found]),
+        "ended": dict(Counter(each.status for each in found)),
+    }
+
+
+def first(evaluation: dict[str, Any]) -> float:
+    """The mean reward on the first set of an evaluation."""
+    mean = next(iter(evaluation.values()))["reward"]
+    return -math.inf if mean is None else float(mean)
+
+
+def summary(folder: Path) -> list[str]:
+    """What a run's curve shows, in lines."""
+    curve = lines(folder)
+    steps = [line for line in curve if "step" in line and "evaluation" not in line]
+    tried = [line for line in curve if "evaluation" in line]
+    if not steps:
+        raise UsageError(f"{folder} holds no step of training yet.")
+    rollouts, seconds = sum(line["rollouts"] for line in steps), steps[-1]["seconds"]["all"]
+    shown = [f"{len(steps)} steps, {rollouts} rollouts in {seconds:.0f} s; the policy is in {folder / 'policy'}."]
+    for name in tried[0]["evaluation"] if tried else ():
+        before, after = (tried[n]["evaluation"][name]["reward"] for n in (0, -1))
+        means = ["none" if value is None else f"{value:+.3f}" for value in (before, after)]
+        shown.append(f"{name}: mean reward {means[0]} before, {means[1]} after")
+    return shown
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:

@@ -18,7 +18,15 @@ from mlgym.task import Positive, for_training, load_task, suites
 
 SHIPPED = Path(__file__).parent / "recipes"
 TINY = "tiny"
-NOT_KEPT = ("steps", "environments", "device", "threads", "at_once", "checkpoint_every", "deadline")  # free to change
+NOT_KEPT = (
+    "steps",
+    "environments",
+    "device",
+    "threads",
+    "at_once",
+    "checkpoint_every",
+    "deadline",
+)  # may differ where a run goes on
 
 Names = Annotated[tuple[Line, ...], Field(min_length=1, max_length=1000)]
 Count = Annotated[int, Field(ge=1)]
@@ -167,6 +175,8 @@ def read_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> R
     recipe = _checked(data, f"{path}: ")
     here = file.resolve().parent
     moved: dict[str, Any] = {"tasks": [_from(here, name) for name in recipe.tasks]}
+    sets = {name: [_from(here, task) for task in tasks] for name, tasks in recipe.evaluation.sets.items()}
+    moved |= {"evaluation": {"sets": sets}} if sets else {}
     if recipe.policy != TINY and not recipe.policy.startswith("local/"):
         moved["policy"] = _from(here, recipe.policy, anyway=True)
     if recipe.warmup and recipe.warmup.chats:

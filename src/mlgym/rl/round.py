@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GATHER_S = 0.005  # what becomes ready within these seconds of the one before is sampled with it
 GRACE_S = 20.0  # seconds after the deadline in which an action may end by itself
 AGAIN = 1  # times that a row is tried again which was lost to the infrastructure
-ROOM = 8  # tokens that a reply needs at least
+ROOM = 8  # tokens that a reply must have room for, where it may have so many
 
 
 class Round:
@@ -137,7 +137,7 @@ class Round:
             messages = opening(engine.prompt, engine.protocol, session.brief)
             tools = session.brief.tools if engine.protocol == "tools" else ()
             live.talk = Talk(engine.policy, messages, tools)
-            if self._room(live, 0) < ROOM:
+            if not self._fits(live, 0):
                 raise UsageError(
                     f"The prompt of {live.row.task} has {len(live.talk.prompt)} tokens, which leaves no room for a "
                     f"reply in the context of {engine.context}: give more, or another prompt."
@@ -146,10 +146,14 @@ class Round:
             return self._give(live, live.end, "gave_up")
         else:
             told = live.talk.follow(live.pending)
-            if self._room(live, len(told)) < ROOM:
+            if not self._fits(live, len(told)):
                 return self._give(live, live.end, "context", "context")
             live.talk.told(told)
         self.ready.append(live)
+
+    def _fits(self, live: Live, more: int) -> bool:
+        """Whether there is room for a reply after `more` tokens."""
+        return self._room(live, more) >= min(ROOM, self.engine.max_tokens)
 
     def _room(self, live: Live, more: int) -> int:
         """How many tokens the next reply may have, after `more` that come before it."""

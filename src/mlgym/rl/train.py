@@ -4,10 +4,8 @@ Every draw follows from the recipe's seed and the number of the step, so there i
 """
 
 import resource
-import statistics
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from mlgym.curriculum import Curriculum
-from mlgym.errors import UsageError
 from mlgym.interrupts import heard
 from mlgym.rl import progress, warm
 from mlgym.rl.batch import collate
@@ -25,7 +22,7 @@ from mlgym.rl.recipe import Recipe, members
 from mlgym.trajectory import Trajectory
 
 Say = Callable[[str], None]
-FEATS = 1_000_000_007  # keeps the draws of one seed apart from those of the next
+APART = 1_000_000_007  # keeps the draws of one seed apart from those of the next
 
 
 def train(recipe: Recipe, folder: Path, *, include_eval: bool = False, say: Say = print) -> int:
@@ -65,14 +62,16 @@ class Training:
         self.examples = warm.examples(self.policy, taught)
         self.warming = recipe.warmup.steps if recipe.warmup else 0
         self.curriculum: Curriculum = recipe.drawn()
-        self.done, self.seconds, self.best, self.whole = 0, 0.0, -np.inf, True
+        self.done, self.seconds, self.whole = 0, 0.0, True
         self._learner: Learner | None = None
         if state := progress.load(folder / progress.LAST, self.device):
             self._restore(state)
         self.curve = progress.Curve(folder, self.done)
-        self.tried = {line["done"] for line in progress.lines(folder) if "evaluation" in line}
+        tried = [line for line in progress.lines(folder) if "evaluation" in line]
+        self.tried = {line["done"] for line in tried}
+        self.best = max((progress.first(line["evaluation"]) for line in tried), default=-np.inf)
         self.rollouts = self.engine(self.policy, recipe.seed, store=recipe.store)
-        self.trials = self.engine(self.policy, recipe.seed + FEATS)
+        self.trials = self.engine(self.policy, recipe.seed + APART)
 
     @property
     def steps(self) -> int:
@@ -110,7 +109,7 @@ class Training:
                 if self.done % self.recipe.checkpoint_every == 0 or self.done == self.warming:
                     self.checkpoint()
             if self.done >= total:
-                self._evaluate(last=True)
+                self._evaluate()
                 self.checkpoint()
                 self._finish()
         finally:
@@ -123,7 +122,6 @@ class Training:
         state = {
             "done": self.done,
             "seconds": self.seconds,
-            "best": float(self.best),
             "version": self.policy.version,
             "curriculum": self.curriculum.state(),
             "model": self.policy.model.state_dict(),
@@ -138,7 +136,7 @@ class Training:
         self.curve.close()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.done, self.seconds, self.best = state["done"], state["seconds"], state["best"]
+        self.done, self.seconds = state["done"], state["seconds"]
         self.curriculum.restore(state["curriculum"])
         self.policy.version = state["version"]
         if self.recipe.reference and self.done >= self.warming:
@@ -191,7 +189,7 @@ class Training:
         if number == 0 or (recipe.evaluation.every and number % recipe.evaluation.every == 0):
             self._evaluate()
         began = time.monotonic()
-        drawn = self.curriculum.draw(recipe.rows // recipe.group, seed=recipe.seed * FEATS + number)
+        drawn = self.curriculum.draw(recipe.rows // recipe.group, seed=recipe.seed * APART + number)
         rows = [
             Row(task, seed, f"{number}/{place}")
             for place, (task, seed) in enumerate(drawn)
@@ -215,7 +213,7 @@ class Training:
             self.curriculum.update(task, [each.reward for each in found if each.group == f"{number}/{place}"])
         ended = time.monotonic()
         self.seconds += ended - began
-        line = {"done": self.done, "step": self.steps, **told(found), "update": metrics}
+        line = {"done": self.done, "step": self.steps, **progress.told(found), "update": metrics}
         line["seconds"] = {"rollout": rolled - began, "learn": ended - rolled, "all": self.seconds}
         line["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         self.curve.add(line)
@@ -239,7 +237,7 @@ class Training:
         self.whole = True
         return metrics
 
-    def _evaluate(self, last: bool = False) -> None:
+    def _evaluate(self) -> None:
         """Try the policy on each set of tasks, always on the same draws; the best weights by the first set are kept."""
         results: dict[str, Any] = {}
         if self.done in self.tried:
@@ -248,17 +246,16 @@ class Training:
             began = time.monotonic()
             drawn = Curriculum(members(tasks)).draw(self.recipe.evaluation.episodes, seed=self.recipe.seed)
             found = self.trials.rollout([Row(task, seed, name) for task, seed in drawn], 0)
-            results[name] = {**told(found), "rewards": [each.reward for each in found]}
+            results[name] = {**progress.told(found), "rewards": [each.reward for each in found]}
             results[name]["seconds"] = time.monotonic() - began
             mean = results[name]["reward"]
             self.say(f"after step {self.steps}  {name}: reward {'none' if mean is None else f'{mean:+.3f}'}")
         if not results:
             return
-        self.curve.add({"done": self.done, "step": self.steps, "last": last, "evaluation": results})
-        mean = next(iter(results.values()))["reward"]
-        if mean is not None and mean > self.best:
-            self.best = mean
+        if progress.first(results) > self.best:
+            self.best = progress.first(results)
             progress.save(self.folder / progress.BEST, {"model": self.policy.model.state_dict(), "step": self.steps})
+        self.curve.add({"done": self.done, "step": self.steps, "evaluation": results})
 
     def _finish(self) -> None:
         """Leave the policy as a folder of transformers, and say what came of it."""
@@ -270,47 +267,10 @@ class Training:
         if best:  # the run's own weights are the last ones
             state = progress.load(self.folder / progress.LAST, self.device)
             self.policy.model.load_state_dict(state["model"] if state else best["model"])
-        self.say("\n".join(summary(self.folder)))
+        self.say("\n".join(progress.summary(self.folder)))
 
 
 def shuffled(found: Sequence[Trajectory], seed: Sequence[int]) -> list[float]:
     """The rewards of those that have one, permuted among all of them: a control that nothing can be learned from."""
     rewards = [each.reward for each in found if each.reward is not None]
     return [float(each) for each in np.random.default_rng(seed).permutation(rewards)]
-
-
-def told(found: Sequence[Trajectory]) -> dict[str, Any]:
-    """What rollouts came to: means over those that are scored, None without any, and how they ended."""
-    scored = [each for each in found if each.reward is not None]
-
-    def mean(values: Sequence[float | None]) -> float | None:
-        kept = [value for value in values if value is not None]
-        return statistics.fmean(kept) if kept else None
-
-    names = sorted({name for each in scored for name in each.parts})
-    return {
-        "reward": mean([each.reward for each in scored]),
-        "progress": mean([each.progress for each in scored]),
-        "parts": {name: mean([each.parts.get(name, 0.0) for each in scored]) for name in names},
-        "scored": len(scored),
-        "rollouts": len(found),
-        "tokens": mean([float(sum(each.mask)) for each in found]),
-        "turns": mean([float(len(each.turns)) for each in found]),
-        "ended": dict(Counter(each.status for each in found)),
-    }
-
-
-def summary(folder: Path) -> list[str]:
-    """What a run's curve shows, in lines."""
-    curve = progress.lines(folder)
-    steps = [line for line in curve if "step" in line and "evaluation" not in line]
-    tried = [line for line in curve if "evaluation" in line]
-    if not steps:
-        raise UsageError(f"{folder} holds no step of training yet.")
-    rollouts, seconds = sum(line["rollouts"] for line in steps), steps[-1]["seconds"]["all"]
-    lines = [f"{len(steps)} steps, {rollouts} rollouts in {seconds:.0f} s; the policy is in {folder / 'policy'}."]
-    for name in tried[0]["evaluation"] if tried else ():
-        before, after = (tried[n]["evaluation"][name]["reward"] for n in (0, -1))
-        shown = ["none" if value is None else f"{value:+.3f}" for value in (before, after)]
-        lines.append(f"{name}: mean reward {shown[0]} before, {shown[1]} after")
-    return lines

@@ -19,7 +19,7 @@ from mlgym.errors import UsageError
 from mlgym.offer import Reset, listed
 from mlgym.serve.sessions import Hosted, House, Refused
 
-NAME = "mlgym"
+NAME, VERSION = "mlgym", "1"
 ABOUT = "Machine-learning research in a sandbox, graded where the agent cannot reach; actions are shell commands."
 LISTS = ("tasks", "num_tasks", "task", "task_range")
 BODY_S = 30.0  # seconds in which a request's body must have come
@@ -84,7 +84,7 @@ class Routes:
         """End a session."""
         id = str((await self._body(request)).get("session_id"))
         ended = self.house.close(self.house.find(request.scope["owner"], id))
-        await asyncio.wait([ended], timeout=self.house.bounds.answer_s)
+        await asyncio.wait([ended], timeout=min(self.house.bounds.answer_s, 20.0))
         return JSONResponse({"closed": ended.done()})
 
     async def state(self, request: Request) -> JSONResponse:
@@ -103,12 +103,24 @@ class Routes:
 
     async def metadata(self, request: Request) -> JSONResponse:
         """What it is."""
-        return JSONResponse({"name": NAME, "description": ABOUT, "version": "1"})
+        return JSONResponse({"name": NAME, "description": ABOUT, "version": VERSION})
 
     async def schema(self, request: Request) -> JSONResponse:
         """The schemas of actions, observations and states."""
         kinds: dict[str, type[BaseModel]] = {"action": wire.Asked, "observation": wire.Told, "state": State}
         return JSONResponse({name: kind.model_json_schema() for name, kind in kinds.items()})
+
+    async def openapi(self, request: Request) -> JSONResponse:
+        """The routes that there are."""
+        known = [route for route in request.app.routes if isinstance(route, Route)]
+        said = {"responses": {"200": {"description": "JSON; docs/serve.md says of what form"}}}
+        paths = {route.path: {method.lower(): said for method in route.methods or ()} for route in known}
+        return JSONResponse({"openapi": "3.1.0", "info": {"title": NAME, "version": VERSION}, "paths": paths})
+
+    async def mcp(self, request: Request) -> JSONResponse:
+        """OpenEnv's servers answer here; tools are called by steps alone, so that no call misses the limits."""
+        error = {"code": -32601, "message": "There are no tools for MCP here: call them by steps."}
+        return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error})
 
     async def environments(self, request: Request) -> JSONResponse:
         """The one name that tasks are listed under."""
@@ -277,6 +289,8 @@ def application(house: House) -> Starlette:
             Route("/health", routes.health),
             Route("/metadata", routes.metadata),
             Route("/schema", routes.schema),
+            Route("/openapi.json", routes.openapi),
+            Route("/mcp", routes.mcp, methods=["POST"]),
             Route("/list_environments", routes.environments),
             Route(f"/{NAME}/splits", routes.splits),
             *(Route(f"/{NAME}/{what}", routes.tasks, methods=["POST"], name=what) for what in LISTS),

@@ -1,8 +1,8 @@
 """Small languages: give the chances of the next sign after each short context, from a text in the language.
 
 The next sign is drawn by a table of the last sign or by a table of two earlier ones. Up to a difficulty of 0.5 these
-are the last two, above it one of them is the third from the end. The more difficult, the shorter the text and the less
-the last sign alone says.
+are the last two, above it one of them is the third from the end, above 0.75 the fourth. The more difficult, the shorter
+the text and the less the last sign alone says.
 """
 
 import random
@@ -23,10 +23,12 @@ def generate(seed, difficulty):
     """What differs from task.toml: the signs, what the chances lean on, how long the text is, and the words."""
     rng = random.Random(f"grammar {seed} {difficulty}")
     who, text, called, signs = rng.choice(STORIES)
-    used = [1, 2] if difficulty <= 0.5 else rng.choice(([1, 3], [2, 3]))  # signs before the next one
+    far = 2 if difficulty <= 0.5 else 3 if difficulty <= 0.75 else 4
+    used = [rng.randrange(1, far), far]  # how many places before the next sign
+    size = rng.randrange(5, 8 if far < 4 else 7)
     settings = {
-        "seed": rng.randrange(2**32), "signs": rng.sample(signs.split(), rng.randrange(5, 8)), "context": used[-1],
-        "used": used, "tokens": round(30_000 - 18_000 * difficulty), "last": round(0.5 - 0.2 * difficulty, 3),
+        "seed": rng.randrange(2**32), "signs": rng.sample(signs.split(), size), "context": used[-1],
+        "used": used, "tokens": round(32_000 - 12_000 * difficulty), "last": round(0.5 - 0.2 * difficulty, 3),
         "even": round(0.3 + 0.3 * difficulty, 3),
     }  # fmt: skip
     return {

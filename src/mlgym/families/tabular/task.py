@@ -14,7 +14,7 @@ from kinds import skills, tables
 COMPLETIONS = 200  # drawn for a row with missing values
 BENT = {  # terms of a standard normal number, of mean 0 and variance 1
     "absolute": lambda z: (np.abs(z) - np.sqrt(2 / np.pi)) / np.sqrt(1 - 2 / np.pi),
-    "wave": lambda z: np.sin(2 * z) / np.sqrt((1 - np.exp(-8)) / 2),
+    "wave": lambda z: np.sin(3 * z) / np.sqrt((1 - np.exp(-18)) / 2),
     "step up": lambda z: (z > 0.5) / 0.4615 - 0.6686,
     "step down": lambda z: (z > -1) / 0.3653 - 2.3030,
 }
@@ -111,6 +111,7 @@ class Structure:
             values = z[:, group[0]]
             if kind == "crossed":
                 values = values * z[:, group[1]]
+                values = np.sign(values) if self.settings["signs"] else values
             elif kind == "square":
                 values = (values**2 - 1) / np.sqrt(2)
             elif kind == "category":

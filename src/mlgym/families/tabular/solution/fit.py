@@ -32,10 +32,11 @@ def terms(columns, kinds):
     """Each term of the standardized columns, nan where a value is missing."""
     plain = [column for column, kind in zip(columns, kinds, strict=True) if kind is None]
     for z in plain:
-        yield from (z, z**2, np.abs(z), np.sin(2 * z))
+        yield from (z, z**2, np.abs(z), np.sin(3 * z))
         yield from (np.where(np.isnan(z), np.nan, z > step) for step in STEPS)
     for n, one in enumerate(plain):
         yield from (one * other for other in plain[:n])
+        yield from (np.sign(one * other) for other in plain[:n])
     for column, kind in zip(columns, kinds, strict=True):
         yield from (column == word for word in kind or ())
 
