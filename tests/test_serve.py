@@ -290,6 +290,7 @@ def test_garbage_is_answered_and_changes_nothing(server: Server) -> None:
         socket.send('{"type": "close"}')
     for body in (frame for frame in GARBAGE if b'"type"' not in frame):
         assert ask(server, "/step", body)[0] in (400, 422), body
+    assert ask(server, "/mlgym/task", b'{"split": "\\ud800", "index": 1}')[0] == 400
     assert ask(server, "/step", b"x" * 5000)[0] == 413
 
 

@@ -91,9 +91,7 @@ def export(
     shape = FORMATS[options.format]
     found = index(sources)
     how = How(given.schemas, options.protocol, options.dialogue)
-    rules = Rules(
-        options.filter, how, _held_out(options.filter.overlap > 0), _canaries(), _benchmark(), given.suspicious
-    )
+    rules = Rules(options.filter, how, _held_out(options.filter.overlap > 0), _canaries(), given.suspicious)
     taken, made = Taken(), card.Provenance()
     with Writer(out, shape, options.to) as writer:
         for number, (task, source) in enumerate(found.items(), 1):
@@ -178,11 +176,6 @@ def _canaries() -> dict[bytes, str]:
     return {
         hexed(CANARY.findall(canary) or [canary]): canary for canary in sorted({task.canary for task in list_tasks()})
     }
-
-
-@functools.cache
-def _benchmark() -> frozenset[str]:
-    return frozenset(task.name for task in list_tasks())
 
 
 def _nothing(format: str, left: dict[str, int]) -> str:

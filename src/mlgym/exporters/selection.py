@@ -52,15 +52,14 @@ class Taken:
 
 @dataclass(frozen=True)
 class Rules:
-    """The filter with what it looks things up by: held-out tasks, canaries by the hexadecimal digits of their ids, the
-    names of the benchmark's tasks, and what an audit finds.
+    """The filter with what it looks things up by: held-out tasks, canaries by the hexadecimal digits of their ids, and
+    what an audit finds.
     """
 
     filter: Filter
     how: How
     held_out: HeldOut
     canaries: Mapping[bytes, str]
-    benchmark: frozenset[str]
     suspicious: Suspicious
 
     def wrong(self, sample: Sample) -> tuple[str, str]:
@@ -91,8 +90,7 @@ class Rules:
         if sample.home is not None and sample.home.evaluation and not self.filter.evaluation:
             return "a task for evaluation", sample.home.name
         if spec is None or result is None:
-            own = Path(sample.task).name.partition("~")[0] in self.benchmark
-            return ("a task for evaluation", sample.task) if own and not self.filter.evaluation else None
+            return None
         isolation = "none" if spec.unsafe else result.isolation
         if ORDER.index(isolation) < ORDER.index(self.filter.isolation):
             return "isolation", f"{isolation} where {self.filter.isolation} is asked for"
