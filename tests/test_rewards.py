@@ -186,18 +186,13 @@ def test_nor_does_it_pay_to_tamper_with_the_test_alone(last: str) -> None:
     assert math.fsum(info["rewards"][part] for part in ("progress", "ladder", "integrity")) == pytest.approx(-1)
 
 
-def test_a_fault_of_the_grading_at_a_limit_is_no_reward_either() -> None:
-    session = LocalSession(task(), sandbox="local", limits=LIMITS.changed(steps=2))
+def test_a_fault_of_the_grading_at_a_limit_is_no_reward_either(tmp_path: Path) -> None:
+    session = LocalSession(alone(GUESS, tmp_path / "guess"), sandbox="local", limits=LIMITS.changed(steps=2))
     session.reset(seed=1)
     session.act(guess(42))
     assert session.research.prepared is not None
-    answers = session.research.prepared.private / "answers.json"
-    whole = answers.read_text()
-    answers.write_text("{}")
-    try:
-        outcome = session.act("pwd")
-    finally:
-        answers.write_text(whole)
+    (session.research.prepared.private / "answers.json").write_text("{}")
+    outcome = session.act("pwd")
     session.close()
     assert outcome.truncated and outcome.reward is None and session.reward is None and session.status == "not_scored"
 
