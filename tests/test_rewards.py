@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlgym import attempts
 from mlgym.env import ResearchEnv
 from mlgym.errors import UsageError
+from mlgym.grading import host
 from mlgym.records import Action, Limits
 from mlgym.rewards import FORMAT, Env, environment, status
 from mlgym.session import LocalSession
@@ -184,6 +187,23 @@ def test_nor_does_it_pay_to_tamper_with_the_test_alone(last: str) -> None:
     env.close()
     assert info["status"] == "tampered" and not info["final"]["valid"]
     assert math.fsum(info["rewards"][part] for part in ("progress", "ladder", "integrity")) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(("command", "called"), [("while :; do :; done &", "invalid"), ("true", "not_scored")])
+def test_keeping_the_machine_busy_leaves_no_bad_score_out(
+    command: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (host, attempts):
+        monkeypatch.setattr(module, "START_S", 0.3)
+    shutil.copytree(GUESS, tmp_path / "guess")
+    with (tmp_path / "guess" / "task.py").open("a") as code:
+        code.write("\nimport time\ntime.sleep(1)\n")  # a grader that starts as late as on a busy machine
+    session = LocalSession(load_task(tmp_path / "guess"), limits=LIMITS)
+    session.reset(seed=1)
+    session.act(command)
+    session.act("submit")
+    session.close()
+    assert session.status == called and (session.reward is None) == (called == "not_scored")
 
 
 def test_a_fault_of_the_grading_at_a_limit_is_no_reward_either(tmp_path: Path) -> None:

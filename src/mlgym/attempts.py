@@ -11,6 +11,7 @@ from typing import Literal
 from mlgym.disk import full, is_full
 from mlgym.errors import GradingError, SandboxError
 from mlgym.grading import Grader, Verdict, collect
+from mlgym.grading.exchange import START_S
 from mlgym.records import Attempt, Split
 from mlgym.sandbox.shell import Shell
 from mlgym.sandbox.tar import SubmissionRefused
@@ -119,9 +120,15 @@ class Attempts:
         return end.changed(valid=False, validation=None, test=None)
 
     def _verdict(self, files: Path, split: Split) -> Verdict:
-        began = time.perf_counter()
+        """The grader's; where it could not begin for all that runs in the workspace, that is the agent's own doing."""
+        began, busy = time.perf_counter(), self._shell.cpu_s
         try:
             return self._grader.grade(files, split)
+        except GradingError:
+            seconds = time.perf_counter() - began
+            if seconds < START_S or self._shell.cpu_s - busy < seconds / 2:
+                raise
+            return Verdict(False, "what runs in the workspace left the grading no processor", None, seconds)
         except OSError as error:
             if is_full(error):
                 raise full(self._place) from error
