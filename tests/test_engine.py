@@ -271,6 +271,13 @@ def test_every_second_group_is_stored_as_episodes(tmp_path: Path) -> None:
     assert audit(tmp_path) == ([], [])
 
 
+def test_the_same_groups_are_stored_where_a_run_goes_on(tmp_path: Path) -> None:
+    engine = Engine(ScriptedPolicy(REPLIES["tools"]), protocol="tools", store=tmp_path, every=3)
+    engine.rollout([Row(GUESS, 1, "a"), Row(GUESS, 1, "b")], 1)  # groups 2 and 3
+    [stored] = [Episode.read(folder) for folder in episodes(tmp_path)]
+    assert stored.result is not None and "group 'b'" in stored.result.notes[0]
+
+
 def test_a_batch_is_written_and_read(tmp_path: Path) -> None:
     found = [Trajectory(task="t", prompt=(1,), ids=(2, 3), mask=(1, 0), logprobs=(-0.25, 0.0), reward=None)]
     write(tmp_path / "batch.jsonl", found)

@@ -59,7 +59,7 @@ class Learner:
         """One step down the loss. Its metrics, the norm of the gradient, and how the policy differs from the sampler's:
         `drift`, the largest difference of a log-probability, and `surprise`, the mean of -log p in nats a token.
 
-        A loss that is no number changes nothing and says `skipped`.
+        A loss or a gradient that is no number changes nothing and says `skipped`.
         """
         import torch
 
@@ -76,11 +76,12 @@ class Learner:
             return {**told, "skipped": 1.0}
         total.backward()
         if len(parts) > 1:
-            for part in (
-                parts
-            ):  # the chain rule in two passes: what the loss wants of each row, then what that wants of weights
+            # The chain rule in two passes: what the loss wants of each row, then what that wants of the weights.
+            for part in parts:
                 logprobs(self.model, batch, part).backward(leaf.grad[part])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm)
+        if not bool(torch.isfinite(norm)):
+            return {**told, "skipped": 1.0}
         for each in self.optimizer.param_groups:
             each["lr"] = self.lr if lr is None else lr
         self.optimizer.step()
