@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/families.py --write
 
-Every task is generated and loaded in two processes with other hash seeds; an id whose task equals an earlier one, but for
-its seed, is passed over. The data of one in 21 are made in both as well. Some, drawn by chance, go through the whole
-gate. What is done is kept in --folder: the same command goes on.
+Every task is generated and loaded in two processes with other hash seeds; an id whose task equals an earlier one, but
+for its seed, is passed over. The data of one in 21 are made in both as well. Some, drawn by chance, go through the
+whole gate. What is done is kept in --folder: the same command goes on.
 """
 
 import argparse

@@ -334,15 +334,40 @@ def test_the_split_is_by_task(tmp_path: Path) -> None:
         for difficulty in ("0.2", "0.4"):
             episode(tmp_path / "run", task=f"duel-s{seed}-d{difficulty}")
     exported(tmp_path / "out", tmp_path / "run", validation=0.5)
-    splits = {
-        row["task"]: path.name.partition("-")[0]
-        for path in (tmp_path / "out" / "data").iterdir()
-        for row in map(json.loads, path.read_text().splitlines())
-    }
-    assert len(splits) == 16 and set(splits.values()) == {"train", "validation"}
-    assert all(splits[f"duel-s{n}-d0.2"] == splits[f"duel-s{n}-d0.4"] for n in range(8))
+    found = splits(tmp_path / "out")
+    assert len(found) == 16 and set(found.values()) == {"train", "validation"}
+    assert all(found[f"duel-s{n}-d0.2"] == found[f"duel-s{n}-d0.4"] for n in range(8))
     about = json.loads((tmp_path / "out" / "card.json").read_text())["made_from"]["tasks"]["duel-s…-d…"]
     assert about["train"] + about["validation"] == about["episodes"] == 16
+
+
+def splits(out: Path) -> dict[str, str]:
+    """The split of each task."""
+    return {
+        json.loads(line)["task"]: path.name.split("-")[0]
+        for path in (out / "data").iterdir()
+        for line in path.read_text().splitlines()
+    }
+
+
+def test_a_changed_task_is_in_the_split_of_what_it_was_changed_from(tmp_path: Path) -> None:
+    for seed in range(8):
+        for change in ("", "~budget=0.5"):
+            episode(tmp_path / "run", task=f"duel-s{seed}-d0.2{change}")
+    exported(tmp_path / "out", tmp_path / "run", validation=0.5)
+    found = splits(tmp_path / "out")
+    assert len(found) == 16 and set(found.values()) == {"train", "validation"}
+    assert all(found[f"duel-s{n}-d0.2"] == found[f"duel-s{n}-d0.2~budget=0.5"] for n in range(8))
+
+
+def test_families_and_tasks_can_be_held_out(tmp_path: Path) -> None:
+    for task in ("duel-s1-d0.2", "duel-s2-d0.2", "maze-s1-d0.2", "maze-s1-d0.2~budget=0.5"):
+        episode(tmp_path / "run", task=task)
+    exported(tmp_path / "out", tmp_path / "run", hold_out=["maze", "duel-s2-d0.2"])
+    assert [task for task, split in splits(tmp_path / "out").items() if split == "train"] == ["duel-s1-d0.2"]
+    assert "validation has what is made from maze, duel-s2-d0.2" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(UsageError, match="no task and no family 'mase' among these episodes"):
+        exported(tmp_path / "other", tmp_path / "run", hold_out=["mase"])
 
 
 def test_secrets_do_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,10 +150,3 @@ def test_a_fraud_of_a_text_pays_where_nothing_is_checked_and_only_there(name):
     assert chosen
     assert [outcome for outcome in run_forgeries(prepared, chosen=chosen) if outcome.scored] == []
     assert [outcome for outcome in run_without(prepared, chosen) if not outcome.scored] == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["duel-s2-d0.5", "maze-s2-d0.2", "games-s2-d0.5", "sat-s2-d0.2"])
-def test_no_forgery_scores_on_a_made_task(name):
-    outcomes = list(run_forgeries(prepare(load_task(name))))
-    assert len(outcomes) > 20 and [outcome for outcome in outcomes if outcome.scored] == []

@@ -113,6 +113,8 @@ def test_a_changed_task_is_measured_anew():
     assert "best = " in found.anchors and found.passed
     broken = passage("duel-s1-d0.3~corrupt=3")
     assert broken.passed and any(finding.what == "the starter is broken" for finding in broken.findings)
+    neither = passage("duel-s1-d0.3~corrupt=3~most=payoff")
+    assert neither.cause == "ceiling" and "there is no scale" in neither.why and not neither.anchors
 
 
 def test_what_is_nearly_the_benchmarks_is_no_new_task(tmp_path):

@@ -19,7 +19,9 @@ from mlgym.generate import DONE, Bulk, Names, Way, generate, part_of
 from mlgym.grid import from_flags
 from mlgym.launchers import Launched, Specs, in_process, threads
 from mlgym.launchers.flow import Job
+from mlgym.pack import pack
 from mlgym.store import Episode, episode_folder, episodes
+from mlgym.verify import verify
 
 ROOT = Path(__file__).parent.parent
 AGENTS = [{"agent": "nop"}, {"agent": "tuner?trials=2"}]
@@ -115,6 +117,8 @@ def test_parts_go_on_and_are_exported(tmp_path: Path) -> None:
         assert audit(shard) == ([], [])
         for folder in episodes(shard):
             assert not list((folder / "attempts").glob("*.json")) and Episode(folder).attempts()
+    packed = pack(run / "shard-0000", tmp_path / "shard.mlgym.tar.gz")
+    assert verify(packed.file, grade=False).difference == ""
     told = export([run], tmp_path / "out", {"format": "chat", "validation": 0, "filter": {"alike": 1}}, print)
     assert told.rows == {"train": 4} and told.left_out == {}
     steps = next(run.glob("shard-0000/*/tuner*/0/steps.jsonl"))

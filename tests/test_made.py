@@ -72,6 +72,7 @@ def test_a_place_in_a_family_has_one_id(seed, thousandths):
         ("tiny-s2147483648-d0.4", "not '2147483648'."),
         ("tiny-sx-d0.4", "not 'x'."),
         ("weather-s1-d0.4", "There is no family 'weather'; known: "),
+        ("~no-such-user/tiny-s1-d0.5", "There is no family '~no-such-user/tiny'"),
         ("tiny", "is a family: its tasks are named such as tiny-s17-d0.4."),
     ],
 )

@@ -243,6 +243,7 @@ GARBAGE = [
     b"[1]",
     b"[" * 4000,
     b'{"type": NaN}',
+    b'{"type": "reset", "data": {"metadata": {"x": Infinity}}}',
     b'{"type": "step", "data": 1}',
     b'{"type": "step", "data": {}}',
     b'{"type": "step", "data": {"text": "ls", "tool": "bash"}}',
@@ -316,19 +317,27 @@ def test_an_idle_session_is_closed() -> None:
         assert not shell.running and not server.house.sessions
 
 
-def test_many_connects_and_silent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "REQUEST_S", 0.5)
+def test_many_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "REQUEST_S", 60.0)
     with served(Offer([TASK]), bounds=Bounds(connections=6)) as server, contextlib.ExitStack() as held:
-        address, token = server.socket.getsockname(), server.tokens[0]
-        sockets = [held.enter_context(socket.create_connection(address)) for _ in range(30)]
-        for each in sockets[:6]:
-            with contextlib.suppress(OSError):
-                each.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ")  # and never more
-        for each in sockets:  # all are cut: the first as too slow, the rest as too many
-            each.settimeout(10)
-            with contextlib.suppress(OSError):
+        address = server.socket.getsockname()
+        sockets = [held.enter_context(socket.create_connection(address, timeout=10)) for _ in range(30)]
+        for each in sockets[6:]:
+            with contextlib.suppress(ConnectionError):
                 assert each.recv(100) == b""
-        assert ask(server, "/places", token=token)[0] == 200
+
+
+def test_slow_requests_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "REQUEST_S", 0.5)
+    with served(Offer([TASK])) as server, contextlib.ExitStack() as held:
+        address = server.socket.getsockname()
+        sockets = [held.enter_context(socket.create_connection(address, timeout=5)) for _ in range(6)]
+        for each in sockets[:3]:
+            each.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ")  # and never more
+        for each in sockets:
+            with contextlib.suppress(ConnectionError):
+                assert each.recv(100) == b""
+        assert ask(server, "/places", token=server.tokens[0])[0] == 200
 
 
 def test_tokens_of_a_file(tmp_path: Path) -> None:
@@ -370,7 +379,7 @@ def marked(mark: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
     mark = f"{600 + os.getpid() / 1e7:.7f}{int(number)}"
     with launched(tmp_path) as process:

@@ -57,7 +57,7 @@ def find(task: str) -> tuple[Path, Made] | None:
 
     Raises UsageError for an id with another seed or difficulty than there are, or of a family that there is not.
     """
-    given = Path(task)
+    given = _expanded(task)
     parts = ID.fullmatch(given.name)
     if parts is None or (given.name != task and (given / "task.toml").is_file()):
         return None
@@ -105,8 +105,15 @@ def written(task: str, folder: Path) -> Path:
     return target
 
 
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # the home of a user that there is not
+        return Path(path)
+
+
 def _place(family: str | Path) -> Path:
-    here = Path(family).expanduser()
+    here = _expanded(family)
     for folder in [here] if here.name != str(family) else [FAMILIES / family, here]:
         if (folder / MAKER).is_file():
             return folder.resolve()

@@ -113,7 +113,7 @@ def corrupted(starter: Path, files: Iterable[str], seed: str) -> Path:
     The place is in one of `files` that is Python, or in any Python file where none of them is. Raises UsageError where
     there is none.
     """
-    paths = sorted(path for path in starter.rglob("*") if path.is_file())
+    paths = sorted(path for path in starter.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
     python = [path for path in paths if path.suffix == ".py"]
     chosen = [path for path in python if path.relative_to(starter).as_posix() in set(files)] or python
     rng = random.Random(f"corrupt {seed}")
@@ -127,7 +127,7 @@ def corrupted(starter: Path, files: Iterable[str], seed: str) -> Path:
     name = hashlib.sha256(json.dumps([about, text]).encode()).hexdigest()[:16]
 
     def make(folder: Path) -> None:
-        shutil.copytree(starter, folder / "starter")
+        shutil.copytree(starter, folder / "starter", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "starter" / path.relative_to(starter)).write_text(text, "utf-8")
 
     return made(cache_dir() / "corrupted" / name, make, what="a broken starter") / "starter"

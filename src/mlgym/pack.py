@@ -36,7 +36,7 @@ from mlgym.records import (
     ToolCall,
 )
 from mlgym.scrub import Here, Scrubber
-from mlgym.store import episodes
+from mlgym.store import COMPACT, episodes
 from mlgym.task import load_task
 from mlgym.totals import totals
 
@@ -127,6 +127,8 @@ class _Packer:
             self._record(folder / part, target / part, renamed, whole=False)
         for path in sorted((folder / "attempts").glob("[0-9]*.json")):
             self._record(path, target / "attempts" / path.name, renamed, whole=True)
+        if (folder / "attempts" / COMPACT).exists():
+            (target / "attempts" / COMPACT).touch()
         self.packed.episodes += 1
 
     def rest(self) -> None:

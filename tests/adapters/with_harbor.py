@@ -94,7 +94,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         folder, trials = Path(temporary, "tasks"), Path(temporary, "trials")
         trials.mkdir()
-        exported(["mini"], folder)
+        exported(["mini", "duel-s1-d0.5", "speed-s1-d0.3"], folder)
         told = f"{read(folder)} tasks read"
         try:
             with docker() as image:

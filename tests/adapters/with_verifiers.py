@@ -10,6 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from servers import OpenAIServer
 
+from mlgym.adapters.verifiers import MlgymConfig, MlgymTaskset
+
 BETTER = r"printf 'def row_strategy(history):\n    return 0\n' > strategy.py"
 SCRIPT = [
     "I look around first.",  # no call: an answer in words
@@ -19,7 +21,15 @@ SCRIPT = [
 ]
 
 
+def endless() -> None:
+    """A family's tasks never end, and are made as they are asked for."""
+    taskset = MlgymTaskset(MlgymConfig(family="duel", difficulty=0.4, seeds=2))
+    assert not taskset.bounded
+    assert [task.data.task for task in taskset.take(3)] == ["duel-s0-d0.4", "duel-s0-d0.4", "duel-s1-d0.4"]
+
+
 def main() -> None:
+    endless()
     program = Path(sys.executable).parent / "vf-eval"
     with tempfile.TemporaryDirectory() as folder, OpenAIServer(SCRIPT) as server:
         options = {

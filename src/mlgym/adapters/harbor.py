@@ -138,7 +138,7 @@ def _config(task: Task) -> str:
     tables: dict[str, dict[str, Any]] = {
         "task": {"name": f"mlgym/{task.name}", "version": str(task.version), "description": task.title},
         "metadata": {"kind": task.kind, "metric": task.metric, "direction": task.direction, "canary": task.canary},
-        "agent": {"timeout_sec": limits.seconds or float(limits.steps * 60)},
+        "agent": {"timeout_sec": limits.seconds or max(600.0, limits.steps * 60.0)},
         "verifier": {"environment_mode": "separate", "timeout_sec": limits.grade_s + 120.0, "user": "root"},
         "verifier.environment": {**machine, "network_mode": "no-network"},
         "environment": {**machine, "network_mode": "no-network", "workdir": WORKSPACE},

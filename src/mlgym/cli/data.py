@@ -127,6 +127,12 @@ def export_(
     validation: Annotated[
         float, typer.Option("--validation", metavar="X", help="The share of tasks that go to the validation split.")
     ] = 0.05,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hold-out", metavar="NAME", help="A family or task that is the validation split instead; may be repeated."
+        ),
+    ] = None,
     margin: Annotated[
         float, typer.Option("--margin", metavar="X", help="Progress by which a preference must differ at least.")
     ] = 0.0,
@@ -159,6 +165,7 @@ def export_(
         "protocol": protocol,
         "dialogue": dialogue,
         "validation": validation,
+        "hold_out": hold_out or [],
         "margin": margin,
         "pairs": pairs,
         "threshold": threshold,

@@ -1,5 +1,6 @@
 """`mlgym serve`: environments for trainers elsewhere, over OpenEnv's wire protocol."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -68,7 +69,6 @@ def serve(
         print(f"What goes to {host} is not encrypted, the token neither: better go through ssh -L.", file=sys.stderr)
     shown = server.address if not (tokens or given) else server.address.rpartition("/")[0] + "/TOKEN"
     print(f"Serving at {shown}", flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # the signal that stopped it, once more
         server.run()
-    except KeyboardInterrupt:
-        print("Stopped; all sandboxes are closed.", file=sys.stderr)
+    print("Stopped; all sandboxes are closed.", file=sys.stderr)

@@ -149,7 +149,9 @@ def _solution(examined: Examined, prepared: Prepared, grader: Grader, place: Pat
 
 
 def _scaled(task: Task, measured: Mapping[bool, Measured]) -> Task:
-    """The task with the scale that starter and solution span."""
+    """The task with the scale that starter and solution span; raises GradingError where they span none."""
+    if measured[False].why:
+        raise GradingError(f"{task.name} has another metric, and its starter has no score: there is no scale.")
     base, best = ({split: measured[which].scores[split][task.metric] for split in SPLITS} for which in (False, True))
     if base["test"] == best["test"]:
         raise GradingError(f"Starter and solution of {task.name} have the same {task.metric}: there is no scale.")

@@ -5,11 +5,12 @@ import contextlib
 import ipaddress
 import os
 import secrets
+import signal
 import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -93,6 +94,19 @@ class Server(uvicorn.Server):
         if self.loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended
                 asyncio.run_coroutine_threadsafe(self.house.shut(), self.loop)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """SIGHUP, of a terminal that is closed, stops it as the others do; one that is ignored stays so (nohup)."""
+        main = threading.current_thread() is threading.main_thread()
+        hears = main and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        before = signal.signal(signal.SIGHUP, self.handle_exit) if hears else None
+        try:
+            with super().capture_signals():
+                yield
+        finally:
+            if hears:
+                signal.signal(signal.SIGHUP, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: the sandboxes are closed before the connections, whose requests wait for them."""

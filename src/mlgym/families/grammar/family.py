@@ -28,7 +28,7 @@ def generate(seed, difficulty):
     size = rng.randrange(5, 8 if far < 4 else 7)
     settings = {
         "seed": rng.randrange(2**32), "signs": rng.sample(signs.split(), size), "context": used[-1],
-        "used": used, "tokens": round(30_000 - 18_000 * difficulty), "last": round(0.5 - 0.2 * difficulty, 3),
+        "used": used, "tokens": round(32_000 - 12_000 * difficulty), "last": round(0.5 - 0.2 * difficulty, 3),
         "even": round(0.3 + 0.3 * difficulty, 3),
     }  # fmt: skip
     return {

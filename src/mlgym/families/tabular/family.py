@@ -9,6 +9,8 @@ a trap: a column that follows the target in the training rows only.
 import random
 
 ROWS = {"train": 1500, "validation": 800, "test": 800}
+ROWS_OF_CLASSES = {"train": 2500, "validation": 1000, "test": 1000}  # a class tells less than a number
+LUCK = 0.03  # in skill: how far two equally good sayings of the classes lie apart on so many rows
 # what a row is, the target, two classes, numbers, categories with their values
 THEMES = (
     (
@@ -79,20 +81,23 @@ def generate(seed, difficulty):
     shares["square"] += idle
     settings = {
         "seed": rng.randrange(2**32), "id": "row", "target": target, "classes": classes, "columns": columns,
-        "shares": shares, "rows": ROWS, "noise": round(0.08 + 0.2 * difficulty * rng.uniform(0.8, 1), 3),
+        "shares": shares, "rows": ROWS_OF_CLASSES if classes else ROWS,
+        "noise": round(0.08 + 0.2 * difficulty * rng.uniform(0.8, 1), 3),
         "signs": difficulty > 0.5,
         "missing": round(0.1 * difficulty, 2), "shift": round((0.4 if classes else 0.8) * difficulty, 2),
     }  # fmt: skip
-    return {
+    found = {
         "title": f"A table: {'whether' if classes else 'how much'} ({row}, {target})",
         "instruction": _instruction(rng, row, settings),
         "settings": settings,
     }
+    return found | ({"anchors": {"noise": {"validation": LUCK, "test": LUCK}}} if classes else {})
 
 
 def _instruction(rng, row, settings):
     classes, target = settings["classes"], settings["target"]
-    train, pool = ROWS["train"], ROWS["validation"] + ROWS["test"]
+    rows = settings["rows"]
+    train, pool = rows["train"], rows["validation"] + rows["test"]
     names = ", ".join(column["name"] for column in settings["columns"])
     goal = (
         f"say for each {row} which of two classes its {target} is, {classes[0]} or {classes[1]}"
