@@ -350,6 +350,13 @@ def splits(out: Path) -> dict[str, str]:
     }
 
 
+def test_a_trajectory_is_in_the_split_of_the_episodes_of_its_task(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(trajectory(task="examples/guess").model_dump_json() + "\n")
+    [row] = exported(tmp_path / "out", path, hold_out=["guess"])
+    assert row["task"] == "guess" and splits(tmp_path / "out") == {"guess": "validation"}
+
+
 def test_a_changed_task_is_in_the_split_of_what_it_was_changed_from(tmp_path: Path) -> None:
     for seed in range(8):
         for change in ("", "~budget=0.5"):
@@ -382,6 +389,7 @@ def test_secrets_do_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path.write_text("".join(each.model_dump_json() + "\n" for each in (trajectory(), told)))
     (row,) = exported(tmp_path / "tokens", path, format="trajectories")
     assert row["why"] == "" and "a secret in its tokens" in (tmp_path / "tokens" / "README.md").read_text()
+    assert json.loads((tmp_path / "tokens" / "card.json").read_text())["made_from"]["episodes"] == 1
 
 
 def test_a_users_name_does_not_break_the_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,6 +422,8 @@ def test_the_same_again_and_nothing_in_half(tmp_path: Path) -> None:
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no episode in"):
         exported(tmp_path / "out", tmp_path)
+    with pytest.raises(UsageError, match=r"filter\.alike"):
+        exported(tmp_path / "out", tmp_path, filter={"alike": 0.3})
     episode(tmp_path / "run", task="blotto")
     with pytest.raises(UsageError, match=r"a task for evaluation: 1\).*--include-eval"):
         exported(tmp_path / "out", tmp_path / "run")

@@ -95,15 +95,14 @@ def _part(name: str) -> Sequence[str]:
     if found is None:
         raise UsageError(f"A range of made tasks is written as tabular-s0..99-d0.1..0.9, not '{name}'.")
     family, first, last, low, high, step = found.groups()
-    try:
-        easy, hard, by = float(low), float(high or low), float(step or 0.1)
-    except ValueError as error:
-        raise UsageError(f"The difficulties of '{name}' are numbers from 0 to 1, such as d0.1..0.9..0.2.") from error
+    easy, hard, by = float(low), float(high or low), float(step or 0.1)
     seeds = range(int(first), int(last or first) + 1)
     if not seeds or hard < easy or by < 0.001:
         raise UsageError(f"'{name}' is empty: its ranges go from the smaller to the larger, in steps of 0.001 or more.")
     count = int((hard - easy) / by + 1e-6) + 1
-    return _Range(name, family, seeds, tuple(round(easy + number * by, 3) for number in range(count)))
+    found = _Range(name, family, seeds, tuple(round(easy + number * by, 3) for number in range(count)))
+    found[len(found) - 1]  # of seeds and difficulties that there are, before anything runs
+    return found
 
 
 @dataclass(frozen=True)

@@ -100,14 +100,16 @@ def export(
         for number, (task, source) in enumerate(found.items(), 1):
             split = _split(task, options)
             for sample, rows in _rows(task, source, rules, options, taken):
-                if sample is not None:
-                    made.add(sample, split)
+                whole = True
                 for row in rows:
                     clean = given.clean(row)
                     if clean != row and sample and sample.trajectory and options.format in ("atif", "trajectories"):
                         taken.drop("a secret in its tokens", sample.id)
+                        whole = False
                     else:
                         writer.add(split, clean)
+                if sample is not None and whole:
+                    made.add(sample, split)
             tell(f"{number} of {len(found)} tasks, {sum(writer.rows.values())} rows")
         left = dict(sorted(taken.dropped.items()))
         if not writer.rows:
