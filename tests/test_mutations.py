@@ -1,7 +1,7 @@
 """Changed tasks: names, what each change does, and that the benchmark's own stay for evaluation."""
 
-import csv
 import ast
+import csv
 import random
 from pathlib import Path
 

@@ -100,9 +100,9 @@ def _part(name: str) -> Sequence[str]:
     if not seeds or hard < easy or by < 0.001:
         raise UsageError(f"'{name}' is empty: its ranges go from the smaller to the larger, in steps of 0.001 or more.")
     count = int((hard - easy) / by + 1e-6) + 1
-    found = _Range(name, family, seeds, tuple(round(easy + number * by, 3) for number in range(count)))
-    found[len(found) - 1]  # of seeds and difficulties that there are, before anything runs
-    return found
+    made = _Range(name, family, seeds, tuple(round(easy + number * by, 3) for number in range(count)))
+    made[len(made) - 1]  # of seeds and difficulties that there are, before anything runs
+    return made
 
 
 @dataclass(frozen=True)

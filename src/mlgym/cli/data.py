@@ -100,7 +100,9 @@ def export_(
     ] = None,
     alike: Annotated[
         float,
-        typer.Option("--alike", metavar="X", help="Leave out what does the same by this share, 0.7 or more; 1 keeps everything."),
+        typer.Option(
+            "--alike", metavar="X", help="Leave out what does the same by this share, 0.7 or more; 1 keeps everything."
+        ),
     ] = 0.9,
     overlap: Annotated[
         int,

@@ -94,7 +94,7 @@ def _words(card: Mapping[str, Any]) -> Iterator[str]:
     if options["hold_out"]:
         yield f"Split by task: validation has what is made from {', '.join(options['hold_out'])}, and nothing else."
     else:
-        yield f"Split by task: the hash of a task's name decides, {options['validation']:g} of the tasks are validation."
+        yield f"Split by task: the hash of a task's name decides, {options['validation']:g} of all are validation."
     yield f"Reward: {made['reward']}. {_progress(made)}"
     yield "Secrets, home folders, user and host names are replaced where they were found."
     yield from ("", "| left out because | samples | such as |", "|---|---|---|")
