@@ -8,7 +8,8 @@ from typing import Any
 
 from mlgym import names
 from mlgym.errors import UsageError
-from mlgym.rl.batch import Batch, logprobs
+from mlgym.rl.batch import Batch, collate, logprobs
+from mlgym.trajectory import Trajectory
 
 ALGORITHMS = {"grpo": "mlgym.rl.grpo:loss", "expert": "mlgym.rl.expert:loss", "sft": "mlgym.rl.sft:loss"}
 Loss = Callable[..., tuple[Any, dict[str, float]]]
@@ -26,6 +27,17 @@ def algorithm(name: str, options: Mapping[str, Any]) -> Loss:
     ):
         raise UsageError(f"The algorithm '{name}' has no option '{wrong[0]}'; it has {', '.join(known) or 'none'}.")
     return found
+
+
+def tried(loss: Loss, options: Mapping[str, Any], reference: bool) -> None:
+    """Take the loss of two rollouts of a token each, so that what it refuses is told before anything runs."""
+    import torch
+
+    one = Trajectory(task="", prompt=(0,), ids=(0,), mask=(1,), logprobs=(0.0,), reward=0.0)
+    batch = collate([one, one.changed(reward=1.0)])
+    assert batch is not None
+    leaf = torch.zeros_like(batch.old, requires_grad=True)
+    loss(dataclasses.replace(batch, logprobs=leaf, reference=torch.zeros_like(leaf) if reference else None), **options)
 
 
 class Learner:

@@ -112,9 +112,9 @@ class Recipe(Record):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.rows % self.group:
-            raise ValueError(f"should have rows ({self.rows}) that are so many times group ({self.group})")
+            raise ValueError(f"rows ({self.rows}) should be a multiple of group ({self.group})")
         if unknown := set(self.weights) - set(self.tasks):
-            raise ValueError(f"should have weights of its tasks only, and '{min(unknown)}' is none")
+            raise ValueError(f"weights should be those of its tasks, and '{min(unknown)}' is none")
         return self
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Recipe":
