@@ -18,7 +18,15 @@ from mlgym.task import Positive, for_training, load_task, suites
 
 SHIPPED = Path(__file__).parent / "recipes"
 TINY = "tiny"
-NOT_KEPT = ("steps", "environments", "device", "threads", "at_once", "checkpoint_every", "deadline")  # free to change
+NOT_KEPT = (
+    "steps",
+    "environments",
+    "device",
+    "threads",
+    "at_once",
+    "checkpoint_every",
+    "deadline",
+)  # may differ where a run goes on
 
 Names = Annotated[tuple[Line, ...], Field(min_length=1, max_length=1000)]
 Count = Annotated[int, Field(ge=1)]

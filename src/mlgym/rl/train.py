@@ -22,7 +22,7 @@ from mlgym.rl.recipe import Recipe, members
 from mlgym.trajectory import Trajectory
 
 Say = Callable[[str], None]
-FEATS = 1_000_000_007  # keeps the draws of one seed apart from those of the next
+APART = 1_000_000_007  # keeps the draws of one seed apart from those of the next
 
 
 def train(recipe: Recipe, folder: Path, *, include_eval: bool = False, say: Say = print) -> int:
@@ -71,7 +71,7 @@ class Training:
         self.tried = {line["done"] for line in tried}
         self.best = max((progress.first(line["evaluation"]) for line in tried), default=-np.inf)
         self.rollouts = self.engine(self.policy, recipe.seed, store=recipe.store)
-        self.trials = self.engine(self.policy, recipe.seed + FEATS)
+        self.trials = self.engine(self.policy, recipe.seed + APART)
 
     @property
     def steps(self) -> int:
@@ -189,7 +189,7 @@ class Training:
         if number == 0 or (recipe.evaluation.every and number % recipe.evaluation.every == 0):
             self._evaluate()
         began = time.monotonic()
-        drawn = self.curriculum.draw(recipe.rows // recipe.group, seed=recipe.seed * FEATS + number)
+        drawn = self.curriculum.draw(recipe.rows // recipe.group, seed=recipe.seed * APART + number)
         rows = [
             Row(task, seed, f"{number}/{place}")
             for place, (task, seed) in enumerate(drawn)
