@@ -168,6 +168,8 @@ def test_limits_are_tighter_never_wider() -> None:
 
 
 def test_what_is_for_evaluation_is_not_offered_for_training() -> None:
+    with pytest.raises(UsageError, match="There is no reward 'shapely'"):
+        Offer([TASK], reward="shapely")
     with pytest.raises(UsageError, match="--include-eval"):
         Offer(["battle-of-sexes"])
     offer = Offer([TASK, "battle-of-sexes"], include_eval=True)

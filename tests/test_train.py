@@ -141,6 +141,8 @@ def test_the_control_has_the_same_rewards_in_another_order() -> None:
 def test_what_is_wrong_is_said_before_anything_runs(tmp_path: Path, change: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         train(small(change), tmp_path / "a", say=pytest.fail)
+    with progress.held(tmp_path / "a"):  # nothing was made, so the recipe can be mended
+        progress.keep_recipe(tmp_path / "a", small())
 
 
 def test_the_command_says_what_is_wrong_in_a_sentence(tmp_path: Path) -> None:
