@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from mlgym.audit import audit
 from mlgym.cli.exporting import run as export
 from mlgym.errors import UsageError
-from mlgym.generate import DONE, Bulk, Names, Way, generate, part_of
+from mlgym.generate import DONE, Bulk, Way, generate, part_of
 from mlgym.grid import from_flags
 from mlgym.launchers import Launched, Specs, in_process, threads
 from mlgym.launchers.flow import Job
 from mlgym.pack import pack
+from mlgym.ranges import Names
 from mlgym.store import Episode, episode_folder, episodes
 from mlgym.verify import verify
 
