@@ -19,6 +19,7 @@ from mlgym.records import Action, Limits
 from mlgym.rewards import FORMAT, Env, environment, status
 from mlgym.session import LocalSession
 from mlgym.task import Anchors, Task, load_task
+from tests.worlds import alone
 
 GUESS = Path(__file__).parent.parent / "examples" / "guess"
 NUMBERS = {"baseline": {"validation": 0.5, "test": 0.5}, "best": 1.0, "noise": {"test": 0.05}}
@@ -139,18 +140,13 @@ def test_what_is_out_of_steps_or_has_lost_its_sandbox_is_scored(env: Env) -> Non
     assert info["status"] == "gave_up" and info["scored"]
 
 
-def test_a_fault_of_the_grader_is_no_bad_reward() -> None:
-    session = LocalSession(task(), sandbox="local", limits=LIMITS)
+def test_a_fault_of_the_grader_is_no_bad_reward(tmp_path: Path) -> None:
+    session = LocalSession(alone(GUESS, tmp_path / "guess"), sandbox="local", limits=LIMITS)
     session.reset(seed=1)
     assert session.research.prepared is not None
-    answers = session.research.prepared.private / "answers.json"
-    whole = answers.read_text()
     session.act(NONSENSE)
-    answers.write_text("{}")
-    try:
-        outcome = session.act("validate")
-    finally:
-        answers.write_text(whole)
+    (session.research.prepared.private / "answers.json").write_text("{}")
+    outcome = session.act("validate")
     assert outcome.truncated and outcome.reward is None and outcome.info["rewards"] == {}
     assert session.reward is None and session.status == "not_scored" and session.progress is None
     session.close()
