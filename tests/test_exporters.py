@@ -389,15 +389,47 @@ def test_the_split_is_by_task(tmp_path: Path) -> None:
         for difficulty in ("0.2", "0.4"):
             episode(tmp_path / "run", task=f"duel-s{seed}-d{difficulty}")
     exported(tmp_path / "out", tmp_path / "run", validation=0.5)
-    splits = {
-        row["task"]: path.name.partition("-")[0]
-        for path in (tmp_path / "out" / "data").iterdir()
-        for row in map(json.loads, path.read_text().splitlines())
-    }
-    assert len(splits) == 16 and set(splits.values()) == {"train", "validation"}
-    assert all(splits[f"duel-s{n}-d0.2"] == splits[f"duel-s{n}-d0.4"] for n in range(8))
+    found = splits(tmp_path / "out")
+    assert len(found) == 16 and set(found.values()) == {"train", "validation"}
+    assert all(found[f"duel-s{n}-d0.2"] == found[f"duel-s{n}-d0.4"] for n in range(8))
     about = json.loads((tmp_path / "out" / "card.json").read_text())["made_from"]["tasks"]["duel-s…-d…"]
     assert about["train"] + about["validation"] == about["episodes"] == 16
+
+
+def splits(out: Path) -> dict[str, str]:
+    """The split of each task."""
+    return {
+        json.loads(line)["task"]: path.name.split("-")[0]
+        for path in (out / "data").iterdir()
+        for line in path.read_text().splitlines()
+    }
+
+
+def test_a_trajectory_is_in_the_split_of_the_episodes_of_its_task(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(trajectory(task="examples/guess").model_dump_json() + "\n")
+    [row] = exported(tmp_path / "out", path, hold_out=["guess"])
+    assert row["task"] == "guess" and splits(tmp_path / "out") == {"guess": "validation"}
+
+
+def test_a_changed_task_is_in_the_split_of_what_it_was_changed_from(tmp_path: Path) -> None:
+    for seed in range(8):
+        for change in ("", "~budget=0.5"):
+            episode(tmp_path / "run", task=f"duel-s{seed}-d0.2{change}")
+    exported(tmp_path / "out", tmp_path / "run", validation=0.5)
+    found = splits(tmp_path / "out")
+    assert len(found) == 16 and set(found.values()) == {"train", "validation"}
+    assert all(found[f"duel-s{n}-d0.2"] == found[f"duel-s{n}-d0.2~budget=0.5"] for n in range(8))
+
+
+def test_families_and_tasks_can_be_held_out(tmp_path: Path) -> None:
+    for task in ("duel-s1-d0.2", "duel-s2-d0.2", "maze-s1-d0.2", "maze-s1-d0.2~budget=0.5"):
+        episode(tmp_path / "run", task=task)
+    exported(tmp_path / "out", tmp_path / "run", hold_out=["maze", "duel-s2-d0.2"])
+    assert [task for task, split in splits(tmp_path / "out").items() if split == "train"] == ["duel-s1-d0.2"]
+    assert "validation has what is made from maze, duel-s2-d0.2" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(UsageError, match="no task and no family 'mase' among these episodes"):
+        exported(tmp_path / "other", tmp_path / "run", hold_out=["mase"])
 
 
 def test_secrets_do_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,6 +444,7 @@ def test_secrets_do_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path.write_text("".join(each.model_dump_json() + "\n" for each in (trajectory(), told)))
     (row,) = exported(tmp_path / "tokens", path, format="trajectories")
     assert row["why"] == "" and "a secret in its tokens" in (tmp_path / "tokens" / "README.md").read_text()
+    assert json.loads((tmp_path / "tokens" / "card.json").read_text())["made_from"]["episodes"] == 1
 
 
 def test_a_users_name_does_not_break_the_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,6 +477,8 @@ def test_the_same_again_and_nothing_in_half(tmp_path: Path) -> None:
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no episode in"):
         exported(tmp_path / "out", tmp_path)
+    with pytest.raises(UsageError, match=r"filter\.alike"):
+        exported(tmp_path / "out", tmp_path, filter={"alike": 0.3})
     episode(tmp_path / "run", task="blotto")
     with pytest.raises(UsageError, match=r"a task for evaluation: 1\).*--include-eval"):
         exported(tmp_path / "out", tmp_path / "run")

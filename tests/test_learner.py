@@ -59,8 +59,13 @@ def test_other_rewards_may_stand_in_for_those_that_there_are() -> None:
 
 def test_rewards_within_the_noise_are_ties() -> None:
     found = [rollout((1,), 1.0, noise=0.2), rollout((2,), 1.15, noise=0.2)]
-    assert compared(found, [1.0, 1.15])[0] == [0, 0]
-    assert compared(found, [1.0, 1.25])[0] == pytest.approx([-0.125, 0.125])
+    assert compared(found, [1.0, 1.28])[0] == [0, 0]  # two gradings of the same differ by √2 · 0.2
+    assert compared(found, [1.0, 1.29])[0] == pytest.approx([-0.145, 0.145])
+
+
+def test_those_without_a_group_are_compared_within_their_task_and_seed() -> None:
+    found = [rollout((1,), 0.0), rollout((1,), 2.0), rollout((1,), 9.0, seed=1)]
+    assert compared(found, [0.0, 2.0, 9.0]) == ([-1, 1, 0], [1, 1, 0], [0, 0, 1])
 
 
 @given(st.lists(st.floats(-1, 2), min_size=1, max_size=12), st.integers(1, 4))
@@ -210,10 +215,12 @@ def test_rows_that_go_through_the_model_one_by_one_have_the_same_gradient(policy
     assert norms[0] > 0 and norms[1:] == pytest.approx([norms[0]] * 2, rel=1e-5)
 
 
-def test_a_loss_that_is_no_number_changes_nothing(policy: TorchPolicy) -> None:
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_loss_that_is_no_number_changes_nothing(policy: TorchPolicy, what: str) -> None:
     def broken(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         assert batch.logprobs is not None
-        return batch.logprobs.sum() * math.nan, {}
+        total = batch.logprobs.sum()
+        return (total * math.nan if what == "loss" else (total * 0).sqrt()), {}
 
     before = {name: value.clone() for name, value in policy.model.state_dict().items()}
     batch = collate([rollout((1, 2), 0.0), rollout((3,), 1.0)])

@@ -129,11 +129,11 @@ def test_a_request_that_comes_twice_acts_once(server: Server) -> None:
 
 def test_closing_ends_what_runs(server: Server) -> None:
     session, began = begun(server), time.monotonic()
-    assert step(server, session, text="sleep 9")[1]["observation"]["job"]
+    assert step(server, session, text="sleep 60")[1]["observation"]["job"]
     assert ask(server, "/close", {"session_id": session})[0] == 200
     while server.house.ending:
         time.sleep(0.02)
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < 40
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,8 @@ def test_limits_are_tighter_never_wider() -> None:
 
 
 def test_what_is_for_evaluation_is_not_offered_for_training() -> None:
+    with pytest.raises(UsageError, match="There is no reward 'shapely'"):
+        Offer([TASK], reward="shapely")
     with pytest.raises(UsageError, match="--include-eval"):
         Offer(["battle-of-sexes"])
     offer = Offer([TASK, "battle-of-sexes"], include_eval=True)
@@ -404,12 +406,10 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
             finished(client, talk(client, "reset", task=TASK))
             assert talk(client, "step", text=f"sleep {mark}")["data"]["observation"]["job"]
             assert marked(mark)
-            began = time.monotonic()
             process.send_signal(number)
-            code = process.wait(15)
+            code = process.wait(40)
         assert code == (0 if number != signal.SIGKILL else -9), process.stderr and process.stderr.read()
-        assert time.monotonic() - began < 8
-    until = time.monotonic() + 5
+    until = time.monotonic() + 20
     while marked(mark) and time.monotonic() < until:
         time.sleep(0.05)
     assert not marked(mark)

@@ -129,6 +129,22 @@ def test_the_control_has_the_same_rewards_in_another_order() -> None:
     assert sorted(rewards) == [1, 2, 3, 4, 5] != rewards and rewards == shuffled(found, [0, 2, 7])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("options.kl=0.1", "set reference = true"),
+        ("options.length=rows", "sequence, tokens or constant"),
+        ("policy=nowhere", "There is no policy nowhere"),
+        ("device=toaster", "There is no device 'toaster'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(tmp_path: Path, change: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        train(small(change), tmp_path / "a", say=pytest.fail)
+    with progress.held(tmp_path / "a"):  # nothing was made, so the recipe can be mended
+        progress.keep_recipe(tmp_path / "a", small())
+
+
 def test_the_command_says_what_is_wrong_in_a_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlgym", "train", "duel", "-o", str(tmp_path / "a"), "--set"]
     ran = subprocess.run([*command, "options.clap=1"], capture_output=True, text=True)

@@ -21,7 +21,8 @@ def mistake(error: ValidationError, model: type[BaseModel], but: Collection[str]
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{key}: {wanted[:1].lower()}{wanted[1:]}, but is {shown(first['input'])}"
+    wanted = f"{wanted[:1].lower()}{wanted[1:]}"
+    return f"{key}: {wanted}, but is {shown(first['input'])}" if key else wanted  # of the whole file: it names its keys
 
 
 def spelled(loc: Sequence[int | str]) -> str:

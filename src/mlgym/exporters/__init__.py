@@ -40,12 +40,13 @@ FORMATS: dict[Format, dict[str, Shape]] = {
 }
 NGRAM = 13  # words of a sequence that tells a held-out task, as in Brown et al. 2020, appendix C
 CANARY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MADE = re.compile(r"(.+-s\d+)-d[\d.]+")
+MADE = re.compile(r"((.+)-s\d+)-d[\d.]+")
 
 
 class Options(Record):
-    """What an export is made by. `validation` is the share of tasks in that split; `margin` of progress and `pairs` of
-    each task and state are for preferences, `threshold` of progress is KTO's.
+    """What an export is made by. `validation` is the share of tasks in that split; where `hold_out` names tasks and
+    families, that split has these instead. `margin` of progress and `pairs` of each task and state are for preferences,
+    `threshold` of progress is KTO's.
     """
 
     format: Format
@@ -54,6 +55,7 @@ class Options(Record):
     protocol: Literal["tools", "text", "plain"] = "tools"
     dialogue: Literal["auto", "steps"] = "auto"
     validation: float = Field(default=0.05, ge=0, le=1)
+    hold_out: tuple[str, ...] = ()
     margin: float = Field(default=0.0, ge=0)
     pairs: int = Field(default=10, ge=1)
     threshold: float = 0.0
@@ -90,22 +92,26 @@ def export(
     """
     shape = FORMATS[options.format]
     found = index(sources)
+    if unknown := set(options.hold_out) - {name for task in found for name in _names(task)}:
+        raise UsageError(f"There is no task and no family '{min(unknown)}' among these episodes to be held out.")
     how = How(given.schemas, options.protocol, options.dialogue)
     rules = Rules(options.filter, how, _held_out(options.filter.overlap > 0), _canaries(), given.suspicious)
     taken, made = Taken(), card.Provenance()
     with Writer(out, shape, options.to) as writer:
         for number, (task, source) in enumerate(found.items(), 1):
-            split = split_of(_key(task), options.validation)
+            split = _split(task, options)
             for sample, rows in _rows(task, source, rules, options, taken):
-                if sample is not None:
-                    made.add(sample, split)
+                whole = True
                 for row in rows:
                     clean = given.clean(row)
                     told = any(clean.get(key) != row.get(key) for key in ("messages", "steps"))
                     if told and sample and sample.trajectory and options.format in ("atif", "trajectories"):
                         taken.drop("a secret in its tokens", sample.id)
+                        whole = False
                     else:
                         writer.add(split, clean)
+                if sample is not None and whole:
+                    made.add(sample, split)
             tell(f"{number} of {len(found)} tasks, {sum(writer.rows.values())} rows")
         left = dict(sorted(taken.dropped.items()))
         if not writer.rows:
@@ -159,10 +165,19 @@ def _rows(
         yield None, labels.of_episodes(many, how, options.margin, options.pairs)
 
 
-def _key(task: str) -> str:
-    """What decides the split: made tasks that differ in nothing but their difficulty stay together."""
-    found = MADE.fullmatch(task)
-    return found[1] if found else task
+def _names(task: str) -> tuple[str, ...]:
+    """A task without the changes of its name; of a made one also without its difficulty, and its family."""
+    plain = task.partition("~")[0]
+    found = MADE.fullmatch(plain)
+    return (plain, *found.groups()) if found else (plain,)
+
+
+def _split(task: str, options: Options) -> str:
+    """Tasks that differ in nothing but their difficulty or in what was changed stay together."""
+    names = _names(task)
+    if options.hold_out:
+        return "train" if set(options.hold_out).isdisjoint(names) else "validation"
+    return split_of(names[1] if len(names) > 1 else names[0], options.validation)
 
 
 @functools.cache

@@ -92,7 +92,10 @@ def _words(card: Mapping[str, Any]) -> Iterator[str]:
     if any(task.get("evaluation") for task in made["tasks"].values()):
         yield "\n**It holds the benchmark's own tasks: what is trained on it cannot be compared on them.**"
     yield from ("", "## How it was chosen", "")
-    yield f"Split by task: the hash of a task's name decides, {options['validation']:g} of the tasks are validation."
+    if options["hold_out"]:
+        yield f"Split by task: validation has what is made from {', '.join(options['hold_out'])}, and nothing else."
+    else:
+        yield f"Split by task: the hash of a task's name decides, {options['validation']:g} of all are validation."
     yield f"Reward: {made['reward']}. {_progress(made)}"
     yield "Secrets, home folders, user and host names are replaced where they were found."
     yield from ("", "| left out because | samples | such as |", "|---|---|---|")

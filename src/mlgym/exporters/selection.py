@@ -27,7 +27,7 @@ class Filter(Record):
 
     best: int = Field(default=0, ge=0)
     min_progress: float | None = None
-    alike: float = Field(default=0.9, gt=0, le=1)
+    alike: float = Field(default=0.9, ge=0.7, le=1)  # below, its bands of hashes miss too many pairs
     overlap: int = Field(default=20, ge=0)
     isolation: Isolation = "full"
     evaluation: bool = False

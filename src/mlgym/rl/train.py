@@ -17,7 +17,7 @@ from mlgym.interrupts import heard
 from mlgym.rl import progress, warm
 from mlgym.rl.batch import collate
 from mlgym.rl.engine import Engine, Row
-from mlgym.rl.learner import Learner, algorithm
+from mlgym.rl.learner import Learner, algorithm, tried
 from mlgym.rl.recipe import Recipe, members
 from mlgym.trajectory import Trajectory
 
@@ -32,6 +32,7 @@ def train(recipe: Recipe, folder: Path, *, include_eval: bool = False, say: Say 
     """
     recipe.check(include_eval)
     loss = algorithm(recipe.algorithm, recipe.options)
+    tried(loss, recipe.options, recipe.reference)
     with progress.held(folder):
         progress.keep_recipe(folder, recipe)
         asked = threading.Event()
@@ -54,11 +55,10 @@ class Training:
 
         torch.set_num_threads(recipe.threads)
         self.recipe, self.folder, self.say = recipe, folder, say
-        self.device = recipe.device
-        if self.device == "auto":
-            self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = warm.device(recipe.device)
+        given = warm.pretrained(recipe, self.device)
         taught = warm.conversations(recipe, folder, lambda policy: self.engine(policy, 0), say)
-        self.policy = warm.policy(recipe, folder, taught, self.device)
+        self.policy = given or warm.made(recipe, folder, taught, self.device)
         self.examples = warm.examples(self.policy, taught)
         self.warming = recipe.warmup.steps if recipe.warmup else 0
         self.curriculum: Curriculum = recipe.drawn()
