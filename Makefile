@@ -7,7 +7,7 @@ demo test check:
 
 # everything, the slow tests and the examination of each task included
 verify: check
-	$(PYTHON) bootstrap.py test -m ""
+	$(PYTHON) bootstrap.py test -m "" -n 2 --dist loadfile
 	.venv/bin/python benchmarks/tasks.py mini
 	.venv/bin/python tests/adapters/run.py
 

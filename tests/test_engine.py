@@ -121,7 +121,7 @@ def test_rows_come_back_in_their_order_and_draw_apart() -> None:
 def test_a_long_action_holds_up_no_other_row() -> None:
     def script(text: str, seed: int) -> str:
         replies = text.count("assistant") or text.count("\nuser")
-        return "submit" if replies > 3 else "sleep 2" if "row 0" in text and not replies else "true"
+        return "submit" if replies > 3 else "sleep 6" if "row 0" in text and not replies else "true"
 
     policy = Watched(script)
     rows = [Row(GUESS, seed) for seed in (0, 1)]
@@ -131,9 +131,10 @@ def test_a_long_action_holds_up_no_other_row() -> None:
     told = [[policy.text(prompt) for prompt in batch] for batch in policy.asked]
     assert [len(batch) for batch in told[-3:]] == [1, 1, 1]
     assert all("row 0" in batch[0] for batch in told[-3:])
-    assert slow.turns[0].env_s > 1.5 > sum(turn.env_s for turn in fast.turns[:-1])
+    assert slow.turns[0].env_s > 5 > sum(turn.env_s for turn in fast.turns[:-1])
 
 
+@pytest.mark.slow
 def test_a_deadline_ends_what_goes_on_graded_as_it_stands() -> None:
     def script(text: str, seed: int) -> str:
         if "row 0" in text:
@@ -141,11 +142,11 @@ def test_a_deadline_ends_what_goes_on_graded_as_it_stands() -> None:
         return "submit"
 
     engine = Engine(
-        ScriptedPolicy(script), environments=2, protocol="plain", prompt=f"{__name__}:numbered", deadline=2.0
+        ScriptedPolicy(script), environments=2, protocol="plain", prompt=f"{__name__}:numbered", deadline=6.0
     )
     began = time.monotonic()
     late, done = engine.rollout([Row(GUESS, 0), Row(GUESS, 1)])
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40
     assert (done.status, done.turns[-1].stop) == ("submitted", "stop")
     assert (late.status, late.ended, late.turns[-1].stop) == ("timeout", "time", "deadline")
     assert late.progress == pytest.approx(1.0) and late.reward is not None
@@ -155,13 +156,13 @@ def test_a_deadline_ends_what_goes_on_graded_as_it_stands() -> None:
 def test_an_action_that_outlasts_the_grace_loses_its_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlgym.rl.round.GRACE_S", 0.0)
     policy = ScriptedPolicy(["echo 42 > guess.txt", "validate", "sleep 60"])
-    (late,) = Engine(policy, protocol="plain", deadline=1.5).rollout([Row(GUESS)])
+    (late,) = Engine(policy, protocol="plain", deadline=6.0).rollout([Row(GUESS)])
     assert late.turns[-1].stop == "deadline" and late.progress == pytest.approx(1.0)
 
 
 @pytest.mark.slow
 def test_what_is_not_begun_by_the_deadline_is_not_scored() -> None:
-    engine = Engine(ScriptedPolicy(["sleep 60"]), environments=1, protocol="plain", deadline=1.0)
+    engine = Engine(ScriptedPolicy(["sleep 60"]), environments=1, protocol="plain", deadline=4.0)
     late, never = engine.rollout([Row(GUESS, 0), Row(GUESS, 1)])
     assert late.reward is not None and late.turns
     assert (never.reward, never.status, never.turns) == (None, "not_scored", ()) and "deadline" in never.why
@@ -269,6 +270,13 @@ def test_every_second_group_is_stored_as_episodes(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     assert len(run.columns()["progress"]) == 4 and not run.problems
     assert audit(tmp_path) == ([], [])
+
+
+def test_the_same_groups_are_stored_where_a_run_goes_on(tmp_path: Path) -> None:
+    engine = Engine(ScriptedPolicy(REPLIES["tools"]), protocol="tools", store=tmp_path, every=3)
+    engine.rollout([Row(GUESS, 1, "a"), Row(GUESS, 1, "b")], 1)  # groups 2 and 3
+    [stored] = [Episode.read(folder) for folder in episodes(tmp_path)]
+    assert stored.result is not None and "group 'b'" in stored.result.notes[0]
 
 
 def test_a_batch_is_written_and_read(tmp_path: Path) -> None:

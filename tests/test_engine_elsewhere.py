@@ -73,9 +73,9 @@ def test_environments_at_a_server(tmp_path: Path) -> None:
         assert [attempt.kind for attempt in stored.attempts()] == ["validate", "submit"]
         assert sum(step.reward or 0.0 for step in stored.steps()) == pytest.approx(duel.reward)
         began = time.monotonic()
-        late = Engine(ScriptedPolicy(REPLIES), environments=server.address, protocol="plain", deadline=3.0)
+        late = Engine(ScriptedPolicy(REPLIES), environments=server.address, protocol="plain", deadline=6.0)
         (one,) = late.rollout([Row("guess")])
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 40
         assert (one.status, one.progress, one.turns[-1].stop) == ("timeout", 1.0, "deadline")
 
 

@@ -19,6 +19,7 @@ from mlgym.env import AnyText, ResearchEnv
 from mlgym.errors import UsageError
 from mlgym.records import Action, Limits, Observation
 from mlgym.wrappers import Limited, Progress
+from tests.worlds import alone
 
 GUESS = Path(__file__).parent.parent / "examples" / "guess"
 
@@ -124,17 +125,15 @@ def test_a_lost_sandbox_is_no_way_out_of_a_bad_score(env: Progress, validated: b
     assert (info["final"]["test"] is None) == (not validated)
 
 
-def test_a_fault_of_the_grader_is_unscored_and_pays_nothing(env: Progress, tmp_path: Path) -> None:
+def test_a_fault_of_the_grader_is_unscored_and_pays_nothing(backend: str, tmp_path: Path) -> None:
+    task = alone(GUESS, tmp_path / "guess")
+    env = Progress(Limited(ResearchEnv(task, sandbox=backend, limits=Limits(steps=6, command_s=10))))
     env.reset(seed=1)
     inner = env.unwrapped
     assert isinstance(inner, ResearchEnv) and inner.prepared is not None
-    answers = inner.prepared.private / "answers.json"
-    whole = answers.read_text()
-    answers.write_text("{}")
-    try:
-        _, reward, terminated, truncated, info = env.step("validate")
-    finally:
-        answers.write_text(whole)
+    (inner.prepared.private / "answers.json").write_text("{}")
+    _, reward, terminated, truncated, info = env.step("validate")
+    env.close()
     assert (reward, terminated, truncated, info["scored"], info["boundary"]) == (0.0, False, True, False, "grader")
 
 

@@ -49,6 +49,7 @@ FLOORS: dict[float, set[str]] = {
     2.8: {"attempts"},
     2.5: {"tools", "agents"},
     2: {"grading", "runs"},
+    1.1: {"ranges"},
     1: {"task", "sandbox", "models", "store", "environments", "allocator", "memory", "papers"},
     0.8: {"sources", "made", "mutations"},
     0.5: {"pip", "own_python", "cards"},

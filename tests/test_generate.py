@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from mlgym.audit import audit
 from mlgym.cli.exporting import run as export
 from mlgym.errors import UsageError
-from mlgym.generate import DONE, Bulk, Names, Way, generate, part_of
+from mlgym.generate import DONE, Bulk, Way, generate, part_of
 from mlgym.grid import from_flags
 from mlgym.launchers import Launched, Specs, in_process, threads
 from mlgym.launchers.flow import Job
 from mlgym.pack import pack
+from mlgym.ranges import Names
 from mlgym.store import Episode, episode_folder, episodes
 from mlgym.verify import verify
 
@@ -47,6 +48,8 @@ def test_ranges_of_made_tasks() -> None:
         ("duel-s0..9-d0.9..0.1", "from the smaller to the larger"),
         ("duel-s0-d0.1..0.9..0", "steps of 0.001"),
         ("duel-s0..9-d0.1..x", "is written as"),
+        ("duel-s0..9-d0.5..1.5", "a number from 0 to 1"),
+        ("duel-s0..9999999999-d0.5", "a whole number from 0 to"),
     ],
 )
 def test_ranges_that_are_none(name: str, why: str) -> None:

@@ -13,6 +13,9 @@ from mlgym.cache import MARKER, cache_dir
 from mlgym.errors import TaskError, UsageError
 from mlgym.grading import prepare as preparing
 from mlgym.grading.prepare import prepare
+from mlgym.records import EpisodeSpec
+from mlgym.runs import open_run
+from mlgym.store import Episode, episode_folder
 from mlgym.task import for_training, load_task, load_tasks
 
 MAKER = '''"""Tiny tasks of a drawn number."""
@@ -109,10 +112,13 @@ def test_a_changed_family_is_read_again(family):
     assert before.title != load_task(name).title == "another"
 
 
-def test_a_name_in_records_runs_no_code_of_a_foreign_family(family):
+def test_a_name_in_records_runs_no_code_of_a_foreign_family(family, tmp_path):
     (family / "family.py").write_text(f"open({str(family / 'ran')!r}, 'w')\n{MAKER}")
     with pytest.raises(UsageError, match="does not ship with mlgym: its code is not run"):
         load_task(family.with_name("tiny-s1-d0.5"), recorded=True)
+    spec = EpisodeSpec(task=str(family.with_name("tiny-s1-d0.5")), version=1, agent="nop")
+    Episode.open(episode_folder(tmp_path / "run", spec), spec).close()
+    assert len(open_run(tmp_path / "run").columns()["task"]) == 1
     assert not (family / "ran").exists()
 
 

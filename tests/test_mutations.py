@@ -1,5 +1,6 @@
 """Changed tasks: names, what each change does, and that the benchmark's own stay for evaluation."""
 
+import ast
 import csv
 import random
 from pathlib import Path
@@ -111,6 +112,13 @@ def test_a_corrupted_starter_differs_in_one_place_and_is_the_same_again():
 def test_what_is_broken_is_another_text(seed):
     source = "import os\n\nRATE = 0.5\n\n\ndef run(values):\n    return os.fspath(values[RATE])\n"
     assert mutations.broken(source, random.Random(seed)) not in ("", source)
+
+
+@given(st.integers(0, 999))
+def test_what_is_broken_are_no_words(seed):
+    source = '"""What it does (in short):\n\nmore (of it)\n"""\n# a note (too)\nx = [\n    1,\n]\n'
+    with pytest.raises(SyntaxError):
+        ast.parse(mutations.broken(source, random.Random(seed)))
 
 
 def test_what_cannot_be_broken_is_said(tmp_path):

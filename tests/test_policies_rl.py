@@ -101,6 +101,17 @@ def test_a_reply_does_not_depend_on_its_batch(model: Any, tokenizer: Any) -> Non
         assert one.stop == ("stop" if one.ids[-1] == tokenizer.eos_token_id else "length")
 
 
+def test_one_that_has_ended_is_not_read_beyond_the_models_last_place(tokenizer: Any) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=1, n_head=2, bos_token_id=None)
+    policy = TorchPolicy(GPT2LMHeadModel(config), tokenizer)  # its places are learned: there is none behind the last
+    prompts, most = [[65] * 60, [66] * 4, [67] * 5], [4, 40, 40]
+    many = policy.sample(prompts, most, [1, 2, 3])
+    alone = [policy.sample([p], [m], [s])[0] for p, m, s in zip(prompts, most, [1, 2, 3], strict=True)]
+    assert [each.ids for each in many] == [each.ids for each in alone]
+
+
 def test_draws_follow_the_probabilities(model: Any, tokenizer: Any) -> None:
     policy = TorchPolicy(model, tokenizer, temperature=2.0)
     logits = torch.tensor([[0.0, 1.0, float("-inf"), 3.0]]).repeat(4000, 1)

@@ -39,9 +39,8 @@ def test_values_are_laid_over_the_file(tmp_path: Path) -> None:
         ('tasks = ["a"]\nlern = 1', r"unknown key 'lern' \(did you mean 'lr'\?\)|unknown key 'lern'"),
         ('tasks = ["a"]\nlr = -1', "lr: should be greater than 0, but is -1"),
         ('tasks = "a"', r'tasks: should be a list such as \["name"\], but is .a.\.'),
-        ('tasks = ["a"]\noptions = {kl = 0.1}', r"recipe.toml: should have reference = true, [a-z ]+\."),
-        ('tasks = ["a"]\nrows = 12', r"should have rows \(12\) that are so many times group \(8\)"),
-        ('tasks = ["a"]\nweights = {b = 1.0}', "weights of its tasks only, and 'b' is none"),
+        ('tasks = ["a"]\nrows = 12', r"recipe.toml: rows \(12\) should be a multiple of group \(8\)\.$"),
+        ('tasks = ["a"]\nweights = {b = 1.0}', "weights should be those of its tasks, and 'b' is none"),
         ('tasks = ["a"]\n[warmup]\nsteps = 3', "warmup: should have a teacher or a file of chats, and not both"),
         ('tasks = ["a"]\ntiny = {hidden = 20}', "tiny.hidden: should be a multiple of 16"),
         ("tasks = [", "recipe.toml: "),
@@ -81,8 +80,3 @@ def test_a_suites_weight_is_that_of_each_of_its_tasks() -> None:
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_whole(path: Path) -> None:
     read_recipe(path.stem).check()
-
-
-def test_a_policy_that_is_not_there_is_named_before_anything_runs() -> None:
-    with pytest.raises(UsageError, match=r"^There is no policy 'gpt2': give tiny, a folder of transformers"):
-        read_recipe("duel", changes(["policy=gpt2"])).check()

@@ -99,7 +99,7 @@ def test_a_deadline(server: Server) -> None:
         session.reset()
         session.deadline = began = time.monotonic()
         session.deadline += 1.0
-        assert "sleep" not in session.act("sleep 30").text and time.monotonic() - began < 6
+        assert "sleep" not in session.act("sleep 60").text and time.monotonic() - began < 40
         time.sleep(max(0.0, session.deadline - time.monotonic()))
         assert session.act("ls").done and session.status == "timeout"
 
@@ -120,9 +120,9 @@ def test_closed_from_another_thread(server: Server) -> None:
     thread = threading.Timer(0.5, session.close)
     thread.start()
     began = time.monotonic()
-    outcome = session.act("sleep 9")
+    outcome = session.act("sleep 60")
     thread.join()
-    assert outcome.done and time.monotonic() - began < 7
+    assert outcome.done and time.monotonic() - began < 40
     assert session.act("ls").text.startswith("The episode has ended")
     with pytest.raises(UsageError, match="closed"):
         session.reset()

@@ -74,9 +74,9 @@ def test_a_deadline_stops_a_command_and_what_was_made_is_graded(session: LocalSe
     session.act(WRITE)
     session.deadline = time.monotonic() + 0.5
     began = time.monotonic()
-    assert "Stopped after" in session.act("sleep 30").text
+    assert "Stopped after" in session.act("sleep 60").text
     outcome = session.act("rm guess.txt")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 40
     assert outcome.truncated and outcome.info["ended"] == "time"
     assert session.status == "timeout" and session.progress == pytest.approx(1.0)
 
@@ -98,8 +98,8 @@ def test_closing_ends_an_action_under_way(session: LocalSession) -> None:
     time.sleep(0.3)
     began = time.monotonic()
     session.close()
-    worker.join(20)
-    assert time.monotonic() - began < 20 and found and found[0].done
+    worker.join(40)
+    assert time.monotonic() - began < 40 and found and found[0].done
 
 
 def test_before_an_episode_it_says_so(session: LocalSession) -> None:

@@ -2,10 +2,10 @@
 
 import json
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
@@ -24,6 +24,7 @@ from mlgym.tools import toolset
 
 MOST_SEEDS = 10_000
 LONGEST = 1000
+R = TypeVar("R", bound=Record)
 
 
 def _line(text: str) -> str:
@@ -148,7 +149,7 @@ class Grid(Record):
     def with_flags(self, flags: dict[str, Any]) -> "Grid":
         """The grid with other values in these fields, table by table; lists take the place of lists."""
         given = self.model_dump(mode="json", exclude_unset=True)
-        return _checked(merged(given, flags), "")
+        return checked(Grid, merged(given, flags))
 
     def settled(self) -> "Grid":
         """The grid with all that its protocol fixes; raises UsageError where it has another value there."""
@@ -160,7 +161,7 @@ class Grid(Record):
         told = [
             {**one.model_dump(), "agent": presets.agent(self.protocol, one.agent or "react")} for one in self.agents
         ]
-        return _checked({**presets.laid(self.protocol, given), "agents": told}, "")
+        return checked(Grid, {**presets.laid(self.protocol, given), "agents": told})
 
     def episode_limits(self, task: Task) -> Limits:
         """The bounds of an episode on a task, before those that a model without a price gets."""
@@ -199,7 +200,7 @@ def read_grid(path: Path | str) -> Grid:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:  # TOML's own, numbers of too many digits, bytes that are no UTF-8
         raise UsageError(f"{path}: {str(error).rstrip('.').splitlines()[0]}.") from error
-    grid = _checked(data, f"{path}: ")
+    grid = checked(Grid, data, f"{path}: ")
     here = path.resolve().parent
     moved = {
         "tasks": tuple(_from(here, name) for name in grid.tasks),
@@ -217,7 +218,7 @@ def _from(here: Path, name: str, anyway: bool = False) -> str:
 
 def from_flags(flags: dict[str, Any]) -> Grid:
     """A grid of flags alone."""
-    return _checked(flags, "")
+    return checked(Grid, flags)
 
 
 def methods(
@@ -283,11 +284,12 @@ def folder_name(grid: Grid, specs: Iterable[EpisodeSpec]) -> str:
     return slug("-".join([*names, *dict.fromkeys(method(spec) for spec in specs)]))
 
 
-def _checked(data: dict[str, Any], where: str) -> Grid:
+def checked(kind: type[R], data: Mapping[str, Any], where: str = "") -> R:
+    """What the user gave as a record; raises UsageError, which begins with `where`, with what is wrong."""
     try:
-        return Grid.model_validate_json(json.dumps(data, default=str, allow_nan=False))
+        return kind.model_validate_json(json.dumps(data, default=str, allow_nan=False))
     except ValidationError as error:
-        raise UsageError(f"{where}{mistake(error, Grid)}.") from error
+        raise UsageError(f"{where}{mistake(error, kind)}.") from error
     except ValueError as error:
         raise UsageError(f"{where}nan and inf are no values here, nor are numbers of thousands of digits.") from error
     except RecursionError as error:

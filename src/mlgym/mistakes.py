@@ -23,9 +23,9 @@ def mistake(error: ValidationError, model: type[BaseModel], but: Collection[str]
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if first["type"] in ("tuple_type", "list_type"):
         wanted = 'should be a list such as ["name"]'
-    said = f"{key}: {wanted[:1].lower()}{wanted[1:]}".removeprefix(": ")
-    whole = first["type"] == "value_error" and isinstance(first["input"], dict)  # a table, whose keys do not fit
-    return said if whole else f"{said}, but is {shown(first['input'])}"
+    wanted = f"{key}: {wanted[:1].lower()}{wanted[1:]}".removeprefix(": ")
+    whole = first["type"] == "value_error" and isinstance(first["input"], dict)  # a table: the sentence names its keys
+    return wanted if whole else f"{wanted}, but is {shown(first['input'])}"
 
 
 def spelled(loc: Sequence[int | str]) -> str:

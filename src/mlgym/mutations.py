@@ -143,7 +143,7 @@ def broken(source: str, rng: random.Random) -> str:
     ways: list[Callable[[], tuple[int, str]]] = []
     names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and len(n.id) > 2]
     settings = [n for n in tree.body if isinstance(n, ast.Assign) and _number(n.value) is not None]
-    ends = [n for n, line in enumerate(lines) if line.rstrip().endswith((":", ")", "]"))]
+    ends = [n for n, line in enumerate(lines) if line.rstrip().endswith((":", ")", "]")) and not _parses(lines, n)]
     if names:
         ways.append(lambda: _misspelt(rng.choice(names), lines))
     if settings:
@@ -175,6 +175,15 @@ def _spoiled(node: ast.Assign, lines: list[str], rng: random.Random) -> tuple[in
 
 def _cut(at: int, lines: list[str]) -> tuple[int, str]:
     return at, lines[at].rstrip()[:-1] + "\n"
+
+
+def _parses(lines: list[str], at: int) -> bool:
+    """Whether the code is whole without the end of that line: it is one of words."""
+    try:
+        ast.parse("".join([*lines[:at], _cut(at, lines)[1], *lines[at + 1 :]]))
+    except SyntaxError:
+        return False
+    return True
 
 
 def _put(node: ast.expr, text: str, lines: list[str]) -> tuple[int, str]:

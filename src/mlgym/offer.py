@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mlgym import made
 from mlgym.errors import UsageError
+from mlgym.names import resolve, split
 from mlgym.records import Limits
+from mlgym.rewards import REWARDS
 from mlgym.task import Task, for_training, load_task, load_tasks
 
 REWARD = re.compile(r"(shaped|progress)(\?[a-z_]+=[0-9.]+(&[a-z_]+=[0-9.]+)*)?")
@@ -44,7 +46,7 @@ class Reset(BaseModel):
 class Offer:
     """Tasks by name. Of a family that is named every task is offered, and none is listed.
 
-    Raises UsageError for an unknown name and, unless `include_eval`, for a task of the benchmark's own.
+    Raises UsageError for an unknown name or reward and, unless `include_eval`, for a task of the benchmark's own.
     """
 
     def __init__(self, names: Iterable[str], include_eval: bool = False, reward: str = "shaped") -> None:
@@ -53,6 +55,7 @@ class Offer:
         self.families = {name for name in names if name in shipped}
         tasks = for_training(load_tasks(name for name in names if name not in shipped), include_eval)
         self.tasks = {task.name: task for task in tasks}
+        resolve(split(reward)[0], REWARDS, "reward")
         self.reward = reward
         if not names:
             raise UsageError("There is no task to serve: name some with -t.")
@@ -77,7 +80,7 @@ class Offer:
         if wanted.task in self.tasks:
             return self.tasks[wanted.task]
         parts = made.ID.fullmatch(wanted.task)
-        if parts and parts[1] in self.families:
+        if parts and parts[1] in self.families and "/" not in wanted.task:
             return load_task(wanted.task)
         raise UsageError(f"The task '{wanted.task[:80]}' is not offered here; GET /mlgym/splits tells what is.")
 

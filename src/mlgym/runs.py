@@ -113,7 +113,7 @@ class Run:
 def _noise(reference: str, version: int) -> float | None:
     """The noise of a task's test score; a lock does not hold it."""
     try:
-        task = load_task(reference)
+        task = load_task(reference, recorded=True)
     except UsageError:
         return None
     return task.anchors.noise.get("test") if task.anchors and task.version == version else None

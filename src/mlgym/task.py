@@ -21,7 +21,7 @@ from mlgym.metrics import noise, progress
 from mlgym.mistakes import mistake
 from mlgym.records import Limits, Made, Record, Scores, Source, Split, merged
 
-SHIPPED = Path(__file__).parent / "tasks"
+SHIPPED = Path(__file__).resolve().parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
 GIVEN = ("name", "folder", "variant", "made", "changes")  # by the folder, not by task.toml
 PACKAGES, SUITES = SHIPPED / "packages.toml", SHIPPED / "suites.toml"
@@ -247,6 +247,13 @@ def load_task(task: str | Path, *, recorded: bool = False) -> Task:
     return _checked(folder, variant, data)
 
 
+def place(task: str) -> Path:
+    """The folder that a name means, of which nothing is read or run; raises UsageError for an unknown name."""
+    base, _ = mutations.parse(task)
+    found = families.find(base)
+    return found[0] if found else _found(base)[0]
+
+
 def list_tasks() -> list[Task]:
     """The shipped tasks and their variants, by name."""
     return [load_task(name) for name in _names()]
@@ -320,6 +327,8 @@ def _found(task: str) -> tuple[Path, str]:
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     if (families.FAMILIES / task / families.MAKER).is_file():
         hint = f"it is a family, of which {task}-s17-d0.4 is a task; "
+    elif (families.FAMILIES / task.partition("-s")[0] / families.MAKER).is_file():
+        hint = f"a made task has a seed and a difficulty, as in {task.partition('-s')[0]}-s17-d0.4; "
     raise UsageError(f"There is no task '{task}'; {hint}`mlgym tasks` lists them, and a folder may be given too.")
 
 

@@ -50,8 +50,8 @@ async def at_ours(address: str) -> tuple[int, float]:
 async def at_theirs(address: str) -> float:
     """The same at OpenEnv's server."""
     async with GenericEnvClient(base_url=address) as client:
-        result = await client.reset(task=TASK, seed=1)
-        assert result.metadata["brief"]["task"] == TASK
+        result = await client.reset(task=TASK, seed=1, limits={"steps": 2})
+        assert result.metadata["brief"]["task"] == TASK and result.metadata["brief"]["limits"]["steps"] == 2
         await client.step({"text": SLOW})
         result = await client.step({"tool": "submit"})
         assert result.done and result.metadata["status"] == "submitted", result

@@ -31,7 +31,7 @@ class MlgymObservation(Observation):  # type: ignore[misc]
 
 class MlgymEnvironment(Environment):  # type: ignore[misc]
     """Episodes of tasks (names, suites, families; the benchmark's own where `include_eval`), of which `reset` is told
-    one as `mlgym.offer.Reset` says. `options` as for `session.LocalSession`.
+    one as `mlgym.offer.Reset` says. `options` as for `session.LocalSession`; those given here no client can choose.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -45,8 +45,9 @@ class MlgymEnvironment(Environment):  # type: ignore[misc]
     def reset(self, seed: int | None = None, episode_id: str | None = None, **chosen: Any) -> MlgymObservation:
         """Begin an episode; raises UsageError for a task that is not offered."""
         self.close()
-        task, self._id = self._offer.task(Reset(seed=seed, **chosen)), episode_id
-        self._session = LocalSession(task, **self._options)
+        wanted = Reset(seed=seed, **chosen)
+        task, self._id = self._offer.task(wanted), episode_id
+        self._session = LocalSession(task, **{**self._offer.options(wanted, task), **self._options})
         text = self._session.reset(seed or 0)
         return MlgymObservation(text=text, metadata=wire.finite({"brief": self._session.brief.model_dump()}))
 

@@ -101,7 +101,9 @@ def export_(
     ] = None,
     alike: Annotated[
         float,
-        typer.Option("--alike", metavar="X", help="Leave out what does the same by this share; 1 keeps everything."),
+        typer.Option(
+            "--alike", metavar="X", help="Leave out what does the same by this share, 0.7 or more; 1 keeps everything."
+        ),
     ] = 0.9,
     overlap: Annotated[
         int,
@@ -128,6 +130,12 @@ def export_(
     validation: Annotated[
         float, typer.Option("--validation", metavar="X", help="The share of tasks that go to the validation split.")
     ] = 0.05,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hold-out", metavar="NAME", help="A family or task that is the validation split instead; may be repeated."
+        ),
+    ] = None,
     margin: Annotated[
         float, typer.Option("--margin", metavar="X", help="Progress by which a preference must differ at least.")
     ] = 0.0,
@@ -160,6 +168,7 @@ def export_(
         "protocol": protocol,
         "dialogue": dialogue,
         "validation": validation,
+        "hold_out": hold_out or [],
         "margin": margin,
         "pairs": pairs,
         "threshold": threshold,

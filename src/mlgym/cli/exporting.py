@@ -1,20 +1,16 @@
 """From the flags of `mlgym data export` to an export, with all that the exporters must not import."""
 
 import functools
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from mlgym import tools
 from mlgym.audit import audit
-from mlgym.errors import UsageError
 from mlgym.exporters import FORMATS, Exported, Given, Options, export
-from mlgym.mistakes import mistake
+from mlgym.grid import checked
 from mlgym.pack import words
 from mlgym.records import EpisodeSpec
 from mlgym.scrub import Here, Scrubber
@@ -27,12 +23,7 @@ ROLES = ("system", "user", "assistant", "tool", "human", "gpt", "function", "age
 
 def run(sources: Sequence[Path], out: Path, asked: dict[str, Any], say: Callable[[str], None]) -> Exported:
     """Export; raises UsageError with the option that is wrong."""
-    try:
-        options = Options.model_validate_json(json.dumps(asked, allow_nan=False))
-    except ValidationError as error:
-        raise UsageError(f"{mistake(error, Options)}.") from error
-    except ValueError as error:
-        raise UsageError("nan and inf are no values here.") from error
+    options = checked(Options, asked)
     told = time.monotonic()
 
     def tell(line: str) -> None:

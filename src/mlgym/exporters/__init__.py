@@ -19,7 +19,7 @@ from mlgym.exporters.chat import How, Row, Schemas
 from mlgym.exporters.reading import Sample, Source, index, samples
 from mlgym.exporters.selection import Filter, Rules, Suspicious, Taken, chosen
 from mlgym.exporters.shape import Shape
-from mlgym.exporters.similar import HeldOut, split_of
+from mlgym.exporters.similar import HeldOut, hexed, split_of
 from mlgym.exporters.words import HOW, SYSTEM
 from mlgym.exporters.writing import Writer
 from mlgym.records import Record
@@ -39,12 +39,14 @@ FORMATS: dict[Format, dict[str, Shape]] = {
     "trajectories": tokens.TRAJECTORIES,
 }
 NGRAM = 13  # words of a sequence that tells a held-out task, as in Brown et al. 2020, appendix C
-MADE = re.compile(r"(.+-s\d+)-d[\d.]+")
+CANARY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MADE = re.compile(r"((.+)-s\d+)-d[\d.]+")
 
 
 class Options(Record):
-    """What an export is made by. `validation` is the share of tasks in that split; `margin` of progress and `pairs` of
-    each task and state are for preferences, `threshold` of progress is KTO's.
+    """What an export is made by. `validation` is the share of tasks in that split; where `hold_out` names tasks and
+    families, that split has these instead. `margin` of progress and `pairs` of each task and state are for preferences,
+    `threshold` of progress is KTO's.
     """
 
     format: Format
@@ -53,6 +55,7 @@ class Options(Record):
     protocol: Literal["tools", "text", "plain"] = "tools"
     dialogue: Literal["auto", "steps"] = "auto"
     validation: float = Field(default=0.05, ge=0, le=1)
+    hold_out: tuple[str, ...] = ()
     margin: float = Field(default=0.0, ge=0)
     pairs: int = Field(default=10, ge=1)
     threshold: float = 0.0
@@ -89,21 +92,26 @@ def export(
     """
     shape = FORMATS[options.format]
     found = index(sources)
+    if unknown := set(options.hold_out) - {name for task in found for name in _names(task)}:
+        raise UsageError(f"There is no task and no family '{min(unknown)}' among these episodes to be held out.")
     how = How(given.schemas, options.protocol, options.dialogue)
     rules = Rules(options.filter, how, _held_out(options.filter.overlap > 0), _canaries(), given.suspicious)
     taken, made = Taken(), card.Provenance()
     with Writer(out, shape, options.to) as writer:
         for number, (task, source) in enumerate(found.items(), 1):
-            split = split_of(_key(task), options.validation)
+            split = _split(task, options)
             for sample, rows in _rows(task, source, rules, options, taken):
-                if sample is not None:
-                    made.add(sample, split)
+                whole = True
                 for row in rows:
                     clean = given.clean(row)
-                    if clean != row and sample and sample.trajectory and options.format in ("atif", "trajectories"):
+                    told = any(clean.get(key) != row.get(key) for key in ("messages", "steps"))
+                    if told and sample and sample.trajectory and options.format in ("atif", "trajectories"):
                         taken.drop("a secret in its tokens", sample.id)
+                        whole = False
                     else:
                         writer.add(split, clean)
+                if sample is not None and whole:
+                    made.add(sample, split)
             tell(f"{number} of {len(found)} tasks, {sum(writer.rows.values())} rows")
         left = dict(sorted(taken.dropped.items()))
         if not writer.rows:
@@ -157,10 +165,19 @@ def _rows(
         yield None, labels.of_episodes(many, how, options.margin, options.pairs)
 
 
-def _key(task: str) -> str:
-    """What decides the split: made tasks that differ in nothing but their difficulty stay together."""
-    found = MADE.fullmatch(task)
-    return found[1] if found else task
+def _names(task: str) -> tuple[str, ...]:
+    """A task without the changes of its name; of a made one also without its difficulty, and its family."""
+    plain = task.partition("~")[0]
+    found = MADE.fullmatch(plain)
+    return (plain, *found.groups()) if found else (plain,)
+
+
+def _split(task: str, options: Options) -> str:
+    """Tasks that differ in nothing but their difficulty or in what was changed stay together."""
+    names = _names(task)
+    if options.hold_out:
+        return "train" if set(options.hold_out).isdisjoint(names) else "validation"
+    return split_of(names[1] if len(names) > 1 else names[0], options.validation)
 
 
 @functools.cache
@@ -169,8 +186,11 @@ def _held_out(on: bool) -> HeldOut:
 
 
 @functools.cache
-def _canaries() -> tuple[str, ...]:
-    return tuple(sorted({task.canary for task in list_tasks()}))
+def _canaries() -> dict[bytes, str]:
+    """The benchmark's canaries by the digits of their ids."""
+    return {
+        hexed(CANARY.findall(canary) or [canary]): canary for canary in sorted({task.canary for task in list_tasks()})
+    }
 
 
 def _nothing(format: str, left: dict[str, int]) -> str:

@@ -1,6 +1,7 @@
 """The card of an export: what the data was made from, by whom, how it was chosen, and what was left out."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -91,7 +92,10 @@ def _words(card: Mapping[str, Any]) -> Iterator[str]:
     if any(task.get("evaluation") for task in made["tasks"].values()):
         yield "\n**It holds the benchmark's own tasks: what is trained on it cannot be compared on them.**"
     yield from ("", "## How it was chosen", "")
-    yield f"Split by task: the hash of a task's name decides, {options['validation']:g} of the tasks are validation."
+    if options["hold_out"]:
+        yield f"Split by task: validation has what is made from {', '.join(options['hold_out'])}, and nothing else."
+    else:
+        yield f"Split by task: the hash of a task's name decides, {options['validation']:g} of all are validation."
     yield f"Reward: {made['reward']}. {_progress(made)}"
     yield "Secrets, home folders, user and host names are replaced where they were found."
     yield from ("", "| left out because | samples | such as |", "|---|---|---|")
@@ -119,7 +123,9 @@ def _progress(made: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")[:120]
+    """A stranger's text as one cell: no sign of it is Markdown or HTML."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in str(text)[:120])
+    return re.sub(r"[\\`*\[\]<>|!]", lambda sign: f"\\{sign[0]}", plain)
 
 
 def as_json(card: Mapping[str, Any]) -> str:

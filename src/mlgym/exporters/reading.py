@@ -153,7 +153,7 @@ def _episode(id: str, folder: Path, trusted: bool) -> Sample:
 def _trajectory(id: str, found: Trajectory, trusted: bool) -> Sample:
     task = home(found.task, None, trusted)
     scored = found.reward is not None and found.status != "not_scored"
-    about = (id, found.task, found.seed, "policy", found.model, scored, found.progress, found.noise)
+    about = (id, Path(found.task).name, found.seed, "policy", found.model, scored, found.progress, found.noise)
     return Sample(*about, trajectory=found, home=task)
 
 
@@ -173,7 +173,7 @@ def _lines(path: Path, found: dict[str, Source]) -> None:
     with path.open("rb") as file:
         for line in file:
             try:
-                task = str(from_json(line)["task"])
+                task = Path(str(from_json(line)["task"])).name
             except (ValueError, LookupError, TypeError) as error:
                 raise UsageError(f"{path}, byte {place}: this line is no trajectory.") from error
             found.setdefault(task, Source()).places.setdefault(path, array("Q")).append(place)

@@ -47,15 +47,6 @@ class Examined:
     making_s: float = 0.0
     measured: dict[bool, Measured] = field(default_factory=dict)
 
-    @property
-    def noise(self) -> float:
-        """One standard deviation of a score, in progress."""
-        known = self.task.anchors
-        if known is None:
-            return 0.0
-        moved = {self.task.metric: known.baseline["test"] + known.noise.get("test", 0.0)}
-        return abs(self.task.progress(moved, "test") or 0.0)
-
     def progress(self, solution: bool) -> float:
         """The progress on test of the starter or the solution; -1 without a score."""
         found = self.task.progress(self.measured[solution].scores.get("test"), "test")
@@ -117,7 +108,7 @@ def _starter(examined: Examined, prepared: Prepared, grader: Grader, place: Path
     task = examined.task
     found = examined.measured[False] = _measured(examined, prepared, grader, place, solution=False)
     if REPAIR & set(task.changes):
-        same = not found.why and abs(examined.progress(False)) <= max(4 * examined.noise, 1e-6)
+        same = not found.why and abs(examined.progress(False)) <= max(4 * examined.task.noise, 1e-6)
         yield "baseline", Finding("the starter is broken", not same, found.why or "it scores what it did unbroken")
         return
     yield "baseline", Finding("the starter scores", not found.why, found.why or _said(task, found))
@@ -141,11 +132,11 @@ def _solution(examined: Examined, prepared: Prepared, grader: Grader, place: Pat
         examined.task = task = _scaled(task, examined.measured)
     if task.anchors and task.anchors.best is not None and not LESS & set(task.changes):
         lacks = 1 - examined.progress(True)
-        seen = f"progress {examined.progress(True):.3f} (noise {examined.noise:.3f})"
-        yield "ceiling", Finding("the solution is at the ceiling", lacks <= max(CLOSE, 4 * examined.noise), seen)
+        seen = f"progress {examined.progress(True):.3f} (noise {examined.task.noise:.3f})"
+        yield "ceiling", Finding("the solution is at the ceiling", lacks <= max(CLOSE, 4 * examined.task.noise), seen)
     gain = examined.progress(True) - examined.progress(False)
-    seen = f"{gain:.3f} of progress, noise {examined.noise:.3f}"
-    yield "margin", Finding("the ceiling is above the starter", gain > max(CLOSE, GAP * examined.noise), seen)
+    seen = f"{gain:.3f} of progress, noise {examined.task.noise:.3f}"
+    yield "margin", Finding("the ceiling is above the starter", gain > max(CLOSE, GAP * examined.task.noise), seen)
 
 
 def _scaled(task: Task, measured: Mapping[bool, Measured]) -> Task:
@@ -197,7 +188,7 @@ def _learnable(examined: Examined, prepared: Prepared, grader: Grader, place: Pa
         ("broken solutions", _broken_solutions(examined, prepared, grader, place)),
     ):
         found = list(tried)
-        beaten = sum(each > max(CLOSE, 4 * examined.noise) for each in found)
+        beaten = sum(each > max(CLOSE, 4 * examined.task.noise) for each in found)
         reached = sum(each >= 1 - CLOSE for each in found)
         said.append(f"of {len(found)} {what} {beaten} are better than the starter, {reached} reach the best")
         if beaten and reached < len(found):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlgym.errors import UsageError
+from mlgym.metrics import ties
 from mlgym.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Batch:
 
     Of shape (rows,): `temperature` of sampling; `rewards`; `groups`, a number for each group; `advantages`, the reward
     less the mean of the group; `spread`, the standard deviation of the group's rewards. Both are 0.0 in a group whose
-    rewards lie no further apart than the noise of a grading.
+    best and worst tie: they lie no further apart than the noise of a grading explains (`metrics.ties`).
     """
 
     ids: "Tensor"
@@ -91,15 +92,18 @@ def collate(trajectories: Sequence[Trajectory], *, device: str = "cpu", rewards:
 def compared(
     trajectories: Sequence[Trajectory], rewards: Sequence[float]
 ) -> tuple[list[float], list[float], list[int]]:
-    """For each trajectory: its reward less its group's mean, the group's standard deviation, the group's number."""
-    members: dict[str, list[int]] = defaultdict(list)
+    """For each trajectory: its reward less its group's mean, the group's standard deviation, the group's number.
+
+    Those without a group's name are compared within their task and seed.
+    """
+    members: dict[object, list[int]] = defaultdict(list)
     for place, each in enumerate(trajectories):
-        members[each.group].append(place)
+        members[each.group or (each.task, each.seed)].append(place)
     advantages, spread, groups = [0.0] * len(rewards), [0.0] * len(rewards), [0] * len(rewards)
     for number, places in enumerate(members.values()):
         own = [rewards[place] for place in places]
         noise = max(trajectories[place].noise for place in places)
-        tie = max(own) - min(own) <= max(noise, SMALLEST)
+        tie = ties(max(own), min(own), max(noise, SMALLEST))
         mean = sum(own) / len(own)
         deviation = (sum((value - mean) ** 2 for value in own) / len(own)) ** 0.5
         for place in places:

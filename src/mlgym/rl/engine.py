@@ -67,10 +67,13 @@ class Engine:
     def rollout(self, rows: Sequence[Row], number: int | None = None) -> list[Trajectory]:
         """One trajectory for each row, in their order. Raises UsageError for what the user must mend.
 
-        The samplers draw by the `number` of the call, which is the next one where none is given.
+        The samplers draw by the `number` of the call, which is the next one where none is given. Groups are counted
+        through all calls; where a `number` is given, as if all calls before it had had as many.
         """
-        self._rounds = self._rounds + 1 if number is None else number
         names = dict.fromkeys(map(_group, rows))
+        if number is not None:
+            self._counted = number * len(names)
+        self._rounds = self._rounds + 1 if number is None else number
         self._groups = {name: (self._counted + n) % self.every if self.every else 1 for n, name in enumerate(names)}
         self._counted += len(names)
         return Round(self, rows, self._rounds).run() if rows else []

@@ -33,10 +33,11 @@ def loss(
 
     `clip_high` differs from `clip` in DAPO (Yu et al. 2025, arXiv 2503.14476, equation 10). `length` is how the mean is
     taken: "sequence", over the tokens of each rollout and then over rollouts, as in GRPO; "tokens", over all tokens, as
-    in DAPO (equation 12); "constant", the sum over tokens by one constant, the length of the longest: with `deviation`
-    false that is Dr. GRPO (Liu et al. 2025, arXiv 2503.20783, section 3.2). `durations` weights each token by the
-    seconds that the environment took for its reply, their mean being 1, so that what is quick and therefore done often
-    does not outweigh what takes long (Yang et al. 2025, arXiv 2509.01684, section 4).
+    in DAPO (equation 12); "constant", the sum over tokens by one number for all rollouts, the length of the longest of
+    the batch: with `deviation` false that is Dr. GRPO (Liu et al. 2025, arXiv 2503.20783, section 3.2), whose number is
+    the most tokens that there may be. `durations` weights each token by the seconds that the environment took for its
+    reply, their mean being 1, so that what is quick and therefore done often does not outweigh what takes long (Yang et
+    al. 2025, arXiv 2509.01684, section 4).
 
     Raises UsageError for `kl` without a reference.
     """

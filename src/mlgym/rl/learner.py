@@ -9,7 +9,8 @@ from typing import Any
 
 from mlgym import names
 from mlgym.errors import UsageError
-from mlgym.rl.batch import Batch, logprobs
+from mlgym.rl.batch import Batch, collate, logprobs
+from mlgym.trajectory import Trajectory
 
 ALGORITHMS = {"grpo": "mlgym.rl.grpo:loss", "expert": "mlgym.rl.expert:loss", "sft": "mlgym.rl.sft:loss"}
 Loss = Callable[..., tuple[Any, dict[str, float]]]
@@ -43,6 +44,17 @@ def _own(name: str, loss: Loss, batch: Batch, **options: Any) -> tuple[Any, dict
     return found
 
 
+def tried(loss: Loss, options: Mapping[str, Any], reference: bool) -> None:
+    """Take the loss of two rollouts of a token each, so that what it refuses is told before anything runs."""
+    import torch
+
+    one = Trajectory(task="", prompt=(0,), ids=(0,), mask=(1,), logprobs=(0.0,), reward=0.0)
+    batch = collate([one, one.changed(reward=1.0)])
+    assert batch is not None
+    leaf = torch.zeros_like(batch.old, requires_grad=True)
+    loss(dataclasses.replace(batch, logprobs=leaf, reference=torch.zeros_like(leaf) if reference else None), **options)
+
+
 class Learner:
     """A causal `model` of transformers with AdamW (Loshchilov and Hutter 2019), and a loss that is minimised.
 
@@ -74,7 +86,7 @@ class Learner:
         """One step down the loss. Its metrics, the norm of the gradient, and how the policy differs from the sampler's:
         `drift`, the largest difference of a log-probability, and `surprise`, the mean of -log p in nats a token.
 
-        A loss that is no number changes nothing and says `skipped`.
+        A loss or a gradient that is no number changes nothing and says `skipped`.
         """
         import torch
 
@@ -91,11 +103,12 @@ class Learner:
             return {**told, "skipped": 1.0}
         total.backward()
         if len(parts) > 1:
-            for part in (
-                parts
-            ):  # the chain rule in two passes: what the loss wants of each row, then what that wants of weights
+            # The chain rule in two passes: what the loss wants of each row, then what that wants of the weights.
+            for part in parts:
                 logprobs(self.model, batch, part).backward(leaf.grad[part])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm)
+        if not bool(torch.isfinite(norm)):
+            return {**told, "skipped": 1.0}
         for each in self.optimizer.param_groups:
             each["lr"] = self.lr if lr is None else lr
         self.optimizer.step()

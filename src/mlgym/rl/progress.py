@@ -18,7 +18,7 @@ from mlgym.rl.recipe import NOT_KEPT, Recipe
 from mlgym.trajectory import Trajectory
 
 Line = dict[str, Any]
-RECIPE, CURVE, LAST, BEST = "recipe.json", "metrics.jsonl", "last.pt", "best.pt"
+RECIPE, CURVE, LAST, BEST, LOCK = "recipe.json", "metrics.jsonl", "last.pt", "best.pt", "lock"
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def held(folder: Path) -> Iterator[None]:
     """Have the folder for this process; raises InUse where another trains in it."""
     with guarded(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -35,20 +35,16 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def keep_recipe(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe down.
-
-    Raises UsageError where something was made here by one that differs in what the weights depend on.
-    """
+    """Write the recipe down; raises UsageError where something was made by one that differs in what that depends on."""
     path = folder / RECIPE
-    made = {each.name for each in folder.iterdir()} - {RECIPE, "lock"}
     given = recipe.model_dump(mode="json")
-    if path.exists() and made:
+    if path.exists() and {each.name for each in folder.iterdir()} - {RECIPE, LOCK}:
         before = Recipe.model_validate_json(path.read_bytes()).model_dump(mode="json")
         differs = [key for key in given if given[key] != before[key] and key not in NOT_KEPT]
         if differs:
             raise UsageError(
-                f"{folder} was begun with another recipe (the key '{differs[0]}' differs): give another "
-                "folder with -o, or the same recipe."
+                f"{folder} was begun with another recipe (its {differs[0]} differs): give another folder with -o, or "
+                "the same recipe."
             )
     write_whole(path, json.dumps(given, indent=1).encode())
 

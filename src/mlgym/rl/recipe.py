@@ -1,25 +1,31 @@
 """A recipe: what is trained, on which tasks and how, from a file `recipe.toml` and from flags."""
 
-import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from mlgym import names
 from mlgym.curriculum import MADE, Curriculum
 from mlgym.errors import UsageError
-from mlgym.grid import Bounds, Line
-from mlgym.mistakes import mistake, shown
+from mlgym.grid import Bounds, Line, checked
+from mlgym.mistakes import shown
 from mlgym.records import Args, Record, merged
 from mlgym.task import Positive, for_training, load_task, suites
 
 SHIPPED = Path(__file__).parent / "recipes"
 TINY = "tiny"
-POLICIES = "give tiny, a folder of transformers, a file of GGUF, or local/smollm2"
-NOT_KEPT = ("steps", "environments", "device", "threads", "at_once", "checkpoint_every", "deadline")  # free to change
+NOT_KEPT = (
+    "steps",
+    "environments",
+    "device",
+    "threads",
+    "at_once",
+    "checkpoint_every",
+    "deadline",
+)  # may differ where a run goes on
 
 Names = Annotated[tuple[Line, ...], Field(min_length=1, max_length=1000)]
 Count = Annotated[int, Field(ge=1)]
@@ -113,16 +119,14 @@ class Recipe(Record):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.rows % self.group:
-            raise ValueError(f"should have rows ({self.rows}) that are so many times group ({self.group})")
+            raise ValueError(f"rows ({self.rows}) should be a multiple of group ({self.group})")
         if unknown := set(self.weights) - set(self.tasks):
-            raise ValueError(f"should have weights of its tasks only, and '{min(unknown)}' is none")
-        if self.algorithm == "grpo" and self.options.get("kl") and not self.reference:
-            raise ValueError("should have reference = true, the weights that the option kl compares with")
+            raise ValueError(f"weights should be those of its tasks, and '{min(unknown)}' is none")
         return self
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Recipe":
         """The recipe with other values in these fields, table by table; lists take the place of lists."""
-        return _checked(merged(self.model_dump(mode="json", exclude_unset=True), changes), "")
+        return checked(Recipe, merged(self.model_dump(mode="json", exclude_unset=True), changes))
 
     def drawn(self) -> Curriculum:
         """The curriculum that draws its tasks; raises UsageError for one that there is not."""
@@ -130,12 +134,10 @@ class Recipe(Record):
         return Curriculum(weights, weights, self.curriculum, self.seed)
 
     def check(self, include_eval: bool = False) -> None:
-        """Raises UsageError for a policy or task that there is not, and for the benchmark's own unless `include_eval`.
+        """Raises UsageError for a task that there is not, and for one of the benchmark's own unless `include_eval`.
 
         Those of the evaluation may be the benchmark's: nothing is learned there.
         """
-        if self.policy != TINY and not self.policy.startswith("local/") and not Path(self.policy).expanduser().exists():
-            raise UsageError(f"There is no policy '{self.policy}': {POLICIES}.")
         for_training(map(known, members(self.tasks)), include_eval)
         for name in (name for each in self.evaluation.sets.values() for name in members(each)):
             known(name)
@@ -169,7 +171,7 @@ def read_recipe(path: Path | str, changes: Mapping[str, Any] | None = None) -> R
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {str(error).rstrip('.').splitlines()[0]}.") from error
-    recipe = _checked(data, f"{path}: ")
+    recipe = checked(Recipe, data, f"{path}: ")
     here = file.resolve().parent
     moved: dict[str, Any] = {"tasks": [_from(here, name) for name in recipe.tasks]}
     sets = {name: [_from(here, task) for task in tasks] for name, tasks in recipe.evaluation.sets.items()}
@@ -204,14 +206,3 @@ def changes(given: Iterable[str]) -> dict[str, Any]:
 def _from(here: Path, name: str, anyway: bool = False) -> str:
     """A name from the folder `here` where it is a path."""
     return str(here / name) if (anyway or "/" in name) and not name.startswith("~") else name
-
-
-def _checked(data: Mapping[str, Any], where: str) -> Recipe:
-    try:
-        return Recipe.model_validate_json(json.dumps(data, default=str, allow_nan=False))
-    except ValidationError as error:
-        raise UsageError(f"{where}{mistake(error, Recipe)}.") from error
-    except ValueError as error:
-        raise UsageError(f"{where}nan and inf are no values here, nor are numbers of thousands of digits.") from error
-    except RecursionError as error:
-        raise UsageError(f"{where}it is nested too deeply.") from error

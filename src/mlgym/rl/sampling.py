@@ -110,7 +110,8 @@ class TorchPolicy:
             if len(going) <= FEW * len(rows):
                 reading.keep(going)
                 rows, tokens = [rows[place] for place in going], [tokens[place] for place in going]
-            reading.read(tokens)
+                going = list(range(len(rows)))
+            reading.read(tokens, going)
         seconds = (time.perf_counter() - began) / len(prompts)
         return [
             Sampled(tuple(one), tuple(told), "stop" if one[-1] in self._stops else "length", seconds)
@@ -157,12 +158,14 @@ class _Reading:
         self._past.batch_select_indices(kept)
         self._mask = self._mask[kept]
 
-    def read(self, tokens: list[int]) -> None:
-        """Read one more token of each row."""
+    def read(self, tokens: list[int], going: list[int]) -> None:
+        """Read one more token of each row; those that are not `going` on have no place for it, so it stands at 0."""
         import torch
 
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], -1)
-        self._forward(torch.tensor(tokens, device=self._mask.device)[:, None], self._mask.sum(-1, keepdim=True) - 1)
+        at = torch.zeros_like(self._mask[:, :1])
+        at[going] = self._mask[going].sum(-1, keepdim=True) - 1
+        self._forward(torch.tensor(tokens, device=self._mask.device)[:, None], at)
 
     def _forward(self, ids: Any, positions: Any) -> None:
         out = self._model(

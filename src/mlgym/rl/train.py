@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 
 from mlgym.curriculum import Curriculum
-from mlgym.errors import UsageError
 from mlgym.interrupts import heard
 from mlgym.rl import progress, warm
 from mlgym.rl.batch import collate
 from mlgym.rl.engine import Engine, Row
-from mlgym.rl.learner import Learner, algorithm
+from mlgym.rl.learner import Learner, algorithm, tried
 from mlgym.rl.recipe import Recipe, members
 from mlgym.trajectory import Trajectory
 
 Say = Callable[[str], None]
-FEATS = 1_000_000_007  # keeps the draws of one seed apart from those of the next
+APART = 1_000_000_007  # keeps the draws of one seed apart from those of the next
 
 
 def train(recipe: Recipe, folder: Path, *, include_eval: bool = False, say: Say = print) -> int:
@@ -33,6 +32,7 @@ def train(recipe: Recipe, folder: Path, *, include_eval: bool = False, say: Say 
     """
     recipe.check(include_eval)
     loss = algorithm(recipe.algorithm, recipe.options)
+    tried(loss, recipe.options, recipe.reference)
     with progress.held(folder):
         progress.keep_recipe(folder, recipe)
         asked = threading.Event()
@@ -55,15 +55,10 @@ class Training:
 
         torch.set_num_threads(recipe.threads)
         self.recipe, self.folder, self.say = recipe, folder, say
-        self.device = recipe.device
-        if self.device == "auto":
-            self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            torch.zeros(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise UsageError(f"There is no device '{self.device}' here: give auto, cpu or cuda.") from error
+        self.device = warm.device(recipe.device)
+        given = warm.pretrained(recipe, self.device)
         taught = warm.conversations(recipe, folder, lambda policy: self.engine(policy, 0), say)
-        self.policy = warm.policy(recipe, folder, taught, self.device)
+        self.policy = given or warm.made(recipe, folder, taught, self.device)
         self.examples = warm.examples(self.policy, taught)
         self.warming = recipe.warmup.steps if recipe.warmup else 0
         self.curriculum: Curriculum = recipe.drawn()
@@ -76,7 +71,7 @@ class Training:
         self.tried = {line["done"] for line in tried}
         self.best = max((progress.first(line["evaluation"]) for line in tried), default=-np.inf)
         self.rollouts = self.engine(self.policy, recipe.seed, store=recipe.store)
-        self.trials = self.engine(self.policy, recipe.seed + FEATS)
+        self.trials = self.engine(self.policy, recipe.seed + APART)
 
     @property
     def steps(self) -> int:
@@ -194,7 +189,7 @@ class Training:
         if number == 0 or (recipe.evaluation.every and number % recipe.evaluation.every == 0):
             self._evaluate()
         began = time.monotonic()
-        drawn = self.curriculum.draw(recipe.rows // recipe.group, seed=recipe.seed * FEATS + number)
+        drawn = self.curriculum.draw(recipe.rows // recipe.group, seed=recipe.seed * APART + number)
         rows = [
             Row(task, seed, f"{number}/{place}")
             for place, (task, seed) in enumerate(drawn)

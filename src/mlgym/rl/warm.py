@@ -11,7 +11,7 @@ from mlgym.errors import UsageError
 from mlgym.models.local import local_file
 from mlgym.rl import sft, tiny
 from mlgym.rl.engine import Engine, Row
-from mlgym.rl.recipe import POLICIES, TINY, Recipe
+from mlgym.rl.recipe import TINY, Recipe
 from mlgym.rl.sampling import TorchPolicy
 from mlgym.rl.scripted import ScriptedPolicy
 from mlgym.trajectory import Trajectory
@@ -50,45 +50,57 @@ def conversations(recipe: Recipe, folder: Path, engine: Callable[[Any], Engine],
     return kept
 
 
-def policy(recipe: Recipe, folder: Path, taught: list[Trajectory], device: str) -> TorchPolicy:
-    """The policy with the weights that it begins with. `tiny` is made once, of what was `taught`, and kept in `folder`.
+def device(name: str) -> str:
+    """The device of that name for torch, `auto` being a card where there is one. Raises UsageError."""
+    import torch
 
-    Raises UsageError where there is none.
-    """
+    found = name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"There is no device '{found}' for torch here ({str(error).splitlines()[0]}).") from error
+    return found
+
+
+def pretrained(recipe: Recipe, device: str) -> TorchPolicy | None:
+    """The policy that the recipe names, None where it is made. Raises UsageError where it cannot be loaded."""
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    if recipe.policy == TINY:
+        return None
+    where = recipe.policy.removeprefix("local/")
+    path = local_file(where) if recipe.policy.startswith("local/") else Path(where).expanduser()
+    if not path.exists():
+        raise UsageError(f"There is no policy {recipe.policy}: give a folder of transformers, {TINY} or local/NAME.")
+    folder, gguf = (path, "") if path.is_dir() else (path.parent, path.name)
+    return TorchPolicy.load(folder, gguf=gguf, temperature=recipe.temperature, device=device)
+
+
+def made(recipe: Recipe, folder: Path, taught: list[Trajectory], device: str) -> TorchPolicy:
+    """The policy `tiny` with the weights that it begins with: made once, of what was `taught`, and kept in `folder`.
+
+    Raises UsageError where nothing was.
+    """
     path = folder / TINY
-    options: dict[str, Any] = {"temperature": recipe.temperature, "device": device}
-    if recipe.policy != TINY:
-        return _pretrained(recipe, options)
     if not (path / "made").exists():
         if not taught:
             raise UsageError("The policy tiny makes its words of a warm-up: the recipe needs a table [warmup].")
         texts = [message.content for each in taught for message in each.messages]
         tiny.make(path, texts, seed=recipe.seed, context=recipe.context, **recipe.tiny.model_dump())
         write_whole(path / "made", b"")
-    return TorchPolicy.load(path, **options)
+    return TorchPolicy.load(path, temperature=recipe.temperature, device=device)
 
 
 def examples(policy: TorchPolicy, taught: list[Trajectory]) -> list[Trajectory]:
     """The conversations in the tokens of the policy."""
 
     def encode(text: str) -> list[int]:
-        return list(policy.tokenizer.encode(text, add_special_tokens=False))
+        # No text is a mark of the template: a policy must not learn to write one where a stranger did.
+        return list(policy.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     return [sft.example(policy, encode, each.messages, each.tools, each.task) for each in taught]
-
-
-def _pretrained(recipe: Recipe, options: dict[str, Any]) -> TorchPolicy:
-    where = recipe.policy.removeprefix("local/")
-    path = local_file(where) if recipe.policy.startswith("local/") else Path(where).expanduser()
-    if path.is_dir():
-        return TorchPolicy.load(path, **options)
-    if not path.is_file():
-        raise UsageError(f"There is no policy '{recipe.policy}': {POLICIES}.")
-    return TorchPolicy.load(path.parent, gguf=path.name, **options)
 
 
 def _read(path: Path) -> list[Trajectory]:

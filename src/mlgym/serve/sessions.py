@@ -40,7 +40,8 @@ class Refused(Exception):
 
     def __init__(self, status: int, code: str, why: str, kind: str = "UsageError") -> None:
         super().__init__(why)
-        self.status, self.code, self.why, self.kind = status, code, why, kind
+        self.status, self.code, self.kind = status, code, kind
+        self.why = why.encode(errors="replace").decode()  # it may repeat what no answer could hold
 
 
 @dataclass
@@ -194,9 +195,11 @@ class House:
             hosted.local = LocalSession(task, **options, **self.options)
             hosted.made = task.name, options
         local, hosted.wanted = hosted.local, wanted
-        text = local.reset(wanted.seed or 0)
-        if hosted.closed:
-            local.close()
+        try:
+            text = local.reset(wanted.seed or 0)
+        finally:
+            if hosted.closed:
+                local.close()
         about = wire.finite({"task": task.name, "brief": local.brief.model_dump(), "steps": 0})
         return {"text": text, "done": False, "reward": None, "metadata": about}
 

@@ -20,10 +20,15 @@ STORIES = {
         ("{n} runners are to be ranked. A race of two tells", "who is faster"),
         ("{n} stones are to be laid in the order of their weights. The scales tell of two", "which is lighter"),
         ("{n} wines are to be ranked. A taster says of two", "which comes first"),
+        ("{n} essays are to be ranked. A reader says of two", "which is the better one"),
+        ("{n} letters are to be put in the order of their dates. An archivist tells of two", "which was written first"),
+        ("{n} ropes are to be sorted. Laid side by side, two tell", "which is shorter"),
     ),
     "pool": (
         ("Among {n} samples {bad} hold a germ. A test of a mixture of samples tells", "whether there is one in it"),
         ("Of {n} lamps in a chain {bad} are broken. A test of a group tells", "whether there is a broken one in it"),
+        ("Of {n} switches {bad} set off the alarm. Turning on several tells", "whether one of them does"),
+        ("Of {n} changes {bad} broke the build. A build with some of them tells", "whether a bad one is among them"),
     ),
     "extremes": (
         ("Of {n} fish the shortest and the longest are sought. Laying two side by side tells", "which is shorter"),
@@ -45,13 +50,13 @@ def generate(seed, difficulty):
     easy, hard = ("find", "extremes", "peak"), ("order", "pool")
     problem = rng.choice(hard if rng.random() < (difficulty - 0.2) / 0.6 else easy)
     bad = 2 if difficulty > 0.6 else 1
-    count = rng.randrange(100, 161) if problem in ("find", "peak") else rng.randrange(20, 41)  # cases of each split
+    count = rng.randrange(100, 221) if problem in ("find", "peak") else rng.randrange(20, 101)  # cases of each split
     given = {
-        "find": [rng.randrange(40, 90) + round(160 * difficulty)],
-        "peak": [rng.randrange(40, 90) + round(160 * difficulty)],
-        "order": [rng.randrange(14, 20) + round(10 * difficulty)],
-        "pool": [rng.randrange(24, 36) + 20 * (bad == 1), bad],
-        "extremes": [2 * rng.randrange(14, 44)],
+        "find": [rng.randrange(40, 140) + round(160 * difficulty)],
+        "peak": [rng.randrange(40, 140) + round(160 * difficulty)],
+        "order": [rng.randrange(12, 22) + round(10 * difficulty)],
+        "pool": [rng.randrange(22, 46) + 20 * (bad == 1), bad],
+        "extremes": [2 * rng.randrange(14, 80)],
     }[problem]
     return {
         "title": f"Fewer questions: {problem} among {given[0]}",
