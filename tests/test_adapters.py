@@ -78,10 +78,13 @@ def test_an_episode_that_cannot_begin_is_not_scored(monkeypatch: pytest.MonkeyPa
 
 
 def test_rows_are_recovered_from_prompts() -> None:
-    first, second = ([{"role": "user", "content": MARK.format(name, 7)}] for name in ("a", "/with blanks/b"))
-    assert rows([first, first, second]) == [Row("a", 7, "0-0"), Row("a", 7, "0-0"), Row("/with blanks/b", 7, "0-1")]
-    with pytest.raises(UsageError, match="names no task"):
-        rows([[{"role": "user", "content": "Hello"}]])
+    names = ["duel-s17-d0.4", "/with blanks/b"]
+    first, second, none = ([{"role": "user", "content": MARK.format(number, 7)}] for number in range(3))
+    found = [Row(names[0], 7, "0-0"), Row(names[0], 7, "0-0"), Row(names[1], 7, "0-1")]
+    assert rows([first, first, second], names) == found
+    for wrong in ([{"role": "user", "content": "Hello"}], none):
+        with pytest.raises(UsageError, match="names no task"):
+            rows([wrong], names)
 
 
 def test_an_episode_that_is_not_scored_has_no_reward_and_no_tokens_that_count() -> None:
@@ -112,7 +115,7 @@ class Trainer:
 def test_rollouts_by_the_engine() -> None:
     policy = ScriptedPolicy([f"```bash\n{BETTER}\n```", "```bash\nsubmit\n```"])
     spec = MlgymSpec(GAME, split="eval", policy=policy)
-    prompt = [{"role": "user", "content": MARK.format(GAME, 0)}]
+    prompt = [{"role": "user", "content": MARK.format(0, 0)}]
     found = spec.rollout_func([prompt, prompt], Trainer)
     assert [each["reward"] for each in found["episode"]] == [pytest.approx(1, abs=0.05)] * 2
     assert [len(ids) for ids in found["completion_ids"]] == [len(mask) for mask in found["env_mask"]]

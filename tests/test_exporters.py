@@ -1,9 +1,11 @@
 """Runs as data to learn from: what each format says, what is left out, and what the folder holds."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -303,15 +305,68 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     assert len(exported(tmp_path / "all", run, filter=everything)) == 6
 
 
+@pytest.mark.parametrize(
+    "seen",
+    [
+        lambda id: [id.upper()],
+        lambda id: [" ".join(id)],
+        lambda id: ["".join(chr(ord(sign) + 0xFEE0) for sign in id)],  # in full width
+        lambda id: [id[:17] + "\N{ZERO WIDTH SPACE}" + id[17:]],
+        lambda id: [id[:20], id[20:]],
+    ],
+)
+def test_a_canary_is_found_however_it_is_written(tmp_path: Path, seen: Callable[[str], list[str]]) -> None:
+    id = load_task("blotto").canary.split()[2].rstrip(":")
+    steps = [step(n, "view", text) for n, text in enumerate(seen(id), 1)]
+    episode(tmp_path / "run", steps=[*steps, step(9, "submit")])
+    with pytest.raises(UsageError, match="carries a canary"):
+        exported(tmp_path / "out", tmp_path / "run", dialogue="steps")
+
+
+def test_trajectories_on_the_benchmark_are_left_out_too(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    names = ("blotto", "cifar10-mini~budget=0.5", TASK)
+    path.write_text("".join(trajectory(task=name).model_dump_json() + "\n" for name in names))
+    assert [row["task"] for row in exported(tmp_path / "out", path)] == [TASK]
+    assert len(exported(tmp_path / "all", path, filter={"evaluation": True})) == 3
+
+
+@pytest.mark.parametrize("format", ["trajectories", "atif"])
+def test_only_a_secret_in_its_texts_costs_a_trajectory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "tr0ub4dor-and-3")
+    path = tmp_path / "t.jsonl"
+    said = (Message(role="user", content="Begin."), Message(role="assistant", content="echo tr0ub4dor-and-3"))
+    found = trajectory(messages=said), trajectory(model="tr0ub4dor-and-3")
+    path.write_text("".join(each.model_dump_json() + "\n" for each in found))
+    (row,) = (json.dumps(each) for each in exported(tmp_path / "out", path, format=format))
+    assert "tr0ub4dor" not in row and "[3, 4" in row
+
+
+def test_no_text_of_a_stranger_is_markup_of_the_card(tmp_path: Path) -> None:
+    hostile = "a|b\r\n# head\n<script>x</script> ![i](http://h/) `c` \\|"
+    path = tmp_path / "t.jsonl"
+    bad = trajectory(status="tampered", why=hostile), trajectory(model=hostile)
+    path.write_text("".join(each.model_dump_json() + "\n" for each in bad))
+    exported(tmp_path / "out", path)
+    lines = [line for line in (tmp_path / "out" / "README.md").read_text().splitlines() if "head" in line]
+    assert len(lines) == 2 and all("\\<script\\>" in line and "\\!\\[i\\]" in line for line in lines)
+    assert all(re.sub(r"\\.", "", line).count("|") == 3 + (line == lines[0]) for line in lines)
+
+
 def test_words_of_a_held_out_task(tmp_path: Path) -> None:
     starter = next(load_task("house-price").workspace.glob("*.py")).read_text()
     episode(tmp_path / "run", steps=[step(1, "bash", "", command=f"cat > a.py <<'E'\n{starter}\nE"), step(2, "submit")])
     episode(tmp_path / "run", seed=1)
+    for seed, form in enumerate(("{}:{}", "{:6}\t{}"), 2):  # as tools show it
+        shown = "\n".join(form.format(number, line) for number, line in enumerate(starter.splitlines(), 1))
+        episode(tmp_path / "run", seed=seed, steps=[step(1, "view", shown), step(2, "submit")])
     found = exported(tmp_path / "out", tmp_path / "run")
     assert [row["seed"] for row in found] == [1]
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert "house-price" in card["examples"]["overlaps a held-out task"]
-    assert len(exported(tmp_path / "all", tmp_path / "run", filter={"overlap": 0})) == 2
+    assert len(exported(tmp_path / "all", tmp_path / "run", filter={"overlap": 0})) == 4
 
 
 def test_the_best_of_each_task_and_no_duplicates(tmp_path: Path) -> None:
@@ -385,7 +440,7 @@ def test_secrets_do_not_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             text = json.dumps(exported(tmp_path / name, tmp_path / "run", format=name))
             assert "tr0ub4dor" not in text
     path = tmp_path / "t.jsonl"
-    told = trajectory(why="tr0ub4dor-and-3")
+    told = trajectory(messages=(Message(role="user", content="tr0ub4dor-and-3"),))
     path.write_text("".join(each.model_dump_json() + "\n" for each in (trajectory(), told)))
     (row,) = exported(tmp_path / "tokens", path, format="trajectories")
     assert row["why"] == "" and "a secret in its tokens" in (tmp_path / "tokens" / "README.md").read_text()

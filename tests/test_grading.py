@@ -116,6 +116,21 @@ def test_the_graders_own_memory_is_bounded_and_a_verdict(make, files, backend):
     assert not verdict.valid and "memory" in verdict.why
 
 
+def test_memory_that_a_submission_has_its_grader_take_is_a_verdict_too(make, files, backend):
+    if backend == "local":
+        pytest.skip("local bounds nothing")
+    body = """
+import mmap
+held = mmap.mmap(-1, 700 << 20)
+for part in range(70):
+    held.write(bytes(10 << 20))
+time.sleep(20)
+"""
+    with Grader(make(body, TOML.replace("1024", "400")), backend) as grader:
+        verdict = grader.grade(files, "validation")
+    assert not verdict.valid and "memory" in verdict.why
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -45,6 +45,15 @@ def test_nothing_hidden_is_inside(backend: str, monkeypatch: pytest.MonkeyPatch)
     env.close()
 
 
+def test_a_made_task_does_not_tell_what_it_was_drawn_by() -> None:
+    """Who knows seed and difficulty, and the code of the family, knows the answers."""
+    env = ResearchEnv("tabular-s4711-d0.123")
+    text, _ = env.reset(seed=0)
+    seen = env.step("cat /proc/self/mountinfo; env; ls -la . data; grep -r . . | head -c 20000")[0]
+    env.close()
+    assert "data" in seen and not [word for word in ("4711", "0.123", "0-123") if word in text + seen]
+
+
 def test_the_data_is_there_and_as_the_brief_says(backend: str) -> None:
     env = ResearchEnv("house-price", sandbox=backend)
     env.reset(seed=0)

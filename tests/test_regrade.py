@@ -148,6 +148,24 @@ def test_a_runs_own_task_is_not_run(run: Path) -> None:
     assert {row.status for row in rows} == {"not comparable"} and "lies in the run itself" in rows[0].why
 
 
+@pytest.mark.parametrize(
+    "name", ["./run/task", "run/task~budget=0.5", "./run/tiny-s1-d0.5", "run/tiny-s1-d0.5~rows=0.5"]
+)
+def test_nor_is_one_that_a_relative_path_or_an_id_leads_to(
+    run: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    store = store_of(run)
+    for folder in ("task", "tiny"):
+        shutil.copytree(GUESS, run / folder)
+        for code in ("task.py", "family.py")[: 1 + (folder == "tiny")]:
+            (run / folder / code).write_text(f"open({str(run / 'ran')!r}, 'w')")
+    write_whole(store.folder / "spec.json", store.spec.changed(task=name).model_dump_json().encode())
+    rows = quiet(run)
+    assert {row.status for row in rows} == {"not comparable"} and "lies in the run itself" in rows[0].why
+    assert not (run / "ran").exists()
+
+
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x"])
 def test_a_name_that_leaves_the_folder_is_not_written(run: Path, name: str) -> None:
     digest = store_of(run).attempts()[0].files["guess.txt"]

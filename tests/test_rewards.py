@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlgym import attempts
 from mlgym.env import ResearchEnv
 from mlgym.errors import UsageError
+from mlgym.grading import host
 from mlgym.records import Action, Limits
 from mlgym.rewards import FORMAT, Env, environment, status
 from mlgym.session import LocalSession
@@ -164,6 +167,54 @@ def test_one_that_tampers_with_its_grading_gets_the_least() -> None:
     assert info["final"]["valid"] and info["status"] == "tampered"
     assert reward == pytest.approx(-1) and info["rewards"]["integrity"] < -0.9
     env.close()
+
+
+# Its luck tells it the split that it plays on.
+ON_TEST = FLOOD.replace("import os", "import os, random\nTEST, seen = random.Random(1).random(), []").replace(
+    "    for fd in range(3, 20):",
+    "    seen.append(random.random())\n    for fd in range(3, 20) if seen[0] == TEST else ():",
+)
+
+
+@pytest.mark.parametrize("last", ["true", "rm strategy.py"])
+def test_nor_does_it_pay_to_tamper_with_the_test_alone(last: str) -> None:
+    env = environment("battle-of-sexes", limits=LIMITS)
+    env.reset(seed=1)
+    env.step(Action(tool="create", args={"path": "strategy.py", "content": f"{ON_TEST}    return 1\n"}))
+    assert env.step("validate")[4]["attempt"]["valid"]
+    env.step(last)
+    info = env.step("submit")[4]
+    env.close()
+    assert info["status"] == "tampered" and not info["final"]["valid"]
+    assert math.fsum(info["rewards"][part] for part in ("progress", "ladder", "integrity")) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(("command", "called"), [("while :; do :; done &", "invalid"), ("true", "not_scored")])
+def test_keeping_the_machine_busy_leaves_no_bad_score_out(
+    command: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (host, attempts):
+        monkeypatch.setattr(module, "START_S", 0.3)
+    shutil.copytree(GUESS, tmp_path / "guess")
+    with (tmp_path / "guess" / "task.py").open("a") as code:
+        code.write("\nimport time\ntime.sleep(1)\n")  # a grader that starts as late as on a busy machine
+    session = LocalSession(load_task(tmp_path / "guess"), limits=LIMITS)
+    session.reset(seed=1)
+    session.act(command)
+    session.act("submit")
+    session.close()
+    assert session.status == called and (session.reward is None) == (called == "not_scored")
+
+
+def test_a_fault_of_the_grading_at_a_limit_is_no_reward_either(tmp_path: Path) -> None:
+    session = LocalSession(alone(GUESS, tmp_path / "guess"), sandbox="local", limits=LIMITS.changed(steps=2))
+    session.reset(seed=1)
+    session.act(guess(42))
+    assert session.research.prepared is not None
+    (session.research.prepared.private / "answers.json").write_text("{}")
+    outcome = session.act("pwd")
+    session.close()
+    assert outcome.truncated and outcome.reward is None and session.reward is None and session.status == "not_scored"
 
 
 doings = st.lists(st.sampled_from(["rm guess.txt", "validate", "abc", 0, 30, 38, 40, 41, 42, NONSENSE]), max_size=6)

@@ -210,6 +210,14 @@ def test_the_lock_says_what_a_task_was_here_unknown(tmp_path: Path) -> None:
     assert only(columns, "best_progress") == -1.0  # three times the baseline, where less is better
 
 
+def test_no_code_of_a_family_that_a_record_names_is_run(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent.parent / "examples" / "guess", tmp_path / "tiny")
+    (tmp_path / "tiny" / "family.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    store(tmp_path / "run", spec(task=str(tmp_path / "tiny-s1-d0.5")), result(1.0))
+    assert open_run(tmp_path / "run").columns()["task"] == ["tiny-s1-d0.5"]
+    assert not (tmp_path / "ran").exists()
+
+
 def test_another_version_of_a_task_has_no_scale(tmp_path: Path) -> None:
     store(tmp_path, spec(version=999), result(1.2, progress=0.5))
     columns = (run := open_run(tmp_path)).columns()

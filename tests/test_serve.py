@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from mlgym import wire
 from mlgym.errors import UsageError
+from mlgym.made import written
 from mlgym.offer import Offer, Reset, tightened
 from mlgym.records import Limits
 from mlgym.serve import Bounds, Server, guard, read_tokens, served
@@ -160,6 +162,16 @@ def test_what_a_client_may_not_choose(server: Server, wanted: dict[str, Any], sa
         assert (0, id) not in server.house.sessions
 
 
+def test_a_made_tasks_name_leads_to_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(Path(__file__).parent.parent / "examples" / "guess", tmp_path / "private")
+    written("maze-s1-d0.5", tmp_path)  # as `mlgym tasks generate` does
+    assert load_task("maze-s1-d0.5/../private").name == "private"
+    for name in ("maze-s1-d0.5/../private", "maze-s1-d0.5/../private~budget=0.5", "./maze-s1-d0.5"):
+        with pytest.raises(UsageError, match="not offered"):
+            Offer(["maze"]).task(Reset(task=name))
+
+
 def test_limits_are_tighter_never_wider() -> None:
     own = Limits(steps=20, seconds=60.0, command_s=10.0)
     asked = Limits(steps=99, seconds=5.0, command_s=1e9, training_s=3.0)
@@ -280,6 +292,7 @@ def test_garbage_is_answered_and_changes_nothing(server: Server) -> None:
         socket.send('{"type": "close"}')
     for body in (frame for frame in GARBAGE if b'"type"' not in frame):
         assert ask(server, "/step", body)[0] in (400, 422), body
+    assert ask(server, "/mlgym/task", b'{"split": "\\ud800", "index": 1}')[0] == 400
     assert ask(server, "/step", b"x" * 5000)[0] == 413
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 from wheels import TOML, tiny_task
 
+import mlgym
 from mlgym.check import Examination, check_task
 from mlgym.env import ResearchEnv
 from mlgym.errors import TaskError, UsageError
@@ -19,6 +20,17 @@ def test_a_folder_is_a_task_with_defaults(tmp_path):
     assert task.submission.paths == ("answers.csv",) and task.submission.max_mb == 200
     assert (task.limits.steps, task.anchors, task.sources, task.solution) == (50, None, (), None)
     assert task.grader_packages == task.packages == ()
+
+
+def test_a_link_to_the_package_changes_nothing(tmp_path):
+    (tmp_path / "mlgym").symlink_to(mlgym.__path__[0], target_is_directory=True)
+    code = (
+        "from mlgym.task import load_task as t; print(t('blotto').evaluation, t('duel-s1-d0.1', recorded=True).shipped)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert ran.stdout == "True True\n", ran.stderr
 
 
 def test_everything_that_can_be_said_is_kept(tmp_path):

@@ -11,6 +11,7 @@ from typing import Literal
 from mlgym.disk import full, is_full
 from mlgym.errors import GradingError, SandboxError
 from mlgym.grading import Grader, Verdict, collect
+from mlgym.grading.exchange import START_S
 from mlgym.records import Attempt, Split
 from mlgym.sandbox.shell import Shell
 from mlgym.sandbox.tar import SubmissionRefused
@@ -78,7 +79,8 @@ class Attempts:
         for split in splits:
             if attempt.valid and getattr(attempt, split) is None:
                 verdict = self._verdict(files, split)
-                attempt = attempt.changed(**{split: verdict.scores}, why=verdict.why)
+                stage = verdict.stage if verdict.stage == "tampered" else attempt.stage
+                attempt = attempt.changed(**{split: verdict.scores}, why=verdict.why, stage=stage)
         return attempt
 
     def _fresh(self, kind: Kind, step: int, reason: str, recorded: Attempt | None) -> Attempt:
@@ -109,6 +111,8 @@ class Attempts:
             if not last.valid or last.n not in self.frozen:
                 continue
             last = self.complete(last, self.frozen[last.n])
+            if last.stage == "tampered":
+                end = end.changed(stage=last.stage)
             if last.test is not None and last.validation is not None:
                 self.frozen[end.n] = self.frozen[last.n]
                 kept = {key: getattr(last, key) for key in ("files", "code", "valid", "validation", "test")}
@@ -116,9 +120,15 @@ class Attempts:
         return end.changed(valid=False, validation=None, test=None)
 
     def _verdict(self, files: Path, split: Split) -> Verdict:
-        began = time.perf_counter()
+        """The grader's; where it could not begin for all that runs in the workspace, that is the agent's own doing."""
+        began, busy = time.perf_counter(), self._shell.cpu_s
         try:
             return self._grader.grade(files, split)
+        except GradingError:
+            seconds = time.perf_counter() - began
+            if seconds < START_S or self._shell.cpu_s - busy < seconds / 2:
+                raise
+            return Verdict(False, "what runs in the workspace left the grading no processor", None, seconds)
         except OSError as error:
             if is_full(error):
                 raise full(self._place) from error

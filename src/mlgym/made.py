@@ -20,7 +20,7 @@ from typing import Any
 from mlgym.errors import TaskError, UsageError
 from mlgym.records import Made, merged
 
-FAMILIES = Path(__file__).parent / "families"
+FAMILIES = Path(__file__).resolve().parent / "families"
 MAKER = "family.py"
 MOST = 2**31 - 1  # seeds are 0 to this
 ID = re.compile(r"(.+)-s([^-]*)-d(-?[^-]*)")

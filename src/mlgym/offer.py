@@ -80,7 +80,7 @@ class Offer:
         if wanted.task in self.tasks:
             return self.tasks[wanted.task]
         parts = made.ID.fullmatch(wanted.task)
-        if parts and parts[1] in self.families:
+        if parts and parts[1] in self.families and "/" not in wanted.task:
             return load_task(wanted.task)
         raise UsageError(f"The task '{wanted.task[:80]}' is not offered here; GET /mlgym/splits tells what is.")
 

@@ -17,7 +17,7 @@ from mlgym.grading.prepare import prepare
 from mlgym.records import Attempt, Provenance, Scores, Split
 from mlgym.sandbox import choose, scratch
 from mlgym.store import Episode, episodes
-from mlgym.task import Task, load_task
+from mlgym.task import Task, load_task, place
 
 SPLITS: tuple[Split, ...] = ("validation", "test")
 NOISES = 4.0  # standard deviations of the difference of two gradings: more is no noise
@@ -74,7 +74,7 @@ def regrade(run: Path, backend: str = "auto", say: Say = SAY) -> Iterator[Regrad
             grader, task, why = None, None, ""
             try:
                 _ours(version)
-                _not_of(run, reference, python)
+                _not_of(run, str(place(reference)), python)
                 task = load_task(reference)
                 if task.version == version:
                     grader = opened.enter_context(Grader(prepare(task, say=say, python=python), kind))
@@ -123,9 +123,9 @@ def _ours(version: int) -> None:
 
 def _not_of(run: Path, *places: str) -> None:
     """A run is data: a task or an interpreter that lies in it is not run. Raises UsageError."""
-    for place in places:
-        if Path(place).is_absolute() and Path(place).resolve().is_relative_to(run.resolve()):
-            raise UsageError(f"{place} lies in the run itself and is not run")
+    for each in places:
+        if each and Path(each).resolve().is_relative_to(run.resolve()):
+            raise UsageError(f"{each} lies in the run itself and is not run")
 
 
 class _Again:

@@ -21,7 +21,7 @@ from mlgym.metrics import noise, progress
 from mlgym.mistakes import mistake
 from mlgym.records import Limits, Made, Record, Scores, Source, Split, merged
 
-SHIPPED = Path(__file__).parent / "tasks"
+SHIPPED = Path(__file__).resolve().parent / "tasks"
 NO_CODE = "There is no code to start from: the baseline is known by its score only. Write your own."
 GIVEN = ("name", "folder", "variant", "made", "changes")  # by the folder, not by task.toml
 PACKAGES, SUITES = SHIPPED / "packages.toml", SHIPPED / "suites.toml"
@@ -245,6 +245,13 @@ def load_task(task: str | Path, *, recorded: bool = False) -> Task:
     for layer in reversed(layers):
         data = merged(data, layer)
     return _checked(folder, variant, data)
+
+
+def place(task: str) -> Path:
+    """The folder that a name means, of which nothing is read or run; raises UsageError for an unknown name."""
+    base, _ = mutations.parse(task)
+    found = families.find(base)
+    return found[0] if found else _found(base)[0]
 
 
 def list_tasks() -> list[Task]:

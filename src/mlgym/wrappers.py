@@ -40,7 +40,9 @@ class Limited(gymnasium.Wrapper[str, str | Action, str, str | Action]):
         ended = "steps" if self.steps_left == 0 else "time" if self.seconds_left == 0 else ""
         if ended and not terminated and not truncated:
             truncated = True
-            info = {**inner.end(ended), **info}  # the attempt of this step stays beside the final one
+            end = inner.end(ended)
+            # The attempt of this step stays beside the final one; a fault of the grading at the end counts.
+            info = {**end, **info, "scored": end.get("scored", True)}
         return text, reward, terminated, truncated, info
 
     @property

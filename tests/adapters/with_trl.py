@@ -52,6 +52,10 @@ def main() -> None:
     torch.set_num_threads(1)
     spec = MlgymSpec("battle-of-sexes", split="eval", engine={"protocol": "tools", "prompt": "brief"})
     row = spec.train_dataset[0]
+    drawn = MlgymSpec("duel-s4711-d0.123").train_dataset[0]
+    assert drawn["task"] == "duel-s4711-d0.123" and "4711" not in str(drawn["prompt"]), (
+        "who knows the id can draw again"
+    )
     environment = spec.environment_factory()
     words = tiny.tokenizer([environment.reset(**row)])
 

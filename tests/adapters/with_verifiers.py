@@ -17,6 +17,7 @@ SCRIPT = [
     "I look around first.",  # no call: an answer in words
     {"calls": [("bash", {"command": BETTER})]},
     {"calls": [("bash", "{broken"), ("validate", {})]},
+    {"calls": [("end", {"reason": ""})]},
     {"calls": [("submit", {})]},
 ]
 
@@ -51,7 +52,7 @@ def main() -> None:
     assert len(traces) == 4 and all(trace["ok"] for trace in traces), [trace["errors"] for trace in traces]
     for trace in traces:
         told = trace["info"]["mlgym"]
-        assert told["status"] == "submitted" and abs(told["progress"] - 1) < 0.05 and told["steps"] == 5, told
+        assert told["status"] == "submitted" and abs(told["progress"] - 1) < 0.05 and told["steps"] == 6, told
         assert abs(trace["rewards"]["reward"]["score"] - told["reward"]) < 1e-4, trace["rewards"]
         assert trace["metrics"]["format"] < 0 and len(trace["tools"]) > 5, trace["metrics"]
     rewards = [trace["info"]["mlgym"]["reward"] for trace in traces]

@@ -15,7 +15,7 @@ from mlgym.trajectory import Trajectory
 
 OPEN = 64  # episodes that are open at once
 CALL = 1_000_003  # between the seeds of one call and those of the next: more than there are processes
-MARK = "Task {}, seed {}.\n\n"
+MARK = "Task {}, seed {}.\n\n"  # a task's number: the model reads it, and a made task's name tells what it was drawn by
 
 
 class MlgymSpec:
@@ -54,12 +54,17 @@ class MlgymSpec:
 
     @cached_property
     def train_dataset(self) -> Any:
-        """A row for each task and seed: `prompt`, `task`, `seed`. The prompt's first line names the other two."""
+        """A row for each task and seed: `prompt`, `task`, `seed`. The prompt's first line has the task's number and the
+        seed.
+        """
         from datasets import Dataset
 
-        pairs = [(task.reference, seed) for task in self.tasks for seed in range(self.seeds)]
         return Dataset.from_list(
-            [{"prompt": [{"role": "user", "content": MARK.format(*p)}], "task": p[0], "seed": p[1]} for p in pairs]
+            [
+                {"prompt": [{"role": "user", "content": MARK.format(n, seed)}], "task": task.reference, "seed": seed}
+                for n, task in enumerate(self.tasks)
+                for seed in range(self.seeds)
+            ]
         )
 
     @cached_property
@@ -79,9 +84,10 @@ class MlgymSpec:
             **self.options,
             **self.engine,
         }
+        names = [task.reference for task in self.tasks]
         engine = Engine(self.policy or acting(trainer), reward=self.reward, **given)
         try:
-            return columns(engine.rollout(rows(prompts, call)), int(trainer.processing_class.eos_token_id))
+            return columns(engine.rollout(rows(prompts, names, call)), int(trainer.processing_class.eos_token_id))
         finally:
             engine.close()
 
@@ -95,15 +101,18 @@ def acting(trainer: Any) -> Any:
     return TorchPolicy(model, trainer.processing_class, temperature=trainer.args.temperature, version=version)
 
 
-def rows(prompts: Sequence[Any], call: int = 0) -> list[Row]:
-    """The rows that prompts of the dataset stand for; equal ones that follow each other are a group of this call."""
+def rows(prompts: Sequence[Any], names: Sequence[str], call: int = 0) -> list[Row]:
+    """The rows that prompts of the dataset of these tasks stand for.
+
+    Equal ones that follow each other are a group of this call.
+    """
     made = []
     for number, (prompt, same) in enumerate(itertools.groupby(prompts)):
         text = prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
-        found = re.match(r"Task (.+), seed (\d+)\.\n", text)
-        if not found:
+        found = re.match(r"Task (\d{1,9}), seed (\d{1,9})\.\n", text)
+        if not found or int(found[1]) >= len(names):
             raise UsageError(f"The prompt {text[:60]!r} names no task: train on the `train_dataset` of MlgymSpec.")
-        made += [Row(found[1], int(found[2]), f"{call}-{number}") for _ in same]
+        made += [Row(names[int(found[1])], int(found[2]), f"{call}-{number}") for _ in same]
     return made
 
 

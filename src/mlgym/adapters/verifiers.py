@@ -13,6 +13,7 @@ from typing import Any
 import verifiers.v1 as vf
 from openai import AsyncOpenAI
 
+from mlgym.env import END
 from mlgym.errors import UsageError
 from mlgym.records import Action
 from mlgym.session import LocalSession
@@ -128,12 +129,14 @@ class MlgymHarness(vf.Harness[HarnessConfig]):  # type: ignore[misc]
 
 
 def _action(name: str, arguments: str) -> Action:
-    """The call as an action; one whose arguments are no JSON object is a reply without an action."""
+    """The call as an action; one whose arguments are no JSON object is a reply without an action, and so is a call of
+    what only a driver may do. Nothing that a model writes here may raise: that would leave its episode out.
+    """
     try:
         args = json.loads(arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         args = None
-    return Action(tool=name, args=args) if isinstance(args, dict) else _none(f"{name} {arguments}")
+    return Action(tool=name, args=args) if isinstance(args, dict) and name != END else _none(f"{name} {arguments}")
 
 
 def _none(reply: str) -> Action:

@@ -19,7 +19,7 @@ from mlgym.exporters.chat import How, Row, Schemas
 from mlgym.exporters.reading import Sample, Source, index, samples
 from mlgym.exporters.selection import Filter, Rules, Suspicious, Taken, chosen
 from mlgym.exporters.shape import Shape
-from mlgym.exporters.similar import HeldOut, split_of
+from mlgym.exporters.similar import HeldOut, hexed, split_of
 from mlgym.exporters.words import HOW, SYSTEM
 from mlgym.exporters.writing import Writer
 from mlgym.records import Record
@@ -39,6 +39,7 @@ FORMATS: dict[Format, dict[str, Shape]] = {
     "trajectories": tokens.TRAJECTORIES,
 }
 NGRAM = 13  # words of a sequence that tells a held-out task, as in Brown et al. 2020, appendix C
+CANARY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MADE = re.compile(r"((.+)-s\d+)-d[\d.]+")
 
 
@@ -103,7 +104,8 @@ def export(
                 whole = True
                 for row in rows:
                     clean = given.clean(row)
-                    if clean != row and sample and sample.trajectory and options.format in ("atif", "trajectories"):
+                    told = any(clean.get(key) != row.get(key) for key in ("messages", "steps"))
+                    if told and sample and sample.trajectory and options.format in ("atif", "trajectories"):
                         taken.drop("a secret in its tokens", sample.id)
                         whole = False
                     else:
@@ -184,8 +186,11 @@ def _held_out(on: bool) -> HeldOut:
 
 
 @functools.cache
-def _canaries() -> tuple[str, ...]:
-    return tuple(sorted({task.canary for task in list_tasks()}))
+def _canaries() -> dict[bytes, str]:
+    """The benchmark's canaries by the digits of their ids."""
+    return {
+        hexed(CANARY.findall(canary) or [canary]): canary for canary in sorted({task.canary for task in list_tasks()})
+    }
 
 
 def _nothing(format: str, left: dict[str, int]) -> str:

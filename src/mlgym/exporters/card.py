@@ -1,6 +1,7 @@
 """The card of an export: what the data was made from, by whom, how it was chosen, and what was left out."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -122,7 +123,9 @@ def _progress(made: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")[:120]
+    """A stranger's text as one cell: no sign of it is Markdown or HTML."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in str(text)[:120])
+    return re.sub(r"[\\`*\[\]<>|!]", lambda sign: f"\\{sign[0]}", plain)
 
 
 def as_json(card: Mapping[str, Any]) -> str:

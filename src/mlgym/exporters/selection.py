@@ -1,7 +1,7 @@
 """Which samples are taken, and why the others are not."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from pydantic import Field
 from mlgym.exporters.chat import How, episode
 from mlgym.exporters.dialogue import NoText
 from mlgym.exporters.reading import Sample, Source, samples
-from mlgym.exporters.similar import HeldOut, Seen, doing, signature
+from mlgym.exporters.similar import HeldOut, Seen, doing, hexed, signature
 from mlgym.records import Isolation, Record
 from mlgym.trajectory import Trajectory
 
@@ -52,12 +52,14 @@ class Taken:
 
 @dataclass(frozen=True)
 class Rules:
-    """The filter with what it looks things up by: held-out tasks, canaries, and what an audit finds."""
+    """The filter with what it looks things up by: held-out tasks, canaries by the hexadecimal digits of their ids, and
+    what an audit finds.
+    """
 
     filter: Filter
     how: How
     held_out: HeldOut
-    canaries: tuple[str, ...]
+    canaries: Mapping[bytes, str]
     suspicious: Suspicious
 
     def wrong(self, sample: Sample) -> tuple[str, str]:
@@ -103,7 +105,8 @@ class Rules:
             texts = list(said(sample, self.how))
         except NoText as error:
             return f"no form as {self.how.protocol}", str(error)
-        if not self.filter.canary and (found := next((c for c in self.canaries for t in texts if c in t), "")):
+        digits = b"" if self.filter.canary else hexed(texts)
+        if found := next((canary for id, canary in self.canaries.items() if id in digits), ""):
             return "carries a canary", found
         own = sample.home is not None and sample.home.evaluation
         if self.filter.overlap and not own and (name := self.held_out.found(texts, self.filter.overlap)):

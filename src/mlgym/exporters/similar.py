@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ _A = _LUCK.integers(1, _PRIME, HASHES, dtype=np.uint64)
 _B = _LUCK.integers(0, _PRIME, HASHES, dtype=np.uint64)
 _WORD = re.compile(r"\w+|[^\w\s]")
 _PLAIN = re.compile(r"[a-z]\w*|\d+(?:\.\d+)?")
+_NUMBERED = re.compile(r"^ *\d+[:\t]", re.MULTILINE)  # a line as `view`, `open`, `cat -n` and `grep -n` show it
+_NOT_HEX = bytes(set(range(256)) - set(b"0123456789abcdef"))
 
 
 def doing(actions: Iterable[Action]) -> str:
@@ -93,9 +96,15 @@ class HeldOut:
         return self.names[worst] if worst >= 0 and len(hits[worst]) >= at_least else ""
 
     def _keys(self, text: str) -> Iterator[int]:
-        words = _PLAIN.findall(text.lower())
+        words = _PLAIN.findall(_NUMBERED.sub("", unicodedata.normalize("NFKC", text)).lower())
         for at in range(len(words) - self.n + 1):
             yield hash(tuple(words[at : at + self.n]))
+
+
+def hexed(texts: Iterable[str]) -> bytes:
+    """The hexadecimal digits of the texts, one after another: an id of a canary stands there however it was written."""
+    joined = "".join(texts)
+    return unicodedata.normalize("NFKC", joined).lower().encode("ascii", "ignore").translate(None, _NOT_HEX)
 
 
 def split_of(key: str, validation: float) -> str:

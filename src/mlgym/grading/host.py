@@ -132,9 +132,9 @@ class Grader:
             why = f"Grading this submission took longer than the task's limit of {seconds:g} seconds."
             return {"op": "verdict", "valid": False, "why": why, "scores": None, "stage": exchange.stage}
         except (EOFError, FrameError) as error:
-            if grader.hit() == "oom":
-                memory = f"more than its {self._limits.memory_mb} MB of memory"
-                raise GradingError(f"The grader of {self._task.name} used {memory}.") from error
+            if grader.hit() == "oom" and not lenient:  # what a submission can bring about is its fault
+                why = f"Grading this submission took more than {self._limits.memory_mb} MB of memory."
+                return {"op": "verdict", "valid": False, "why": why, "scores": None, "stage": exchange.stage}
             raise Died(f"The grader of {self._task.name} ended without a verdict.") from error
         finally:
             exchange.close()

@@ -206,7 +206,8 @@ def _folder(task: Task, *, stand_in: bool) -> Path:
     about = [task.name, task.version, task.settings, sources, stand_in, task.grader_packages]
     text = json.dumps(about, sort_keys=True, default=str).encode()
     code = _code(task)
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", task.name)
+    # The agent can read this path in its table of mounts: of a made task it must not tell by what it was drawn.
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", task.made.family if task.made else task.name)
     return (
         cache_dir() / ("made" if task.made else "prepared") / f"{slug}-{hashlib.sha256(text + code).hexdigest()[:16]}"
     )

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from mlgym.records import Message, ToolCall
 
 Render = Callable[[list[dict[str, Any]], Sequence[dict[str, Any]], bool], list[int]]
 ASKED = Message(role="user", content="?")
+# <|im_end|>, the same in signs of full width, [INST], <s>, </s>, <start_of_turn>, <tool_call>
+USUAL = re.compile(r"<[|\uff5c][^<>\n]{1,60}>|\[/?[A-Z][A-Z_]+\]|</?s>|</?[a-z]+_[a-z_]+>")
 
 
 class Chat:
@@ -101,27 +104,59 @@ def as_template(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return found
 
 
+def harmless(value: Any, broken: Callable[[str], str]) -> Any:
+    """Messages of chat templates with `broken` done to all that is said, but by the prompt's author as a reply."""
+    if isinstance(value, str):
+        return broken(value)
+    if isinstance(value, dict):
+        own = value.get("role") == "assistant"
+        return value if own else {k: each if k == "role" else harmless(each, broken) for k, each in value.items()}
+    return [harmless(each, broken) for each in value] if isinstance(value, list) else value
+
+
+def by_server(render: Render) -> Render:
+    """The template of a server, whose marks are not known: what looks like one of the usual kinds is broken up."""
+
+    def broken(text: str) -> str:
+        return USUAL.sub(lambda found: f"{found[0][:1]} {found[0][1:]}", text)
+
+    return lambda messages, tools, open_: render(harmless(messages, broken), tools, open_)
+
+
 def by_tokenizer(tokenizer: Any) -> Render:
     """The template of a tokenizer of transformers. Marks of the template within what is said are broken up, so that no
     text can end its own message. What it renders raises ValueError where the template does not take it.
     """
     import jinja2
 
-    marks = sorted((str(mark) for mark in tokenizer.all_special_tokens), key=len, reverse=True)
+    marks = _marks(tokenizer)
 
-    def harmless(text: str) -> str:
+    def broken(text: str) -> str:
         for mark in marks:
-            text = text.replace(mark, f"{mark[:1]} {mark[1:]}") if len(mark) > 1 else text
+            text = text.replace(mark, f"{mark[:1]} {mark[1:]}")
         return text
 
     def render(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]], open_: bool) -> list[int]:
-        said = [{**message, "content": harmless(message["content"])} for message in messages]
         try:
             ids: list[int] = tokenizer.apply_chat_template(
-                said, tools=list(tools) or None, add_generation_prompt=open_, tokenize=True, return_dict=False
+                harmless(messages, broken),
+                tools=list(tools) or None,
+                add_generation_prompt=open_,
+                tokenize=True,
+                return_dict=False,
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise ValueError(str(error)) from error
         return list(ids)
 
     return render
+
+
+def _marks(tokenizer: Any) -> list[str]:
+    """What a tokenizer reads as a token of its own and is no text, the longest first: its special tokens, those that it
+    does not list as such (of roles, in Llama 3), and added ones that its template writes (`<tool_call>` in Qwen 2.5).
+    """
+    added, template = tokenizer.added_tokens_decoder.values(), str(tokenizer.chat_template)
+    known = {each.content for each in added if each.special or each.content in template}
+    marks = {str(mark) for mark in tokenizer.all_special_tokens} | known
+    return sorted((mark for mark in marks if len(mark.strip()) > 1), key=len, reverse=True)

@@ -12,7 +12,7 @@ from mlgym.models.tokens import TokenModel
 from mlgym.records import Message, Reply
 from mlgym.rl.policy import Sampled
 from mlgym.rl.protocols import said
-from mlgym.rl.render import Chat, Render, by_tokenizer
+from mlgym.rl.render import Chat, Render, by_server, by_tokenizer
 from mlgym.rl.scripted import END, REPLY, START
 
 CUT = ("length", "max_tokens", "model_context_window_exceeded")
@@ -35,7 +35,7 @@ class ServerPolicy:
         self.name, self.temperature, self.version = name, temperature, version
         self._model = TokenModel(name, base_url)
         self._tokenizer: Any = _tokenizer(tokenizer) if tokenizer else None
-        render: Render = by_tokenizer(self._tokenizer) if tokenizer else self._model.tokens
+        render: Render = by_tokenizer(self._tokenizer) if tokenizer else by_server(self._model.tokens)
         try:
             self._chat = Chat(render, name)
         except Exception:

@@ -94,7 +94,8 @@ def examples(policy: TorchPolicy, taught: list[Trajectory]) -> list[Trajectory]:
     """The conversations in the tokens of the policy."""
 
     def encode(text: str) -> list[int]:
-        return list(policy.tokenizer.encode(text, add_special_tokens=False))
+        # No text is a mark of the template: a policy must not learn to write one where a stranger did.
+        return list(policy.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     return [sft.example(policy, encode, each.messages, each.tools, each.task) for each in taught]
 

@@ -40,7 +40,8 @@ class Refused(Exception):
 
     def __init__(self, status: int, code: str, why: str, kind: str = "UsageError") -> None:
         super().__init__(why)
-        self.status, self.code, self.why, self.kind = status, code, why, kind
+        self.status, self.code, self.kind = status, code, kind
+        self.why = why.encode(errors="replace").decode()  # it may repeat what no answer could hold
 
 
 @dataclass
