@@ -204,3 +204,12 @@ def test_a_folder_of_the_same_name_does_not_stand_in_for_a_shipped_task(tmp_path
     (tmp_path / "blotto").mkdir()
     ran = mlgym("run", "blotto", "-a", "nop", "-o", "r", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_bulk_run_and_a_made_task_without_its_difficulty_are_told_apart_from_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bulk" / "shard-0000").mkdir(parents=True)
+    for name in ("plan.json", "shard-0000/run.json"):
+        (tmp_path / "bulk" / name).write_text("{}")
+    for verb in ("show", "status"):
+        assert "its runs are its shards, such as bulk/shard-0000." in mlgym(verb, "bulk", cwd=tmp_path).stderr
+    assert "as in grammar-s17-d0.4; " in mlgym("check", "grammar-s7", cwd=tmp_path).stderr

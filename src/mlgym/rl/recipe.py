@@ -77,7 +77,7 @@ class Recipe(Record):
     steps), by `algorithm` with its `options`. `at_once` bounds the rows that go through the model together (0: all),
     `reference` keeps the weights it began with, `shuffle_rewards` is the control: rewards are permuted among all
     rollouts of a step. `protocol`, `prompt`, `reward`, `max_tokens`, `context`, `deadline` and `environments` are those
-    of the engine; `store` keeps the episodes of every so manieth group. All draws follow from `seed`.
+    of the engine; `store` keeps the episodes of every `store`-th group. All draws follow from `seed`.
     """
 
     policy: Line = TINY
