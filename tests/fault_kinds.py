@@ -53,7 +53,7 @@ def torn(world: World, rng: random.Random) -> Outcome:
     process = case.start()
     faults = int(case.strike(process, "run", rng.uniform(world.seconds / 3, world.seconds)))
     case.go(process)
-    if not (case.folder / "spec.json").exists():
+    if case.result or not (case.folder / "spec.json").exists():  # nobody opens one that has ended
         return outcome(world, case, faults)
     for name in ("steps.jsonl", "calls.jsonl"):
         row = (case.folder / name).read_bytes()[:400] if (case.folder / name).exists() else b'{"n": 1, "acti'
@@ -64,8 +64,7 @@ def torn(world: World, rng: random.Random) -> Outcome:
     for name in ("result.json.part77", "spec.json.part77", "attempts/0000.json.part77", "attempts/files/ab12.part77"):
         if (case.folder / name).parent.exists():
             (case.folder / name).write_bytes(b"{" * rng.randrange(2))
-    if not case.result:
-        (case.folder / "result.json").write_bytes(b"")
+    (case.folder / "result.json").write_bytes(b"")
     (case.folder / "lock").unlink()
     return outcome(world, case, faults + 1, 1)
 
