@@ -12,9 +12,11 @@ from wheels import tiny_task
 
 from mlgym import mutations
 from mlgym.check import measurements
+from mlgym.episode import run_episode
 from mlgym.errors import UsageError
 from mlgym.grading.kinds import thinned
 from mlgym.grading.prepare import prepare
+from mlgym.records import EpisodeSpec
 from mlgym.store import slug
 from mlgym.task import for_training, load_task
 
@@ -156,3 +158,9 @@ def test_the_data_of_a_changed_task_is_changed():
     assert lines[1] - 1 == round(0.2 * (lines[0] - 1))
     [whole], [part] = (list(measurements(task, 1, solution=False)) for task in (plain, less))
     assert part.scores["test"]["r2"] < whole.scores["test"]["r2"]
+
+
+def test_a_metric_that_the_grader_does_not_give_is_not_tried_again(tmp_path: Path) -> None:
+    task = load_task("duel-s3-d0.2~most=accuracy")
+    result = run_episode(EpisodeSpec(task=task.name, agent="nop"), tmp_path)
+    assert not result.scored and result.lasting and "gave no accuracy" in result.why

@@ -489,7 +489,7 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
 
 def _fault(error: GradingError) -> dict[str, Any]:
-    return {"scored": False, "boundary": error.boundary, "why": str(error)}
+    return {"scored": False, "boundary": error.boundary, "why": str(error), "lasting": error.lasting}
 
 
 def _told(attempt: Attempt) -> dict[str, Any]:

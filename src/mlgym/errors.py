@@ -104,6 +104,10 @@ class SandboxError(MlgymError):
 
 
 class GradingError(MlgymError):
-    """The grader itself failed; an invalid submission is a verdict, not this."""
+    """The grader itself failed; an invalid submission is a verdict, not this. `lasting` where it always does."""
 
     boundary = "grader"
+
+    def __init__(self, message: str, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting

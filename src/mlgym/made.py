@@ -49,7 +49,7 @@ def find_family(family: str | Path) -> Family:
 
 def task_id(family: str | Path, seed: int, difficulty: float) -> str:
     """The id of a task; raises UsageError for a seed or a difficulty out of bounds."""
-    return f"{family}-s{_seed(str(seed))}-d{_difficulty(f'{round(difficulty, 3):g}')}"
+    return f"{family}-s{_seed(str(seed))}-d{_difficulty(f'{difficulty:g}')}"
 
 
 def find(task: str) -> tuple[Path, Made] | None:

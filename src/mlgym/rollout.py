@@ -162,6 +162,7 @@ class Rollout:
         if self.model:
             self.model.drain()
         self.boundary, self.why = self.boundary or info.get("boundary", ""), self.why or info.get("why", "")
+        self.lasting |= info.get("lasting", False)
         ended_how = info.get("ended") or ("submitted" if "final" in info else "error")
         scored = info["scored"] and self.boundary not in UNSCORED
         return self._finish(ended_how, scored)

@@ -77,6 +77,9 @@ def gate(
     at_once: Annotated[int, typer.Option("-j", min=1, help="So many tasks side by side.")] = 1,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="The most that a task may take.")] = 60,
     tries: Annotated[int, typer.Option("--tries", min=2, help="Tries by chance, to see that it can be learned.")] = 8,
+    whole: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print each answer, of several tasks too; else only the wrong ones.")
+    ] = False,
     as_json: AsJson = False,
     sandbox: SandboxName = "auto",
     debug: Debug = False,
@@ -87,6 +90,7 @@ def gate(
     """
     from dataclasses import asdict
 
+    from mlgym.check import Finding
     from mlgym.gate import through
     from mlgym.task import suites
 
@@ -97,6 +101,10 @@ def gate(
     def say(line: str) -> None:
         print(f"{line}\n", end="", file=out, flush=True)
 
+    def note(name: str, one: Finding) -> None:
+        if whole or not one.ok or len(chosen) == 1:
+            say(f"{'ok  ' if one.ok else 'FAIL'} {name}: {one.what}: {one.seen}")
+
     for each in through(
         chosen,
         backend=sandbox,
@@ -104,7 +112,7 @@ def gate(
         at_once=at_once,
         seconds=seconds,
         tries=tries,
-        note=lambda name, one: say(f"{'ok  ' if one.ok else 'FAIL'} {name}: {one.what}: {one.seen}"),
+        note=note,
     ):
         found.append(each)
         say(f"     {each.task} " + ("passes" if each.passed else f"does not pass ({each.cause}): {each.why}"))

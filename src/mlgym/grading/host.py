@@ -79,7 +79,7 @@ class Grader:
         if answer["op"] != "verdict":
             raise GradingError(f"The grader of {self._task.name} failed: {answer.get('why')}.")
         if answer["valid"] and self._task.metric not in answer["scores"]:
-            raise GradingError(f"The grader of {self._task.name} gave no {self._task.metric}.")
+            raise GradingError(f"The grader of {self._task.name} gave no {self._task.metric}.", lasting=True)
         stage: Stage = "graded" if answer["valid"] else answer["stage"]
         return Verdict(answer["valid"], answer["why"], answer["scores"], time.monotonic() - began, stage)
 

@@ -122,10 +122,14 @@ def summary(folder: Path) -> list[str]:
         raise UsageError(f"{folder} holds no step of training yet.")
     rollouts, seconds = sum(line["rollouts"] for line in steps), steps[-1]["seconds"]["all"]
     shown = [f"{len(steps)} steps, {rollouts} rollouts in {seconds:.0f} s; the policy is in {folder / 'policy'}."]
-    for name in tried[0]["evaluation"] if tried else ():
-        before, after = (tried[n]["evaluation"][name]["reward"] for n in (0, -1))
-        means = ["none" if value is None else f"{value:+.3f}" for value in (before, after)]
-        shown.append(f"{name}: mean reward {means[0]} before, {means[1]} after")
+    if not tried:
+        return shown
+    best = max(tried, key=lambda line: first(line["evaluation"]))
+    shown[0] = shown[0][:-1] + f", as it was after step {best['step']}, where it did best."
+    for name in tried[0]["evaluation"]:
+        means = [line["evaluation"][name]["reward"] for line in (tried[0], best, tried[-1])]
+        told = ["none" if value is None else f"{value:+.3f}" for value in means]
+        shown.append(f"{name}: mean reward {told[0]} before, {told[1]} with this policy, {told[2]} at the end")
     return shown
 
 
