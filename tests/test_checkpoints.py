@@ -327,7 +327,7 @@ def trapper(brief: Brief, model: object, *, until: int = 0):  # type: ignore[no-
 
 @pytest.mark.slow
 def test_a_trap_for_the_playback_is_no_way_out_of_a_bad_score(tmp_path: Path) -> None:
-    until = int(time.time()) + 8
+    until = int(time.time()) + 15
 
     def kill(step: Step, attempt: object) -> None:
         if step.n == 5:
