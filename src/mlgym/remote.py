@@ -12,15 +12,12 @@ import secrets
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
 from typing import Any
 
 from mlgym import wire
-from mlgym.env import END
 from mlgym.errors import GradingError, MlgymError, SandboxError, SourceError, StorageError, TaskError, UsageError
 from mlgym.records import Action, Brief, Limits
-from mlgym.session import AFTER_END, Outcome
-from mlgym.trajectory import Status
+from mlgym.session import Elsewhere, Outcome
 
 TOKEN = "MLGYM_SERVE_TOKEN"
 ANSWER_S, CLOSE_S = 90.0, 25.0  # a server answers within 60, a request to close within 20
@@ -28,7 +25,7 @@ KINDS = {kind.__name__: kind for kind in (GradingError, SandboxError, SourceErro
 FULL_S = 1.0  # between two tries for a place at a server that is full
 
 
-class RemoteSession:
+class RemoteSession(Elsewhere):
     """A Session at the server at `url`, which holds the token (http://HOST:PORT/TOKEN) unless `token` is given or the
     variable MLGYM_SERVE_TOKEN is set.
 
@@ -40,27 +37,10 @@ class RemoteSession:
     def __init__(self, url: str, task: str, token: str = "", *, patience: float = 60.0, **options: Any) -> None:
         self.link = Link(url, token, patience)
         self.task, self.id = task, secrets.token_hex(16)
-        self.deadline: float | None = None
-        self._lock, self._closed = threading.Lock(), False
+        self._lock = threading.Lock()
         limits = options.get("limits")
         self._options = {**options, "limits": limits.model_dump()} if isinstance(limits, Limits) else options
-        self._brief: Brief | None = None
-        self._clear()
-
-    def _clear(self) -> None:
-        self.done, self.steps, self.parts = False, 0, dict[str, float]()
-        self.reward: float | None = 0.0
-        self.status: Status = "not_scored"
-        self.progress: float | None = None
-        self.noise = 0.0
-        self._end = Outcome(AFTER_END, 0.0, terminated=True)
-
-    @property
-    def brief(self) -> Brief:
-        """What the agent is told; raises UsageError before `reset`."""
-        if self._brief is None:
-            raise UsageError("The session has no episode yet: call reset() first.")
-        return self._brief
+        super().__init__()
 
     def reset(self, seed: int = 0) -> str:
         """Begin anew; returns the brief as text."""
@@ -73,32 +53,20 @@ class RemoteSession:
         self._brief = Brief.model_validate_json(json.dumps(told["metadata"]["brief"]))
         return str(told["observation"]["text"])
 
-    def act(self, action: str | Action) -> Outcome:
-        """Take one action; after the end it changes nothing. One that the server lost ends the episode unscored."""
-        if self.done or self._closed:
-            return self._end
-        if self._brief is None:
-            raise UsageError("The session has no episode yet: call reset() first.")
-        left = None if self.deadline is None else self.deadline - time.monotonic()
+    def _acted(self, action: str | Action, left: float | None) -> Outcome:
+        """Have the server take the action."""
         try:
             with self._lock:
                 told = self._result(self.link.ask("/step", self._named(action=wire.asked(action), left_s=left)))
-        except SandboxError as error:
-            return self._lost(error)
+        except SandboxError:
+            self.id = secrets.token_hex(16)  # the old one may still be at it
+            raise
         about = told["metadata"]
         for name in ("steps", "reward", "parts", "status", "progress", "noise"):
             setattr(self, name, about[name])
         self.done = bool(told["done"])
         text, reward = told["observation"]["text"], told["reward"]
-        return self._ended(Outcome(text, reward, about["terminated"], about["truncated"], about["info"]))
-
-    def call(self, name: str, args: Mapping[str, Any]) -> Outcome:
-        """Call one tool; an unknown one, or arguments that do not fit, are answered as the agent's mistake."""
-        return self.act(Action(tool=name, args=dict(args)))
-
-    def finish(self, reason: str) -> Outcome:
-        """End the episode, graded as it stands; `reason` as in a Result's `ended`."""
-        return self.act(Action(tool=END, args={"reason": reason}))
+        return Outcome(text, reward, about["terminated"], about["truncated"], about["info"])
 
     def close(self) -> None:
         """End the sandbox, from any thread; nothing is graded. A server that is gone has done so or will."""
@@ -119,21 +87,6 @@ class RemoteSession:
         while job := told["observation"]["job"]:
             told = self.link.ask("/step", self._named(action={"poll": job}))
         return told
-
-    def _lost(self, error: SandboxError) -> Outcome:
-        self.id = secrets.token_hex(16)  # the old one may still be at it
-        self.done, self.reward, self.status = True, None, "not_scored"
-        info = {"scored": False, "boundary": error.boundary, "why": str(error), "ended": "error"}
-        return self._ended(Outcome(str(error), None, truncated=True, info=info))
-
-    def _ended(self, outcome: Outcome) -> Outcome:
-        """Keep how the episode ended, if it did, for what is asked after it."""
-        if outcome.done:
-            scored = {"scored": outcome.reward is not None}
-            self._end = Outcome(
-                AFTER_END, None if outcome.reward is None else 0.0, outcome.terminated, outcome.truncated, scored
-            )
-        return outcome
 
 
 def places(url: str, token: str = "") -> int:

@@ -5,19 +5,21 @@ The one seam of all adapters and servers. A session is driven by one thread at a
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, SupportsFloat, cast
 
 from mlgym.env import END, ResearchEnv, render_brief
-from mlgym.errors import UsageError
+from mlgym.errors import SandboxError, UsageError
 from mlgym.records import Action, Brief
 from mlgym.rewards import environment
 from mlgym.task import Task
 from mlgym.trajectory import Status
 
 AFTER_END = "The episode has ended, so nothing was done."
+BEFORE_RESET = "The session has no episode yet: call reset() first."
 LEAST_S = 0.1  # seconds that a command has at least
 
 
@@ -81,6 +83,63 @@ class Session(Protocol):
         ...
 
 
+class Elsewhere(ABC):
+    """What a Session whose environment is another process keeps on this side, and does without asking it."""
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        self._brief: Brief | None = None
+        self._closed = False
+        self._clear()
+
+    def _clear(self) -> None:
+        """Forget the episode before."""
+        self.done, self.steps, self.parts = False, 0, dict[str, float]()
+        self.reward: float | None = 0.0
+        self.status: Status = "not_scored"
+        self.progress: float | None = None
+        self.noise = 0.0
+        self._end = Outcome(AFTER_END, 0.0, terminated=True)
+
+    @property
+    def brief(self) -> Brief:
+        """What the agent is told; raises UsageError before `reset`."""
+        if self._brief is None:
+            raise UsageError(BEFORE_RESET)
+        return self._brief
+
+    def act(self, action: str | Action) -> Outcome:
+        """Take one action; after the end it changes nothing. One that was lost on its way ends the episode unscored."""
+        if self.done or self._closed:
+            return self._end
+        if self._brief is None:
+            raise UsageError(BEFORE_RESET)
+        try:
+            outcome = self._acted(action, None if self.deadline is None else self.deadline - time.monotonic())
+        except SandboxError as error:
+            self.done, self.reward, self.status = True, None, "not_scored"
+            info = {"scored": False, "boundary": error.boundary, "why": str(error), "ended": "error"}
+            outcome = Outcome(str(error), None, truncated=True, info=info)
+        if self.done:
+            scored = outcome.reward is not None
+            self._end = replace(outcome, text=AFTER_END, reward=0.0 if scored else None, info={"scored": scored})
+        return outcome
+
+    def call(self, name: str, args: Mapping[str, Any]) -> Outcome:
+        """Call one tool; an unknown one, or arguments that do not fit, are answered as the agent's mistake."""
+        return self.act(Action(tool=name, args=dict(args)))
+
+    def finish(self, reason: str) -> Outcome:
+        """End the episode, graded as it stands; `reason` as in a Result's `ended`."""
+        return self.act(Action(tool=END, args={"reason": reason}))
+
+    @abstractmethod
+    def _acted(self, action: str | Action, left: float | None) -> Outcome:
+        """Have the action taken, within so many seconds, and take over what the session is at; raises SandboxError
+        where that is lost.
+        """
+
+
 class LocalSession:
     """A Session in this process. `reward` and `options` as for `rewards.environment`."""
 
@@ -103,7 +162,7 @@ class LocalSession:
     def brief(self) -> Brief:
         """What the agent is told; raises UsageError before `reset`."""
         if not hasattr(self.research, "brief"):
-            raise UsageError("The session has no episode yet: call reset() first.")
+            raise UsageError(BEFORE_RESET)
         return self.research.brief
 
     def reset(self, seed: int = 0) -> str:

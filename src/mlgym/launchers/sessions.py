@@ -3,17 +3,15 @@
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from mlgym.env import END, render_brief
+from mlgym.env import render_brief
 from mlgym.errors import MlgymError, SandboxError, UsageError
 from mlgym.launchers.joining import joined
 from mlgym.records import Action, Brief
-from mlgym.session import AFTER_END, Outcome
+from mlgym.session import Elsewhere, Outcome
 from mlgym.task import load_task
-from mlgym.trajectory import Status
 
 PACKAGE = "mlgym-env"
 STATE = ("done", "steps", "reward", "parts", "status", "progress", "noise", "clocks")
@@ -86,30 +84,13 @@ class RaySessions:
             self._ray.shutdown()
 
 
-class RaySession:
+class RaySession(Elsewhere):
     """A Session in an actor. One that is lost with its machine ends the episode, not scored."""
 
     def __init__(self, ray: Any, actor: Any, task: str, options: Mapping[str, Any]) -> None:
         self._ray, self._actor, self._task, self._options = ray, actor, task, dict(options)
-        self.deadline: float | None = None
-        self._brief: Brief | None = None
-        self._closed = False
-        self._clear()
-
-    def _clear(self) -> None:
-        self.done, self.steps, self.parts = False, 0, dict[str, float]()
-        self.reward: float | None = 0.0
-        self.status: Status = "not_scored"
-        self.progress: float | None = None
-        self.noise, self.clocks = 0.0, (0.0, 0.0)
-        self._end = Outcome(AFTER_END, 0.0, terminated=True)
-
-    @property
-    def brief(self) -> Brief:
-        """What the agent is told; raises UsageError before `reset`."""
-        if self._brief is None:
-            raise UsageError("The session has no episode yet: call reset() first.")
-        return self._brief
+        self.clocks = 0.0, 0.0
+        super().__init__()
 
     def reset(self, seed: int = 0) -> str:
         """Begin anew, once the cluster has a place for it; returns the brief as text. Raises SandboxError."""
@@ -123,33 +104,13 @@ class RaySession:
         self._brief = self._got(begun)
         return render_brief(self.brief)
 
-    def act(self, action: str | Action) -> Outcome:
-        """Take one action; after the end it changes nothing. Where the actor is lost the episode ends, not scored."""
-        if self.done or self._closed:
-            return self._end
-        if self._brief is None:
-            raise UsageError("The session has no episode yet: call reset() first.")
-        left = None if self.deadline is None else self.deadline - time.monotonic()
-        try:
-            outcome, state = self._got(self._actor.act.remote(action, left))
-        except SandboxError as error:
-            state = {"done": True, "reward": None}
-            info = {"scored": False, "boundary": error.boundary, "why": str(error), "ended": "error"}
-            outcome = Outcome(str(error), None, truncated=True, info=info)
+    def _acted(self, action: str | Action, left: float | None) -> Outcome:
+        """Have the actor take the action."""
+        outcome, state = self._got(self._actor.act.remote(action, left))
         for name, value in state.items():
             setattr(self, name, value)
-        if self.done:
-            self._end = replace(outcome, text=AFTER_END, reward=outcome.reward and 0.0, info={})
         made: Outcome = outcome
         return made
-
-    def call(self, name: str, args: Mapping[str, Any]) -> Outcome:
-        """Call one tool; an unknown one, or arguments that do not fit, are answered as the agent's mistake."""
-        return self.act(Action(tool=name, args=dict(args)))
-
-    def finish(self, reason: str) -> Outcome:
-        """End the episode, graded as it stands; `reason` as in a Result's `ended`."""
-        return self.act(Action(tool=END, args={"reason": reason}))
 
     def kill(self) -> None:
         """End the sandbox from another thread: the action under way finds it lost; the last valid attempt counts."""
