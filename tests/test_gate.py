@@ -146,7 +146,7 @@ def test_it_goes_on_where_it_stopped_and_streams(tmp_path):
 @pytest.mark.slow
 def test_the_command_prints_each_finding_and_exits_with_1_where_one_is_kept_out(tmp_path):
     argv = [sys.executable, "-m", "mlgym", "tasks", "gate", "duel-s1-d0.3", "duel-s1-d3", "--tries", "2"]
-    ran = subprocess.run(argv, capture_output=True, text=True)
+    ran = subprocess.run([*argv, "-v"], capture_output=True, text=True)
     assert ran.returncode == 1 and ran.stderr == ""
     assert "ok   duel-s1-d0.3: the same data again: 1 files" in ran.stdout
     assert "FAIL duel-s1-d3: it can be examined: The difficulty of a made task" in ran.stdout

@@ -1,5 +1,6 @@
 """Each wall of bubblewrap, taken away: the examiner must notice, or its case proves nothing."""
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -158,7 +159,8 @@ def test_a_killed_bwrap_takes_all_with_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("mlgym.sandbox.bubblewrap.KEEPER", [])
     left = survivors("96002")
     for pid in left:
-        os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the first may have taken it along
+            os.kill(int(pid), signal.SIGKILL)
     assert left
 
 
