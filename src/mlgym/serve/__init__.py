@@ -18,9 +18,9 @@ from typing import Any
 import uvicorn
 
 from mlgym.errors import UsageError
+from mlgym.guard import Guard, patient
 from mlgym.offer import Offer
 from mlgym.serve.app import application
-from mlgym.serve.guard import Guard, patient
 from mlgym.serve.sessions import AT_ONCE_S, Bounds, House
 
 __all__ = ["Bounds", "Offer", "Server", "read_tokens", "served"]

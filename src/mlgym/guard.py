@@ -62,7 +62,7 @@ class Guard:
             owner = self._owner(given.strip()) if kind.lower() == "bearer" else None
         scope["owner"] = owner
         if owner is None and scope["path"] != "/health":
-            return 401, "The token is missing or wrong: it is in the address that 'mlgym serve' showed."
+            return 401, "The token is missing or wrong: it is in the address that the server showed when it began."
         return None
 
     def _owner(self, given: str) -> int | None:

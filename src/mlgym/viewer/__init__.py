@@ -1,0 +1,1 @@
+"""What agents did, to look at in a browser: `mlgym view`."""
