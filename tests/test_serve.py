@@ -19,12 +19,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from mlgym import wire
+from mlgym import guard, wire
 from mlgym.errors import UsageError
 from mlgym.made import written
 from mlgym.offer import Offer, Reset, tightened
 from mlgym.records import Limits
-from mlgym.serve import Bounds, Server, guard, read_tokens, served
+from mlgym.serve import Bounds, Server, read_tokens, served
 from mlgym.session import LocalSession, Outcome
 from mlgym.task import load_task
 
