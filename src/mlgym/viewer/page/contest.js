@@ -13,13 +13,13 @@ export const CLOCKS = {
   },
 };
 
-/** The sum so far, step by step, of some columns of an episode's line. */
+// The sum so far, step by step, of some columns of an episode's line.
 function summed(line, ...columns) {
   let sum = 0;
   return line.n.map((_, i) => (sum += columns.reduce((more, name) => more + (line[name]?.[i] || 0), 0)));
 }
 
-/** The shortest names that tell the episodes apart: the method; then its seed; then its run. */
+// The shortest names that tell the episodes apart: the method; then its seed; then its run.
 export function contenders(episodes) {
   const forms = [
     (e) => e.method,
@@ -33,30 +33,30 @@ export function contenders(episodes) {
   });
 }
 
-/** A score in few digits. */
+// A score in few digits.
 export function scoreText(value, digits = 4) {
   if (value === null || value === undefined) return "–";
   const rounded = Number(value.toPrecision(digits));
   return Math.abs(rounded) >= 10000 ? rounded.toLocaleString("en") : String(rounded);
 }
 
-/** The value of a metric in a table of scores, in a bare number, or null. */
+// The value of a metric in a table of scores, in a bare number, or null.
 export function scored(scores, metric) {
   const value = scores !== null && typeof scores === "object" ? scores[metric] : scores;
   return typeof value === "number" && Number.isFinite(value) ? value : null;
 }
 
-/** The test score that counts: that of the final submission; null where there is none. */
+// The test score that counts: that of the final submission; null where there is none.
 export function finalScore(episode) {
   return episode.result ? scored(episode.result.final, episode.metric) : null;
 }
 
-/** Whether a score is better than another, by the task's direction. */
+// Whether a score is better than another, by the task's direction.
 function beats(a, b, direction) {
   return direction === "minimize" ? a < b : a > b;
 }
 
-/** Who won, as {text, place: [1 for the winner and all that tie with it, else 2, null without a score]}. */
+// Who won, as {text, place: [1 for the winner and all that tie with it, else 2, null without a score]}.
 export function verdict(episodes, names, show) {
   const [{ direction, noise }] = episodes;
   const found = episodes.map((e, i) => ({ name: names[i], score: finalScore(e), live: !e.result, i }));
@@ -93,18 +93,18 @@ function verdictSentences(first, others, { margin, noise, show }) {
   return [`${lead}, within the noise, for ${apart}: a tie.${more}`];
 }
 
-/** "a, b and c". */
+// "a, b and c".
 export function listed(words) {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
-/** The splits in which at least one attempt of the episodes has a score. */
+// The splits in which at least one attempt of the episodes has a score.
 export function splits(episodes) {
   const has = (split) => (e) => e.attempts.some((attempt) => scored(attempt[split], e.metric) !== null);
   return ["test", "validation"].filter((split) => episodes.some(has(split)));
 }
 
-/** The best so far as points [{x, y, n, kind}], y being the score on `split` of the attempt that is best on validation. */
+// The best so far as points [{x, y, n, kind}], y being the score on `split` of the attempt that is best on validation.
 export function climb(episode, clock, split) {
   const { attempts, metric, direction, line } = episode;
   const cells = CLOCKS[clock].cells(line);
@@ -124,17 +124,17 @@ export function climb(episode, clock, split) {
   return points;
 }
 
-/** The place of each step number in an episode's line. */
+// The place of each step number in an episode's line.
 export function places(line) {
   return new Map(line.n.map((n, i) => [n, i]));
 }
 
-/** What tells one step's action from another's: its fingerprint where the documents have one. */
+// What tells one step's action from another's: its fingerprint where the documents have one.
 function deed(line, i) {
   return i === undefined ? null : (line.deed?.[i] ?? `${line.tool[i]} ${line.brief[i]}`);
 }
 
-/** All step numbers of the episodes, and which of them differ in what was done. */
+// All step numbers of the episodes, and which of them differ in what was done.
 export function aligned(episodes) {
   const where = episodes.map((e) => places(e.line));
   const numbers = [...new Set(episodes.flatMap((e) => e.line.n))].sort((a, b) => a - b);
@@ -145,7 +145,7 @@ export function aligned(episodes) {
   return { numbers, differs, where };
 }
 
-/** The settings in which the episodes differ: [[name, [value of each]]]. */
+// The settings in which the episodes differ: [[name, [value of each]]].
 export function settings(episodes) {
   const flat = episodes.map((e) => new Map(settingLeaves(e.spec || {}, "")));
   const names = [...new Set(flat.flatMap((each) => [...each.keys()]))];

@@ -5,7 +5,7 @@ const CURVE_HEIGHT = 300;
 const CURVE_DASHES = ["", "7 3", "2 3", "9 3 2 3", "5 2 1 2 1 2", "1 4"];
 const CURVE_MARKS = ["circle", "square", "diamond", "triangle", "cross", "ring"];
 
-/** A figure of step curves: [{name, mark: 1 to 6, points: [{x, y, better}]}], with `levels` [{name, y}] as lines. */
+// A figure of step curves: [{name, mark: 1 to 6, points: [{x, y, better}]}], with `levels` [{name, y}] as lines.
 export function curveChart({ title, curves, levels, xName, show, showX = number }) {
   const node = h("figure", { class: "curves" });
   const xs = [...new Set(curves.flatMap((curve) => curve.points.map((point) => point.x)))].sort((a, b) => a - b);
@@ -59,7 +59,7 @@ function curveValue({ curve, y }, show) {
   return h("span", { class: "value" }, markOf(curve.mark), ` ${curve.name} `, h("b", {}, y === null ? "–" : show(y)));
 }
 
-/** The number of an episode in its own colour, as it stands at its curve, head and column. */
+// The number of an episode in its own colour, as it stands at its curve, head and column.
 export function markOf(mark) {
   return h("span", { class: `mark line${mark}` }, String(mark));
 }
@@ -100,7 +100,7 @@ function curveScale(width, curves, levels) {
   };
 }
 
-/** Round numbers within [low, high], some `count` of them. */
+// Round numbers within [low, high], some `count` of them.
 function ticksOf(low, high, count) {
   const rough = (high - low) / count;
   const unit = 10 ** Math.floor(Math.log10(rough));
@@ -159,7 +159,7 @@ function curveMark(mark, x, y) {
   return shapes[CURVE_MARKS[mark - 1]]();
 }
 
-/** The curves' names at their ends, moved apart where they would meet. */
+// The curves' names at their ends, moved apart where they would meet.
 function curveEnds(curves, scale) {
   const ends = curves
     .filter((curve) => curve.points.length)
