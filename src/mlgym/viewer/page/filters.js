@@ -64,6 +64,8 @@ export function filterBar(withRun, change) {
       h("fieldset", {}, h("legend", { text: label }), ends[2 * at].field, h("span", { text: "to" }), ends[2 * at + 1].field))),
   );
   const chips = h("div", { class: "chips" });
+  ranges.addEventListener("focusout", (event) => (ranges.open = ranges.open && ranges.contains(event.relatedTarget)));
+  ranges.addEventListener("keydown", (event) => event.key === "Escape" && ((ranges.open = false), ranges.firstChild.focus()));
   const node = h("div", { class: "filters", role: "search", "aria-label": "Episodes" }, text, Object.values(selects), ranges, chips);
 
   function rangeField(name, end) {
@@ -99,7 +101,6 @@ export function filterBar(withRun, change) {
       if (document.activeElement !== text) text.value = now.q;
       for (const [name, select] of Object.entries(selects)) select.value = now[name];
       ends.forEach((end) => end.fill());
-      if (now.progress || now.steps) ranges.open = true;
       showChips();
     },
     options(table) {
