@@ -14,13 +14,24 @@ from mlgym.metrics import progress
 
 
 class Records:
-    """The records of one episode, those of its steps read when they are asked for; `result` is {} before its end."""
+    """The records of one episode, those of its steps read when they are asked for; `result` is {} before its end.
 
-    def __init__(self, folder: str, run: str, anchors: Callable[[str, str, int], Row]) -> None:
+    Who has read `spec` and `result` already gives them.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        run: str,
+        anchors: Callable[[str, str, int], Row],
+        *,
+        spec: Row | None = None,
+        result: Row | None = None,
+    ) -> None:
         self.folder = folder
-        self.spec: Row = from_json(_read(f"{folder}/spec.json"))
-        text = _read(f"{folder}/result.json", missing=b"")
-        self.result: Row = from_json(text) if text else {}
+        self.spec: Row = from_json(_read(f"{folder}/spec.json")) if spec is None else spec
+        text = _read(f"{folder}/result.json", missing=b"") if result is None else b""
+        self.result: Row = result if result is not None else from_json(text) if text else {}
         name = self.spec["task"].rstrip("/").rpartition("/")[2]
         self.anchors = anchors(name, self.spec["task"], self.spec.get("version", 1))
         self.metric: str = self.result.get("metric") or self.anchors["metric"]
