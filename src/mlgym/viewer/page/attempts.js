@@ -17,7 +17,7 @@ export function attemptsPanel(show) {
       h("table", {}, h("caption", { class: "unseen" }, "Attempts"), h("thead", {}, head), h("tbody", {}, ...rows))));
 }
 
-const attemptRight = new Set(["attempt", "step", "validation", "to the baseline", "test", "progress"]);
+const attemptRight = new Set(["attempt", "step", "validation", "test", "progress"]);
 
 function attemptsLead(doc) {
   const way = doc.direction === "minimize" ? "lower is better" : "higher is better";

@@ -20,7 +20,7 @@ export function stepNode(card, show, joined = false) {
   const title = h("h3", { id: `${id}-h` },
     h("a", { class: "step-n", href: show.link({ step: card.n }), title: "Link to this step" },
       h("span", { class: "unseen" }, "Step "), String(card.n)),
-    ...titleParts(card.tool || "text", card.brief));
+    ...titleParts(card));
   const props = { class: joined ? "step joined" : "step", id, "data-step": card.n, tabindex: "-1" };
   Object.assign(props, { "data-tool": card.tool, "data-status": card.status, "aria-labelledby": `${id}-h` });
   const body = [thoughtNode(card, show), fieldNode(card, "action", show), outcomeNode(card, show)];
@@ -28,9 +28,12 @@ export function stepNode(card, show, joined = false) {
   return h("article", props, head, marginNode(card, show), h("div", { class: "step-body" }, ...body));
 }
 
-function titleParts(tool, brief) {
-  const rest = brief === tool ? "" : brief.startsWith(`${tool} `) ? brief.slice(tool.length + 1) : brief;
-  return [h("span", { class: "tool" }, tool), " ", rest ? h("span", { class: "brief" }, rest) : null];
+// The tool and what it did; where the action says the same in one line, only for those who listen to headings.
+function titleParts({ tool, brief, action }) {
+  const name = tool || "text";
+  const rest = brief === name ? "" : brief.startsWith(`${name} `) ? brief.slice(name.length + 1) : brief;
+  const again = action?.lines === 1 && action.size === [...brief].length && !action.hunks;
+  return [h("span", { class: "tool" }, name), " ", rest ? h("span", { class: again ? "unseen" : "brief" }, rest) : null];
 }
 
 function chipsNode(card) {

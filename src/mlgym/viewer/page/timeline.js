@@ -214,7 +214,7 @@ function moveCursor(state) {
   slider.setAttribute("aria-valuemax", String(Math.max(doc.line.n.length, 1)));
   slider.setAttribute("aria-valuenow", String(chosen || 1));
   slider.setAttribute("aria-valuetext", chosen ? lineWords(doc, chosen - 1) : "no step chosen");
-  clear(state.caption).append(...(told ? [lineWords(doc, told - 1)] : legendParts()));
+  clear(state.caption).append(...(told ? [lineWords(doc, told - 1)] : legendParts(doc.line)));
   if (!edges) return;
   const middle = told ? (edges[told - 1] + edges[told]) / 2 : 0;
   state.cursor.setAttribute("d", told ? `M${middle},0V${state.strip + stripHigh + 2}` : "M0,0");
@@ -239,11 +239,15 @@ function lineWords(doc, at) {
   return parts.join(" · ");
 }
 
-function legendParts() {
-  const sign = (look, shape) => s("svg", { width: 10, height: 10, viewBox: "-5 -5 10 10", "aria-hidden": "true" }, shape(look));
-  const bars = Object.keys(barWords).map((name) => [barWords[name], sign(name, (look) =>
-    s("rect", { class: `bar ${look}`, x: -4, y: -4, width: 8, height: 8 }))]);
-  const marks = Object.keys(shapes).map((name) => [shapeWords[name], sign(name, (look) =>
-    s("path", { class: `line-mark ${look}`, d: shapes[look] }))]);
-  return [...bars, ...marks].map(([words, picture]) => h("span", { class: "legend" }, picture, words));
+// What the signs mean, of those that this episode has.
+function legendParts(line) {
+  const bars = new Set(line.tool.map(barKind));
+  const marks = new Set(line.n.flatMap((_, at) => stepMarks(line, at)));
+  const sign = (shape) => s("svg", { width: 10, height: 10, viewBox: "-5 -5 10 10", "aria-hidden": "true" }, shape);
+  const square = (name) => sign(s("rect", { class: `bar ${name}`, x: -4, y: -4, width: 8, height: 8 }));
+  const mark = (name) => sign(s("path", { class: `line-mark ${name}`, d: shapes[name] }));
+  return [
+    ...Object.keys(barWords).filter((name) => bars.has(name)).map((name) => [square(name), barWords[name]]),
+    ...Object.keys(shapes).filter((name) => marks.has(name)).map((name) => [mark(name), shapeWords[name]]),
+  ].map((parts) => h("span", { class: "legend" }, ...parts));
 }
