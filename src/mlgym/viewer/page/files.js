@@ -131,6 +131,6 @@ function fileBody(found, against) {
     return h("div", {}, h("p", { class: "quiet" }, `${plural(plus, "line")} added, ${minus} removed`), hunksNode(found.hunks, { title: found.path }));
   }
   if (!found.spans) return h("p", { class: "nothing" }, "Its content at this step is not known.");
-  return h("div", {}, spansNode(found.spans, { numbered: true, label: found.path }),
+  return h("div", {}, spansNode(found.spans, { first: 1, label: found.path }),
     found.cut ? h("p", { class: "quiet" }, "The file is longer; this is its beginning.") : null);
 }
