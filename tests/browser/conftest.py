@@ -1,0 +1,54 @@
+"""One browser for all tests of this folder, and pages in it that fail their test for anything that must not happen."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.watching import watched
+
+Visit = Callable[..., Page]
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that starts a browser is slow."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium; skipped where there is none, but never in CI."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        assert "CI" not in os.environ, "no Chromium"
+        pytest.skip("there is no Chromium (Debian's package is chromium)")
+    with sync_playwright() as driver:
+        alone = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = driver.chromium.launch(executable_path=program, args=alone)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Visit]:
+    """Opens an address under `home` as a page; whatever must not have happened there fails the test at its end."""
+    complaints: list[list[str]] = []
+    with ExitStack() as stack:
+
+        def go(home: str, address: str = "", **context: Any) -> Page:
+            seen = stack.enter_context(watched(chromium, home, **context))
+            complaints.append(seen.complaints)
+            page = seen.context.new_page()
+            page.goto(home + address)
+            return page
+
+        yield go
+    assert not any(complaints), [told for each in complaints for told in each]
