@@ -38,16 +38,15 @@ export function hunksNode(hunks, { title = "" } = {}) {
   return h("div", { class: "diff", role: "group", "aria-label": label }, ...parts);
 }
 
-const hunkLook = { "+": ["ins", "line add", "+"], "-": ["del", "line cut", "−"], "=": ["span", "line same", " "] };
+const hunkLook = { "+": ["ins", "row plus", "+"], "-": ["del", "row minus", "−"], "=": ["div", "row", " "] };
 
 function hunkNode(hunk, at) {
   const rows = hunk.lines.map(([sign, before, after, line]) => {
     const [tag, look, mark] = hunkLook[sign];
-    const place = h("span", { class: "place", "data-old": before ?? "", "data-new": after ?? "", "aria-hidden": "true" });
-    return h(tag, { class: look }, place, h("span", { class: "sign" }, mark), h("code", {}, ...spanParts(line), "\n"));
+    const places = [before, after].map((place) => h("span", { class: "place", "aria-hidden": "true" }, String(place ?? "")));
+    return h(tag, { class: look }, ...places, h("span", { class: "sign" }, mark), h("code", {}, ...spanParts(line), "\n"));
   });
-  const gap = at ? h("span", { class: "line gap", "aria-label": `from line ${hunk.new}` }, "⋯") : null;
-  return h("div", { class: "hunk" }, gap, ...rows);
+  return h("div", { class: "hunk" }, at ? h("div", { class: "gap" }, `⋯ from line ${hunk.new}`) : null, ...rows);
 }
 
 // A Text object's lines, or as many of them as are here.
