@@ -1,12 +1,13 @@
 """A browser's context that is watched: what must not happen on any page of the viewer is written down."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, WebError
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, WebError
 
+Visit = Callable[..., Page]
 HEIGHT = 900
 TELL = """
 addEventListener("securitypolicyviolation", (event) =>
