@@ -1,7 +1,6 @@
 """One browser for all tests of this folder, and pages in it that fail their test for anything that must not happen."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,11 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser import stores
+from tests.browser import stores, watching
 from tests.browser.places import Place, bundle, served
-from tests.browser.watching import Visit, watched
-
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+from tests.browser.watching import Visit, launched, watched
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,15 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium; skipped where there is none, but never in CI."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
+    if watching.chromium() is None:
         assert "CI" not in os.environ, "no Chromium"
         pytest.skip("there is no Chromium (Debian's package is chromium)")
-    with sync_playwright() as driver:
-        alone = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=program, args=alone)
+    with sync_playwright() as driver, launched(driver) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
