@@ -62,7 +62,7 @@ function alignedHead(names) {
   const heads = names.map((name, i) => h("div", { class: "cell", role: "columnheader" }, markOf(i + 1), ` ${name}`));
   const corner = h("div", { class: "num", role: "columnheader", text: "step" });
   const row = h("div", { class: "row head", role: "row" }, corner, ...heads);
-  return h("div", { role: "rowgroup", class: "top" }, row);
+  return h("div", { role: "rowgroup", class: "aligned-top" }, row);
 }
 
 function fillChunk(state, chunk) {
@@ -75,7 +75,7 @@ function fillChunk(state, chunk) {
 
 function alignedRow(state, i) {
   const n = state.numbers[i];
-  const button = h("button", { type: "button", "aria-expanded": "false", "aria-label": `step ${n}, unfold` }, String(n));
+  const button = h("button", { type: "button", "aria-expanded": "false", "aria-label": `step ${n}`, text: String(n) });
   const cells = state.episodes.map((episode, which) => alignedCell(state, episode, which, n));
   const parts = state.differs.indexOf(true) === i && i > 0;
   const look = ["row", state.differs[i] ? "differs" : "same", parts ? "parts" : ""].join(" ").trim();

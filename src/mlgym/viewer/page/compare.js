@@ -55,7 +55,8 @@ export async function compare(root, place, go) {
 
 function compareKeys({ root, chosen, steps, go }) {
   const head = (i) => root.querySelectorAll(".contender a.name")[i];
-  const mine = () => [...root.querySelectorAll(".contender")].findIndex((each) => each.contains(document.activeElement));
+  const heads = () => [...root.querySelectorAll(".contender")];
+  const mine = () => heads().findIndex((each) => each.contains(document.activeElement));
   const numbers = chosen.map((_, i) => [String(i + 1), [i ? "" : "1 to 6: to an episode's head", () => head(i).focus()]]);
   return {
     j: ["next step", () => steps().move(1)],
@@ -75,15 +76,16 @@ function without(chosen, i) {
 function compareHeads(episodes, names, places) {
   const keys = episodes.map((each) => each.key);
   const tied = places.filter((place) => place === 1).length > 1;
-  const cards = episodes.map((episode, i) =>
-    h("article", { class: `contender line${i + 1}`, "aria-label": names[i] },
+  const cards = episodes.map((episode, i) => {
+    const where = [episode.run, `seed ${episode.seed}`, episode.model].filter(Boolean).join(" · ");
+    return h("article", { class: `contender line${i + 1}`, "aria-label": names[i] },
       h("h2", {}, markOf(i + 1), " ", h("a", { class: "name", href: href("e", episode.key), text: names[i] })),
-      h("p", { class: "quiet small", text: [episode.run, `seed ${episode.seed}`, episode.model].filter(Boolean).join(" · ") }),
+      h("p", { class: "quiet small", text: where }),
       h("p", { class: "score" }, h("b", { text: scoreText(finalScore(episode)) }), ` ${episode.metric} on test`),
       h("p", { class: "chips" }, ...contenderChips(episode, places[i], tied)),
       contenderFacts(episode),
-      h("a", { class: "button out", href: without(keys, i), "aria-label": `Take ${names[i]} out`, text: "×" }),
-    ));
+      h("a", { class: "button out", href: without(keys, i), "aria-label": `Take ${names[i]} out`, text: "×" }));
+  });
   return h("div", { class: "contenders" }, ...cards);
 }
 
@@ -139,10 +141,12 @@ function compareCurves(episodes, names, chart) {
     const arrow = direction === "minimize" ? "lower is better" : "higher is better";
     const lines = [["baseline", scored(baseline?.[split], metric)], ["best known", split === "test" ? best : null]];
     const curves = episodes.map((each, i) => ({ name: names[i], mark: i + 1, points: climb(each, clock, split) }));
+    const clocks = Object.entries(CLOCKS).map(([key, { name }]) => [key, `by ${name}`]);
+    const scores = there.map((key) => [key, SPLIT_WORDS[key]]);
     clear(held).append(
       h("div", { class: "switches" },
-        switchOf("across", Object.entries(CLOCKS).map(([key, { name }]) => [key, name]), clock, (key) => turn({ clock: key })),
-        there.length > 1 ? switchOf("score", there.map((key) => [key, SPLIT_WORDS[key]]), split, (key) => turn({ split: key })) : null),
+        switchOf("across", clocks, clock, (key) => turn({ clock: key })),
+        there.length > 1 ? switchOf("score", scores, split, (key) => turn({ split: key })) : null),
       curveChart({
         title: `Best ${metric} so far ${SPLIT_WORDS[split]}, ${arrow}`, curves, xName: CLOCKS[clock].name,
         levels: lines.filter(([, y]) => typeof y === "number").map(([name, y]) => ({ name, y })),
@@ -153,7 +157,7 @@ function compareCurves(episodes, names, chart) {
     Object.assign(chart, change);
     update({ x: chart.clock === "step" ? null : chart.clock, y: chart.split });
     draw();
-    held.querySelector("[aria-pressed=true]")?.focus();
+    held.querySelector(`.switch:${change.clock ? "first" : "last"}-child [aria-pressed=true]`)?.focus();
   };
   draw();
   return h("section", { class: "climbs" }, h("h2", { text: "The best so far" }), held);
@@ -175,7 +179,7 @@ async function compareTooFew(root, episodes, go) {
   root.append(
     h("h1", { text: "Compare" }),
     h("p", { text: `${words} Choose episodes of one task to see them side by side: up to ${MOST_COMPARED}.` }),
-    rivalPicker({ task: one?.task ?? "", chosen: episodes.map((each) => each.key), most: MOST_COMPARED, go, open: true }),
+    rivalPicker({ task: one?.task ?? "", chosen: one ? [one.key] : [], most: MOST_COMPARED, go, open: true }),
   );
   return {};
 }
@@ -186,13 +190,10 @@ function compareUnlike(root, episodes) {
   const rows = tasks.map((task) => {
     const own = episodes.filter((each) => each.task === task);
     const link = h("a", { href: href("compare", [], { e: own.map((each) => each.key) }), text: task });
-    const more = own.length > 1 ? `: ${own.length} episodes` : ": one episode; choose others of this task to set beside it";
+    const more = own.length > 1 ? `: ${own.length} episodes` : ": one episode; others of this task can be added";
     return h("li", {}, link, more);
   });
-  root.append(
-    h("h1", { text: "These are of different tasks" }),
-    h("p", { text: "A score of one task says nothing about a score of another, so episodes stand side by side only within a task:" }),
-    h("ul", {}, ...rows),
-  );
+  const why = "A score of one task says nothing about one of another, so episodes are compared within a task only:";
+  root.append(h("h1", { text: "These are of different tasks" }), h("p", { text: why }), h("ul", {}, ...rows));
   return {};
 }

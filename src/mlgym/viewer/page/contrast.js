@@ -25,7 +25,8 @@ export function contrastFiles(episodes, names) {
     box.value = String(pair[which]);
     return h("label", {}, `${label} `, box);
   };
-  const fold = h("details", { class: "fold contrast" }, h("summary", { text: "What differs in the files that they handed in" }),
+  const fold = h("details", { class: "fold contrast" },
+    h("summary", { text: "What differs in the files that they handed in" }),
     h("div", { class: "switches" }, choose(0), choose(1)), held);
   fold.addEventListener("toggle", () => fold.open && !held.hasChildNodes() && fill());
   return fold;
@@ -38,14 +39,19 @@ function contrastRows({ files, note }, pair) {
     note ? h("p", { class: "quiet", text: note }) : null,
     files.length && !rows.length ? h("p", { text: "Their files are the same, byte for byte." }) : null,
     ...rows,
-    same.length && rows.length ? h("p", { class: "quiet small", text: `The same in both: ${same.map((each) => each.path).join(", ")}` }) : null,
+    same.length && rows.length ? h("p", { class: "quiet small", text: `The same in both: ${pathsOf(same)}` }) : null,
   ].filter(Boolean);
+}
+
+function pathsOf(files) {
+  return files.map((each) => each.path).join(", ");
 }
 
 function contrastRow({ path, change, sizes }, pair) {
   const body = h("div");
   const sized = sizes.map((size) => (size === null ? "–" : `${count(size)} bytes`)).join(" to ");
-  const line = h("summary", {}, h("code", { text: path }), h("span", { class: "quiet", text: ` ${CONTRAST_WORDS[change]}, ${sized}` }));
+  const words = h("span", { class: "quiet", text: ` ${CONTRAST_WORDS[change]}, ${sized}` });
+  const line = h("summary", {}, h("code", { text: path }), words);
   const row = h("details", { class: "fold" }, line, body);
   row.addEventListener("toggle", async () => {
     if (!row.open || body.hasChildNodes()) return;

@@ -49,7 +49,7 @@ export function curveChart({ title, curves, levels, xName, show, showX = number 
     const x = event.clientX - plate.getBoundingClientRect().left;
     read(Math.min(Math.max(state.scale.backX(x), xs[0]), xs.at(-1)));
   });
-  node.append(plate, readout, curveTable({ title, curves, xName, show, showX }));
+  node.append(h("figcaption", { text: title }), plate, readout, curveTable({ title, curves, xName, show, showX }));
   new ResizeObserver(draw).observe(node);
   read(xs.at(-1));
   return node;
@@ -179,11 +179,12 @@ function curveTable({ title, curves, xName, show, showX }) {
   const turns = curves.flatMap((curve) => curve.points.filter((point) => point.better).map((point) => point.x));
   const row = (x) => {
     const values = curves.map((curve) => valueAt(curve.points, x));
-    const cells = values.map((y) => h("td", { class: "n" }, y === null ? "–" : show(y)));
+    const cells = values.map((y) => h("td", { class: "num" }, y === null ? "–" : show(y)));
     return h("tr", {}, h("th", { scope: "row" }, showX(x)), ...cells);
   };
   const names = [xName, ...curves.map((curve) => curve.name)].map((name) => h("th", { scope: "col" }, name));
   const rows = [...new Set(turns)].sort((a, b) => a - b).map(row);
-  const table = h("table", {}, h("caption", {}, title), h("thead", {}, h("tr", {}, ...names)), h("tbody", {}, ...rows));
-  return h("details", { class: "numbers" }, h("summary", {}, "The same as a table"), h("div", { class: "table" }, table));
+  const table = h("table", {}, h("caption", { class: "unseen", text: title }), h("thead", {}, h("tr", {}, ...names)), h("tbody", {}, ...rows));
+  const word = h("summary", { text: "The same as a table" });
+  return h("details", { class: "fold numbers" }, word, h("div", { class: "table" }, table));
 }

@@ -8,9 +8,11 @@ const RIVALS_SHOWN = 40;
 
 // A fold with a field and the episodes of `task` (of all tasks where it is empty) that are not yet chosen.
 export function rivalPicker({ task, chosen, most, go, open = false }) {
-  if (chosen.length >= most) return h("p", { class: "quiet small", text: `More than ${most} do not fit side by side.` });
+  const full = `More than ${most} do not fit side by side.`;
+  if (chosen.length >= most) return h("p", { class: "quiet small", text: full });
   const list = h("ul", { class: "rival-list" });
-  const field = h("input", { type: "search", placeholder: "method, run, seed", "aria-label": "Find an episode to add" });
+  const hint = { placeholder: "method, run, seed", "aria-label": "Find an episode to add" };
+  const field = h("input", { type: "search", ...hint });
   let rows = null;
   const fill = async () => {
     rows ??= await rivalRows(task, chosen).catch((problem) => problem);
@@ -39,7 +41,7 @@ function rivalItems(rows, words, chosen) {
   if (!found.length) return [h("li", { class: "quiet", text: "There is no other episode like this." })];
   const more = found.length - RIVALS_SHOWN;
   const items = found.slice(0, RIVALS_SHOWN).map((each) => rivalItem(each, chosen));
-  return more > 0 ? [...items, h("li", { class: "quiet", text: `and ${more} more: write what they have in common` })] : items;
+  return more > 0 ? [...items, h("li", { class: "quiet", text: `and ${more} more: write what tells yours` })] : items;
 }
 
 function rivalText(each) {
@@ -47,8 +49,9 @@ function rivalText(each) {
 }
 
 function rivalItem(each, chosen) {
-  const link = h("a", { href: href("compare", [], { e: [...chosen, each.key] }), text: `${each.method}, seed ${each.seed}` });
+  const words = `${each.method}, seed ${each.seed}`;
+  const link = h("a", { href: href("compare", [], { e: [...chosen, each.key] }), text: words });
   const score = each.final ?? each.score;
-  const told = score === null ? each.state : `${scoreText(score)}, progress ${signed(each.progress)}`;
+  const told = score == null ? each.state : `${scoreText(score)}, progress ${signed(each.progress)}`;
   return h("li", {}, link, h("span", { class: "quiet", text: ` ${each.task} · ${each.run} · ${told}` }));
 }
