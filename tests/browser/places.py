@@ -68,7 +68,14 @@ def ready(page: Page) -> Page:
     """Wait until the page shows what it has to show."""
     page.wait_for_selector("#view h1")
     page.wait_for_function("document.querySelector('[aria-busy=true]') === null")
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return settled(page)
+
+
+def settled(page: Page) -> Page:
+    """Wait for what follows from a change of size or theme."""
+    page.evaluate(
+        "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 60))))"
+    )
     return page
 
 

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from tests.browser.places import Place, at, ready, sideways
+from tests.browser.places import Place, at, ready, settled, sideways
 from tests.browser.stores import HOUSES, OTHER, STORY, TREE
 from tests.browser.watching import Visit
 
@@ -39,7 +39,7 @@ def test_a_page_opens(visit: Visit, place: Place, name: str) -> None:
     page = ready(visit(place.home, PAGES[name]))
     for width in (*SIZES, 320, SIZES[0]):
         page.set_viewport_size({"width": width, "height": 800})
-        page.wait_for_timeout(50)
+        settled(page)
         assert sideways(page) <= 0, (width, widest(page))
 
 
@@ -52,7 +52,7 @@ def test_a_page_has_no_finding_of_axe(visit: Visit, served_story: Place, name: s
         page.set_viewport_size({"width": width, "height": 900})
         for theme in THEMES:
             page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-            page.wait_for_timeout(50)
+            settled(page)
             for finding in Axe().run(page).response["violations"]:
                 where = [" ".join(map(str, node["target"])) for node in finding["nodes"][:3]]
                 found[f"{finding['impact']} {finding['id']} ({width}, {theme})"] = f"{finding['help']}: {where}"
