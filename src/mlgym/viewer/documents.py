@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlgym.errors import UsageError
-from mlgym.viewer import episode, steps
+from mlgym.viewer import comparing, episode, files, steps
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.store import Store
 
@@ -39,6 +39,10 @@ def _folder(store: Store, key: str) -> Folder:
         raise NotFound(str(error)) from error
 
 
+def _two(store: Store, query: Query) -> tuple[Folder, Folder]:
+    return _folder(store, query.get("a", "")), _folder(store, query.get("b", ""))
+
+
 def _number(query: Query, name: str, default: int | None = None) -> int:
     """A whole number of the query; raises UsageError where it is none, or missing without a default."""
     given = query.get(name, "")
@@ -59,9 +63,15 @@ OF_STORE: dict[str, Callable[[Store, Query], Document]] = {
         query.get("after", ""),
         _number(query, "limit", 50),
     ),
+    "compare/files": lambda store, query: comparing.listing(*_two(store, query)),
+    "compare/file": lambda store, query: comparing.difference(*_two(store, query), query.get("path", "")),
 }
 NUMBERED = ("step", "call")
 OF_EPISODE: dict[str, Callable[[Folder, Query], Document]] = {
     "": lambda of, query: episode.document(of),
     "steps": lambda of, query: steps.cards(of, _number(query, "from", 1), _number(query, "count", 50)),
+    "files": lambda of, query: files.listing(of, _number(query, "step")),
+    "file": lambda of, query: files.content(
+        of, _number(query, "step"), query.get("path", ""), query.get("against", "none")
+    ),
 }

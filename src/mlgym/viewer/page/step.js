@@ -20,13 +20,17 @@ export function stepNode(card, show, joined = false) {
   const title = h("h3", { id: `${id}-h` },
     h("a", { class: "step-n", href: show.link({ step: card.n }), title: "Link to this step" },
       h("span", { class: "unseen" }, "Step "), String(card.n)),
-    h("span", { class: "tool" }, card.tool || "text"), " ",
-    h("span", { class: "brief" }, card.brief));
+    ...titleParts(card.tool || "text", card.brief));
   const props = { class: joined ? "step joined" : "step", id, "data-step": card.n, tabindex: "-1" };
   Object.assign(props, { "data-tool": card.tool, "data-status": card.status, "aria-labelledby": `${id}-h` });
   const body = [thoughtNode(card, show), fieldNode(card, "action", show), outcomeNode(card, show)];
   const head = h("header", { class: "step-head" }, title, chipsNode(card));
   return h("article", props, head, marginNode(card, show), h("div", { class: "step-body" }, ...body));
+}
+
+function titleParts(tool, brief) {
+  const rest = brief === tool ? "" : brief.startsWith(`${tool} `) ? brief.slice(tool.length + 1) : brief;
+  return [h("span", { class: "tool" }, tool), " ", rest ? h("span", { class: "brief" }, rest) : null];
 }
 
 function chipsNode(card) {
@@ -49,8 +53,8 @@ export function markWords(mark) {
 function thoughtNode(card, show) {
   const text = card.thought;
   if (!text || !text.text) return null;
-  const folded = text.text.length < text.size;
-  const shown = { kind: "text", text, spans: null, hunks: null, size: text.size, lines: text.lines, folded };
+  const folded = [...text.text].length < text.size;
+  const shown = { kind: "text", text: folded ? text : { ...text, text: text.text.trimEnd() }, spans: null, hunks: null, size: text.size, lines: text.lines, folded };
   return h("div", { class: "thought" }, shownNode(shown, fieldParts(card, "thought", show)));
 }
 

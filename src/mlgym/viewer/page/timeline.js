@@ -2,14 +2,11 @@
 import { h, s, clear, money, number, seconds } from "./dom.js";
 import { markWords, stepWords } from "./step.js";
 
-const chartHigh = 60;
-const stripTop = chartHigh + 6;
 const stripHigh = 14;
-const markTop = stripTop + stripHigh + 8;
-const lineHigh = markTop + 8;
 const narrowest = 2.5;
 const edge = 6;
 const barKinds = ["look", "command", "edit", "grade"];
+const barWords = { command: "command", edit: "edit", grade: "grading" };
 const barHigh = { look: 5, command: 8, edit: 12, grade: 14 };
 const editTools = new Set(["edit", "create", "insert", "str_replace", "write"]);
 const lookTools = new Set(["open", "view", "goto", "scroll_up", "scroll_down", "search_dir", "search_file", "find_file"]);
@@ -37,7 +34,7 @@ export function stepMarks(line, at) {
 // The strip: {node, choose(n), range(from, to), update(doc)}; `jump(n)` is called with the step that is asked for.
 export function timeLine(doc, jump) {
   const state = { doc, jump, byTime: false, chosen: 0, over: 0, range: [0, 0], wide: 0 };
-  state.picture = s("svg", { class: "line-picture", "aria-hidden": "true", height: lineHigh, width: "100%" });
+  state.picture = s("svg", { class: "line-picture", "aria-hidden": "true", width: "100%" });
   state.slider = h("div", { class: "line-slider", role: "slider", tabindex: "0", "aria-label": "Steps of the episode" },
     state.picture);
   state.caption = h("p", { class: "line-caption", "aria-live": "off" });
@@ -85,17 +82,21 @@ function lineEdges({ doc, byTime, wide }) {
 function drawLine(state) {
   if (!state.wide) return;
   const { picture, doc, wide } = state;
+  const scored = doc.line.validation.some((score) => score != null);
+  state.chart = scored ? (wide < 560 ? 32 : 46) : 0;
+  state.strip = state.chart + 6;
+  const marks = state.strip + stripHigh + 8;
   clear(picture);
-  picture.setAttribute("viewBox", `0 0 ${wide} ${lineHigh}`);
+  picture.setAttribute("height", marks + 8);
+  picture.setAttribute("viewBox", `0 0 ${wide} ${marks + 8}`);
   state.edges = lineEdges(state);
-  state.view = s("rect", { class: "line-view", y: stripTop - 3, height: stripHigh + 6, rx: 2 });
+  state.view = s("rect", { class: "line-view", y: state.strip - 3, height: stripHigh + 6, rx: 2 });
   state.cursor = s("path", { class: "line-cursor" });
-  picture.append(state.view, ...chartParts(state), ...barParts(doc.line, state.edges), ...markParts(doc.line, state.edges),
-    state.cursor);
+  picture.append(state.view, ...(scored ? chartParts(state) : []), ...barParts(state), ...markParts(state, marks), state.cursor);
   moveCursor(state);
 }
 
-function barParts(line, edges) {
+function barParts({ doc: { line }, edges, strip }) {
   const bars = [];
   let kind = -1;
   let from = 0;
@@ -107,13 +108,13 @@ function barParts(line, edges) {
     const name = barKinds[kind];
     const gap = wide > 3 * narrowest ? 1.5 : 0.5;
     bars.push(s("rect", { class: `bar ${name}`, x: from.toFixed(1), width: Math.max(wide - gap, 0.8).toFixed(1),
-      y: stripTop + stripHigh - barHigh[name], height: barHigh[name] }));
+      y: strip + stripHigh - barHigh[name], height: barHigh[name] }));
     kind = -1;
   }
   return bars;
 }
 
-function markParts(line, edges) {
+function markParts({ doc: { line }, edges }, y) {
   const marks = [];
   const last = {};
   for (let i = 0; i < line.n.length; i += 1) {
@@ -121,46 +122,47 @@ function markParts(line, edges) {
     for (const name of stepMarks(line, i)) {
       if (x - (last[name] ?? -99) < 5) continue;
       last[name] = x;
-      marks.push(s("path", { class: `line-mark ${name}`, d: shapes[name], transform: `translate(${x.toFixed(1)},${markTop})` }));
+      marks.push(s("path", { class: `line-mark ${name}`, d: shapes[name], transform: `translate(${x.toFixed(1)},${y})` }));
     }
   }
   return marks;
 }
 
 // Scores by step: a point for each grading on its stem, the best so far as a line, the baseline dashed.
-function chartParts({ doc, edges, wide }) {
+function chartParts({ doc, edges, wide, chart }) {
   const { line } = doc;
-  const at = [];
-  for (let i = 0; i < line.n.length; i += 1) if (line.validation[i] != null) at.push(i);
   const base = doc.baseline?.validation ?? null;
-  if (!at.length) return [s("text", { class: "line-note", x: edge, y: chartHigh - 8 }, "no score yet")];
-  const high = chartScale(at.map((i) => line.validation[i]), base, doc.direction);
-  const parts = [];
-  if (base != null) {
-    parts.push(s("path", { class: "line-base", d: `M0,${high(base)}H${wide}` }));
-    parts.push(s("text", { class: "line-note", x: edge, y: baseNote(high(base)) }, `baseline ${number(base)}`));
-  }
+  const graded = line.n.map((_, i) => i).filter((i) => line.validation[i] != null);
+  const high = chartScale(graded.map((i) => line.validation[i]), base, doc.direction, chart);
+  const stems = [];
+  const points = [];
   let best = null;
   let path = "";
-  for (const i of at) {
-    const x = (edges[i] + edges[i + 1]) / 2;
-    const score = line.validation[i];
-    const ahead = best == null || (doc.direction === "minimize" ? score < best : score > best);
-    if (ahead) best = score;
-    path += `${path ? "H" : "M"}${x.toFixed(1)}${path ? "" : `,${high(best)}`}${ahead && path ? `V${high(best)}` : ""}`;
-    parts.push(s("path", { class: "stem", d: `M${x.toFixed(1)},${high(score)}V${chartHigh}` }));
-    parts.push(s("circle", { class: ahead ? "point ahead" : "point", cx: x.toFixed(1), cy: high(score), r: at.length > 200 ? 1.5 : 3 }));
+  for (const i of graded) {
+    const x = ((edges[i] + edges[i + 1]) / 2).toFixed(1);
+    const y = high(line.validation[i]);
+    const ahead = best == null || (doc.direction === "minimize" ? line.validation[i] < best : line.validation[i] > best);
+    if (ahead) {
+      best = line.validation[i];
+      path += path ? `H${x}V${y}` : `M${x},${y}`;
+    }
+    stems.push(s("path", { class: "stem", d: `M${x},${y}V${chart}` }));
+    points.push(s("circle", { class: ahead ? "point ahead" : "point", cx: x, cy: y, r: graded.length > 200 ? 1.5 : 3 }));
   }
-  parts.splice(parts.length - 2 * at.length, 0, s("path", { class: "line-best", d: `${path}H${wide - edge}` }));
-  return parts;
+  const bestLine = s("path", { class: "line-best", d: `${path}H${wide - edge}` });
+  const top = s("text", { class: "line-note", x: wide - edge, y: high(best) + 14, "text-anchor": "end" }, `best ${number(best)}`);
+  return [...baseParts(base, high, wide), ...stems, bestLine, ...points, top];
 }
 
-function baseNote(y) {
-  return y < 16 ? y + 12 : y - 4;
+function baseParts(base, high, wide) {
+  if (base == null) return [];
+  const y = high(base);
+  return [s("path", { class: "line-base", d: `M0,${y}H${wide}` }),
+    s("text", { class: "line-note", x: edge, y: y < 16 ? y + 12 : y - 4 }, `baseline ${number(base)}`)];
 }
 
 // Score to height, better is higher. What is far worse than the baseline is drawn at the foot.
-function chartScale(scores, base, direction) {
+function chartScale(scores, base, direction, chart) {
   const turn = direction === "minimize" ? -1 : 1;
   const all = scores.map((score) => turn * score).filter(Number.isFinite);
   if (base != null) all.push(turn * base);
@@ -168,7 +170,7 @@ function chartScale(scores, base, direction) {
   let worst = Math.min(...all);
   if (base != null && best > turn * base) worst = Math.max(worst, turn * base - 1.5 * (best - turn * base));
   const span = best - worst || 1;
-  return (score) => Number((5 + (1 - Math.max((turn * score - worst) / span, 0)) * (chartHigh - 14)).toFixed(1));
+  return (score) => Number((5 + (1 - Math.max((turn * score - worst) / span, 0)) * (chart - 10)).toFixed(1));
 }
 
 function stepAtX(state, x) {
@@ -214,8 +216,8 @@ function moveCursor(state) {
   slider.setAttribute("aria-valuetext", chosen ? lineWords(doc, chosen - 1) : "no step chosen");
   clear(state.caption).append(...(told ? [lineWords(doc, told - 1)] : legendParts()));
   if (!edges) return;
-  const middle = told ? (edges[told - 1] + edges[told]) / 2 : -9;
-  state.cursor.setAttribute("d", `M${middle},0V${stripTop + stripHigh + 2}`);
+  const middle = told ? (edges[told - 1] + edges[told]) / 2 : 0;
+  state.cursor.setAttribute("d", told ? `M${middle},0V${state.strip + stripHigh + 2}` : "M0,0");
   const [from, to] = range;
   const left = from ? edges[from - 1] : 0;
   state.view.setAttribute("x", String(left));
@@ -238,7 +240,10 @@ function lineWords(doc, at) {
 }
 
 function legendParts() {
-  return Object.keys(shapes).map((name) => h("span", { class: "legend" },
-    s("svg", { width: 10, height: 10, viewBox: "-5 -5 10 10", "aria-hidden": "true" },
-      s("path", { class: `line-mark ${name}`, d: shapes[name] })), shapeWords[name]));
+  const sign = (look, shape) => s("svg", { width: 10, height: 10, viewBox: "-5 -5 10 10", "aria-hidden": "true" }, shape(look));
+  const bars = Object.keys(barWords).map((name) => [barWords[name], sign(name, (look) =>
+    s("rect", { class: `bar ${look}`, x: -4, y: -4, width: 8, height: 8 }))]);
+  const marks = Object.keys(shapes).map((name) => [shapeWords[name], sign(name, (look) =>
+    s("path", { class: `line-mark ${look}`, d: shapes[look] }))]);
+  return [...bars, ...marks].map(([words, picture]) => h("span", { class: "legend" }, picture, words));
 }
