@@ -77,7 +77,7 @@ class Sealed:
 
 
 class Once:
-    """An address that leads to the page one time: what a browser is started with, other users of the machine can see."""
+    """An address that leads to the page one time: other users see what a browser is started with."""
 
     def __init__(self, app: ASGIApp, target: str) -> None:
         self.app, self.target, self.path = app, target, "/" + guard.drawn()
@@ -188,7 +188,11 @@ class Server(guard.Hearing):
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until `stop`, or a signal in the main thread."""
-        super().run(sockets or [self.socket])
+        self.routes.store.start()
+        try:
+            super().run(sockets or [self.socket])
+        finally:
+            self.routes.store.close()
 
     def stop(self) -> None:
         """End, from any thread."""
