@@ -24,6 +24,7 @@ from mlgym.errors import MlgymError, UsageError
 from mlgym.records import (
     Action,
     Attempt,
+    Changes,
     Cost,
     EpisodeSpec,
     Limits,
@@ -43,11 +44,13 @@ from mlgym.totals import totals
 
 FORMAT = 1
 MANIFEST, TABLES = "MANIFEST.json", "tables.json"
-JSONS, LINES = ("spec.json", "result.json"), ("steps.jsonl", "calls.jsonl", "network.jsonl")
+JSONS = "spec.json", "result.json"
+LINES = "steps.jsonl", "changes.jsonl", "calls.jsonl", "network.jsonl"
 OF_RUN = ("run.json", "protocol.lock", "regrade.json")
 LARGEST = 500_000_000  # bytes of one file: larger ones are left out
 RECORDS: tuple[type[Record], ...] = (
-    Action, Attempt, Cost, EpisodeSpec, Limits, Message, Observation, Provenance, Reply, Result, Step, ToolCall,
+    Action, Attempt, Changes, Cost, EpisodeSpec, Limits, Message, Observation, Provenance, Reply, Result, Step,
+    ToolCall,
 )  # fmt: skip
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
 

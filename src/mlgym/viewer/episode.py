@@ -7,6 +7,7 @@ from mlgym.records import Attempt, Result, Scores
 from mlgym.rows import Records, label
 from mlgym.viewer.brief import brief
 from mlgym.viewer.folder import Folder
+from mlgym.viewer.lines import deed
 from mlgym.viewer.steps import text, version
 from mlgym.viewer.visible import visible
 
@@ -76,6 +77,7 @@ def columns(of: Folder) -> Document:
             "thought": bool(step.action.thought),
             "size": len(seen.text),
             "brief": brief(step.action),
+            "deed": deed(step.action.tool, step.action.args),
         }
         for name, value in row.items():
             out[name].append(finite(value) if isinstance(value, float) else value)
@@ -86,7 +88,7 @@ def columns(of: Folder) -> Document:
 
 _COLUMNS = (
     *("n", "tool", "status", "hit", "command_s", "model_s", "grader_s", "money", "tokens", "seconds"),
-    *("validation", "attempt", "marks", "thought", "size", "brief"),
+    *("validation", "attempt", "marks", "thought", "size", "brief", "deed"),
 )
 
 
