@@ -10,7 +10,9 @@ from mlgym.viewer.ink import Spans, inked, language
 
 LONGEST = 200_000  # characters of a command that are looked at
 _HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)\\?([A-Za-z_]\w{0,60})\1(?!<)")
-_TARGET = re.compile(r"(>>?)[ \t]*['\"]?([^\s'\"|;&<>]{1,300})|\btee[ \t]+(-a[ \t]+)?['\"]?([^\s'\"|;&<>-][^\s'\"|;&<>]{0,300})")
+_TARGET = re.compile(
+    r"(>>?)[ \t]*['\"]?([^\s'\"|;&<>]{1,300})|\btee[ \t]+(-a[ \t]+)?['\"]?([^\s'\"|;&<>-][^\s'\"|;&<>]{0,300})"
+)
 _INLINE = re.compile(r"\bpython[\d.]*(?:[ \t]+-[A-Zbduv]+)*[ \t]+-c[ \t]+(['\"])")
 _RUNS = re.compile(r"\b(python|bash|sh|perl|node|Rscript)[\d.]*\b")
 _READS = re.compile(

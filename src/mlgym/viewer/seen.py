@@ -16,7 +16,9 @@ from mlgym.viewer.windows import Window, window
 LOOKED = 200_000  # characters in which something is recognised
 TITLE = 200
 _TRACE = re.compile(r"^(?: *\S{0,80} ?)Traceback \(most recent call last\):", re.MULTILINE)
-_RAISED = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)?(?::.*)?$", re.MULTILINE)
+_RAISED = re.compile(
+    r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)?(?::.*)?$", re.MULTILINE
+)
 _SYNTAX = re.compile(r'^ +File ".{1,300}", line \d+(?:.*\n){1,4}?(\w*Error: .*)', re.MULTILINE)
 _BAR = re.compile(r"\d{1,3}%\|[^|]*\|")
 _EPOCH = re.compile(
@@ -81,7 +83,8 @@ def _table(rows: list[list[str]]) -> Spans:
     widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(max(map(len, rows)))]
     kinds = ("", "n", "c", "")
     return [
-        [[kind, cell.ljust(width) + "  "] for cell, width, kind in zip(row, widths, kinds, strict=False)] for row in rows
+        [[kind, cell.ljust(width) + "  "] for cell, width, kind in zip(row, widths, kinds, strict=False)]
+        for row in rows
     ]
 
 
