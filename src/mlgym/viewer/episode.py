@@ -69,7 +69,6 @@ def columns(of: Folder) -> Document:
     out["validation"] = [_score(one.validation, metric) for one in facts]
     out["marks"] = [[visible(mark) for mark in one.marks] for one in facts]
     out["brief"] = _briefs(facts)
-    out["deed"] = [deed(one.tool, one.args) for one in facts]
     out["money"] = _spent(of)
     out["tokens"] = _tokens(of)
     return out

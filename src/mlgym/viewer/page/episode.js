@@ -38,7 +38,7 @@ export async function episode(root, place, go) {
 }
 
 // What all parts of the page ask for: the document and what follows from it.
-function showOf(doc, path) {
+export function showOf(doc, path) {
   const show = {
     doc,
     path,
