@@ -20,7 +20,7 @@ F = TypeVar("F")
 
 
 class Fact(NamedTuple):
-    """What is kept of a step: all but its texts. `size` counts the characters of its observation, `deed` is that function's."""
+    """What is kept of a step: all but its texts. `size` counts its observation, `deed` is its action's fingerprint."""
 
     n: int
     tool: str = "unread"
