@@ -117,7 +117,7 @@ export function scoresNode(attempt, show) {
     "tr",
     {},
     ...["", doc.metric || "score", "to the best before", "to the baseline"].map((word) =>
-      h("th", { scope: "col" }, word),
+      word ? h("th", { scope: "col" }, word) : h("td"),
     ),
   );
   const rows = ["validation", "test"]
