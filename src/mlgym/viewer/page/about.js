@@ -6,16 +6,34 @@ export function aboutPanel(show) {
   const { doc } = show;
   const result = doc.result || {};
   const cost = result.cost || {};
-  const spent = cost.calls == null ? {} : {
-    money: money(cost.money), calls: cost.calls, "tokens sent": count(cost.tokens_in), "of it cached": count(cost.tokens_cached),
-    "tokens received": count(cost.tokens_out), commands: seconds(cost.command_s), model: seconds(cost.model_s),
-    grading: seconds(cost.grader_s), processors: cost.cpu_s ? `${seconds(cost.cpu_s)} of work` : "",
-  };
+  const spent =
+    cost.calls == null
+      ? {}
+      : {
+          money: money(cost.money),
+          calls: cost.calls,
+          "tokens sent": count(cost.tokens_in),
+          "of it cached": count(cost.tokens_cached),
+          "tokens received": count(cost.tokens_out),
+          commands: seconds(cost.command_s),
+          model: seconds(cost.model_s),
+          grading: seconds(cost.grader_s),
+          processors: cost.cpu_s ? `${seconds(cost.cpu_s)} of work` : "",
+        };
   const { cost: _, attempts: __, baseline, notes, ...ending } = result;
-  return h("div", { class: "about-panel" }, aboutSection("Limits", { all: doc.limits.told }), aboutSection("Cost", spent),
-    aboutSection("The end", ending), aboutSection("Baseline", baseline || doc.baseline),
-    notes?.length ? h("section", {}, h("h2", {}, "Notes"), h("ul", {}, ...notes.map((note) => h("li", {}, note)))) : null,
-    aboutSection("Spec", doc.spec), aboutSection("This page", { key: doc.key, files: filesKnown(doc) }));
+  return h(
+    "div",
+    { class: "about-panel" },
+    aboutSection("Limits", { all: doc.limits.told }),
+    aboutSection("Cost", spent),
+    aboutSection("The end", ending),
+    aboutSection("Baseline", baseline || doc.baseline),
+    notes?.length
+      ? h("section", {}, h("h2", {}, "Notes"), h("ul", {}, ...notes.map((note) => h("li", {}, note))))
+      : null,
+    aboutSection("Spec", doc.spec),
+    aboutSection("This page", { key: doc.key, files: filesKnown(doc) }),
+  );
 }
 
 function filesKnown(doc) {
@@ -25,8 +43,18 @@ function filesKnown(doc) {
 function aboutSection(title, facts) {
   const rows = Object.entries(facts || {}).filter(([, value]) => !isEmpty(value));
   if (!rows.length) return null;
-  return h("section", {}, h("h2", {}, title), h("dl", { class: "about" }, ...rows.map(([name, value]) =>
-    h("div", {}, h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, aboutValue(value))))));
+  return h(
+    "section",
+    {},
+    h("h2", {}, title),
+    h(
+      "dl",
+      { class: "about" },
+      ...rows.map(([name, value]) =>
+        h("div", {}, h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, aboutValue(value))),
+      ),
+    ),
+  );
 }
 
 function isEmpty(value) {
@@ -34,8 +62,11 @@ function isEmpty(value) {
 }
 
 function aboutValue(value) {
-  if (Array.isArray(value)) return value.map((each) => (typeof each === "object" ? JSON.stringify(each) : String(each))).join(", ");
+  if (Array.isArray(value))
+    return value.map((each) => (typeof each === "object" ? JSON.stringify(each) : String(each))).join(", ");
   if (typeof value !== "object") return String(value);
   const inner = Object.entries(value).filter(([, each]) => !isEmpty(each));
-  return inner.map(([name, each]) => h("div", {}, h("span", { class: "quiet" }, `${name.replaceAll("_", " ")} `), aboutValue(each)));
+  return inner.map(([name, each]) =>
+    h("div", {}, h("span", { class: "quiet" }, `${name.replaceAll("_", " ")} `), aboutValue(each)),
+  );
 }

@@ -16,15 +16,18 @@ export function conversation(show, { told, seen, everything }) {
   talk.list = h("div", { class: "steps", role: "feed", "aria-label": "Steps", "aria-busy": "false" });
   talk.note = h("p", { class: "only", role: "status", hidden: true });
   talk.node = h("div", { class: "conversation" }, talk.note, talk.list);
-  talk.watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      const block = talk.blocks.find((each) => each.node === entry.target);
-      if (!block) continue;
-      block.near = entry.isIntersecting;
-      if (block.near) loadBlock(talk, block);
-    }
-    dropBlocks(talk);
-  }, { rootMargin: "1200px 0px" });
+  talk.watcher = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries) {
+        const block = talk.blocks.find((each) => each.node === entry.target);
+        if (!block) continue;
+        block.near = entry.isIntersecting;
+        if (block.near) loadBlock(talk, block);
+      }
+      dropBlocks(talk);
+    },
+    { rootMargin: "1200px 0px" },
+  );
   talk.list.addEventListener("focusin", (event) => pickStep(talk, event.target));
   talk.list.addEventListener("click", (event) => pickStep(talk, event.target));
   layBlocks(talk);
@@ -47,7 +50,8 @@ function layBlocks(talk) {
   clear(talk.list);
   talk.blocks = [];
   for (const [first, last] of talk.ranges || [[1, talk.show.doc.steps]]) {
-    for (let from = first; from <= last; from += blockSteps) addBlock(talk, from, Math.min(blockSteps, last - from + 1));
+    for (let from = first; from <= last; from += blockSteps)
+      addBlock(talk, from, Math.min(blockSteps, last - from + 1));
   }
   if (!talk.blocks.length) talk.list.append(h("p", { class: "nothing" }, "No step has been taken yet."));
 }
@@ -74,7 +78,9 @@ async function stepCards(show, from, count) {
 
 function loadBlock(talk, block) {
   if (block.loaded >= block.count) return Promise.resolve();
-  block.busy ??= fillBlock(talk, block).finally(() => { block.busy = null; });
+  block.busy ??= fillBlock(talk, block).finally(() => {
+    block.busy = null;
+  });
   return block.busy;
 }
 
@@ -212,8 +218,18 @@ function showOnly(talk, ranges, words = "") {
   talk.note.hidden = !ranges;
   if (ranges) {
     const count = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-    const all = h("button", { type: "button", class: "small", onclick: () => { showOnly(talk, null); talk.everything(); } },
-      "show all steps");
+    const all = h(
+      "button",
+      {
+        type: "button",
+        class: "small",
+        onclick: () => {
+          showOnly(talk, null);
+          talk.everything();
+        },
+      },
+      "show all steps",
+    );
     talk.note.append(`${words}: ${plural(count, "step")} of ${talk.show.doc.steps}. `, all);
   }
   layBlocks(talk);

@@ -21,7 +21,9 @@ export async function episode(root, place, go) {
   const stopWatch = watch((told) => (!told.changed || told.changed.includes(doc.key)) && refreshSoon(page));
   requestAnimationFrame(() => !page.ended && followPlace(page, place, true));
   findWays(page);
-  const seenSoon = () => { page.frame ||= requestAnimationFrame(() => tellRange(page)); };
+  const seenSoon = () => {
+    page.frame ||= requestAnimationFrame(() => tellRange(page));
+  };
   addEventListener("scroll", seenSoon, { passive: true });
   return {
     keys: episodeKeys(page),
@@ -38,7 +40,8 @@ export async function episode(root, place, go) {
 // What all parts of the page ask for: the document and what follows from it.
 function showOf(doc, path) {
   const show = {
-    doc, path,
+    doc,
+    path,
     link: (params) => href("e", path, params),
     attempt: (n) => (n == null ? null : show.doc.attempts.find((attempt) => attempt.n === n) || null),
     paid: (n) => (show.doc.line.money[n - 1] ?? 0) - (show.doc.line.money[n - 2] ?? 0),
@@ -66,19 +69,46 @@ function buildPage(page) {
     update({ path, against: against === "none" ? null : against });
   });
   page.calls = callsPanel(show, (n) => update({ call: n || null }));
-  page.tabs = h("div", { class: "tabs", role: "tablist", "aria-label": "Parts of the episode", onkeydown: (event) => turnTabs(page, event) });
-  page.panels = Object.fromEntries(tabNames(show.doc).map((name) => [name, h("section", { id: `panel-${name}`, class: "panel",
-    role: "tabpanel", "aria-labelledby": `tab-${name}`, hidden: true })]));
-  page.follower = h("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => setFollow(page, !page.follow) }, "follow");
+  page.tabs = h("div", {
+    class: "tabs",
+    role: "tablist",
+    "aria-label": "Parts of the episode",
+    onkeydown: (event) => turnTabs(page, event),
+  });
+  page.panels = Object.fromEntries(
+    tabNames(show.doc).map((name) => [
+      name,
+      h("section", {
+        id: `panel-${name}`,
+        class: "panel",
+        role: "tabpanel",
+        "aria-labelledby": `tab-${name}`,
+        hidden: true,
+      }),
+    ]),
+  );
+  page.follower = h(
+    "button",
+    { type: "button", class: "small", "aria-pressed": "false", onclick: () => setFollow(page, !page.follow) },
+    "follow",
+  );
   page.opener = h("button", { type: "button", class: "small", onclick: () => page.talk.unfoldEvery() }, "unfold all");
   page.panels.conversation.append(h("div", { class: "talk-head" }, page.opener, page.follower), page.talk.node);
   page.panels.files.append(page.files.node);
   page.panels.calls.append(page.calls.node);
   drawTabs(page);
-  root.append(h("div", { class: "episode" }, page.head,
-    h("div", { class: "stuck" }, page.tabs, page.line.node), ...Object.values(page.panels)));
-  new ResizeObserver(() => document.documentElement.style.setProperty("--stuck", `${root.querySelector(".stuck").offsetHeight}px`))
-    .observe(root.querySelector(".stuck"));
+  root.append(
+    h(
+      "div",
+      { class: "episode" },
+      page.head,
+      h("div", { class: "stuck" }, page.tabs, page.line.node),
+      ...Object.values(page.panels),
+    ),
+  );
+  new ResizeObserver(() =>
+    document.documentElement.style.setProperty("--stuck", `${root.querySelector(".stuck").offsetHeight}px`),
+  ).observe(root.querySelector(".stuck"));
 }
 
 function tabNames(doc) {
@@ -87,21 +117,44 @@ function tabNames(doc) {
 
 function drawTabs(page) {
   const { doc } = page.show;
-  const counts = { conversation: doc.steps, attempts: doc.attempts.length, calls: doc.calls, tree: doc.tree?.nodes.length };
+  const counts = {
+    conversation: doc.steps,
+    attempts: doc.attempts.length,
+    calls: doc.calls,
+    tree: doc.tree?.nodes.length,
+  };
   page.follower.hidden = !doc.live;
   const focused = page.tabs.contains(document.activeElement);
-  clear(page.tabs).append(...tabNames(doc).map((name) => h("button", { type: "button", role: "tab", id: `tab-${name}`,
-    "aria-selected": String(name === page.tab), "aria-controls": `panel-${name}`, tabindex: name === page.tab ? "0" : "-1",
-    onclick: () => openTab(page, name, true) },
-  name[0].toUpperCase() + name.slice(1), counts[name] == null ? null : h("span", { class: "count" }, ` ${counts[name]}`))));
+  clear(page.tabs).append(
+    ...tabNames(doc).map((name) =>
+      h(
+        "button",
+        {
+          type: "button",
+          role: "tab",
+          id: `tab-${name}`,
+          "aria-selected": String(name === page.tab),
+          "aria-controls": `panel-${name}`,
+          tabindex: name === page.tab ? "0" : "-1",
+          onclick: () => openTab(page, name, true),
+        },
+        name[0].toUpperCase() + name.slice(1),
+        counts[name] == null ? null : h("span", { class: "count" }, ` ${counts[name]}`),
+      ),
+    ),
+  );
   if (focused) page.tabs.querySelector("[aria-selected=true]")?.focus();
 }
 
 function turnTabs(page, event) {
   const names = tabNames(page.show.doc);
   const now = names.indexOf(page.tab);
-  const to = { ArrowRight: (now + 1) % names.length, ArrowLeft: (now + names.length - 1) % names.length, Home: 0,
-    End: names.length - 1 }[event.key];
+  const to = {
+    ArrowRight: (now + 1) % names.length,
+    ArrowLeft: (now + names.length - 1) % names.length,
+    Home: 0,
+    End: names.length - 1,
+  }[event.key];
   if (to === undefined) return;
   event.preventDefault();
   event.stopPropagation();
@@ -120,18 +173,24 @@ function openTab(page, name, push, more = {}) {
   if (fill && (changed || !page.panels[known].firstChild)) fill(page);
   const query = new URLSearchParams(location.hash.split("?")[1] || "");
   if (known === "files") {
-    page.files.open({ step: page.chosen || page.show.doc.steps, path: query.get("path") || "", against: query.get("against") || "" });
+    page.files.open({
+      step: page.chosen || page.show.doc.steps,
+      path: query.get("path") || "",
+      against: query.get("against") || "",
+    });
   }
   if (known === "calls") page.calls.open(Number(query.get("call") || 0));
   if (known === "conversation" && push && page.chosen) page.talk.choose(page.chosen);
 }
 
 function drawTree(page) {
-  clear(page.panels.tree).append(treePanel(page.show, (node, path) => {
-    page.talk.only(pathRanges(path), `The path to ${node.name || "the start"}`);
-    openTab(page, "conversation", true, { node: node.id });
-    goStep(page, node.first || 1);
-  }));
+  clear(page.panels.tree).append(
+    treePanel(page.show, (node, path) => {
+      page.talk.only(pathRanges(path), `The path to ${node.name || "the start"}`);
+      openTab(page, "conversation", true, { node: node.id });
+      goStep(page, node.first || 1);
+    }),
+  );
 }
 
 function drawAttempts(page) {
@@ -162,7 +221,11 @@ function onlyPath(page, id) {
   if (!tree || (id || "") === (page.only || "")) return;
   page.only = id || "";
   const path = [];
-  for (let node = tree.nodes.find((each) => String(each.id) === id); node; node = tree.nodes.find((each) => each.id === node.parent)) {
+  for (
+    let node = tree.nodes.find((each) => String(each.id) === id);
+    node;
+    node = tree.nodes.find((each) => each.id === node.parent)
+  ) {
     path.unshift(node);
     if (path.length > tree.nodes.length) break;
   }
@@ -203,7 +266,8 @@ function tellRange(page) {
 function seekStep(page, by, wanted) {
   const { line } = page.show.doc;
   const from = page.tab === "conversation" ? page.talk.current() : page.chosen || 0;
-  for (let n = (from || (by > 0 ? 0 : 1)) + by; n >= 1 && n <= line.n.length; n += by) if (wanted(line, n - 1)) return n;
+  for (let n = (from || (by > 0 ? 0 : 1)) + by; n >= 1 && n <= line.n.length; n += by)
+    if (wanted(line, n - 1)) return n;
   return 0;
 }
 
@@ -218,12 +282,14 @@ function episodeKeys(page) {
   };
   const toggle = () => page.talk.unfold(page.talk.current());
   return {
-    j: ["next step", move(1)], k: ["previous step", move(-1)],
+    j: ["next step", move(1)],
+    k: ["previous step", move(-1)],
     n: ["next grading", () => goStep(page, seekStep(page, 1, graded), true)],
     p: ["previous grading", () => goStep(page, seekStep(page, -1, graded), true)],
     e: ["next error or limit", () => goStep(page, seekStep(page, 1, wrong), true)],
     E: ["previous error or limit", () => goStep(page, seekStep(page, -1, wrong), true)],
-    o: ["unfold the step, or fold it", toggle], Enter: ["", toggle],
+    o: ["unfold the step, or fold it", toggle],
+    Enter: ["", toggle],
     O: ["unfold all that is loaded, or fold it", () => page.talk.unfoldEvery()],
     s: ["conversation", () => openTab(page, "conversation", true)],
     f: ["files at this step", () => openTab(page, "files", true)],
@@ -232,7 +298,8 @@ function episodeKeys(page) {
     i: ["about", () => openTab(page, "about", true)],
     ...(page.show.doc.tree ? { r: ["tree", () => openTab(page, "tree", true)] } : {}),
     ...(page.show.doc.live ? { F: ["follow what goes on", () => setFollow(page, !page.follow)] } : {}),
-    "[": ["previous episode", () => neighbour(page, -1)], "]": ["next episode", () => neighbour(page, 1)],
+    "[": ["previous episode", () => neighbour(page, -1)],
+    "]": ["next episode", () => neighbour(page, 1)],
     y: ["copy the link to this step", () => copyLink(page)],
   };
 }
@@ -257,8 +324,11 @@ function announce(words) {
 async function findWays(page) {
   try {
     const { columns, rows } = await get("episodes", bundled ? {} : { run: page.show.doc.run });
-    const at = Object.fromEntries(["key", "task", "method", "seed", "run"].map((name) => [name, columns.indexOf(name)]));
-    page.rows = rows.map((row) => Object.fromEntries(Object.entries(at).map(([name, place]) => [name, row[place]])))
+    const at = Object.fromEntries(
+      ["key", "task", "method", "seed", "run"].map((name) => [name, columns.indexOf(name)]),
+    );
+    page.rows = rows
+      .map((row) => Object.fromEntries(Object.entries(at).map(([name, place]) => [name, row[place]])))
       .filter((row) => row.run === page.show.doc.run)
       .sort((a, b) => a.task.localeCompare(b.task) || a.method.localeCompare(b.method) || a.seed - b.seed);
     clear(page.ways).append(...wayNode(page.show, page.rows).filter(Boolean));

@@ -2,36 +2,80 @@
 import { h, money, number, plural, seconds, signed } from "./dom.js";
 import { href } from "./address.js";
 
-const stateWords = { done: "ended", failed: "failed", running: "running", waiting: "waiting", stopped: "stopped", missing: "not scored" };
+const stateWords = {
+  done: "ended",
+  failed: "failed",
+  running: "running",
+  waiting: "waiting",
+  stopped: "stopped",
+  missing: "not scored",
+};
 const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn" };
 const endedWords = {
-  submitted: "submitted", "gave up": "gave up", gave_up: "gave up", steps: "ran out of steps", money: "ran out of money",
-  tokens: "ran out of tokens", context: "ran out of context", time: "ran out of time", error: "ended by an error",
+  submitted: "submitted",
+  "gave up": "gave up",
+  gave_up: "gave up",
+  steps: "ran out of steps",
+  money: "ran out of money",
+  tokens: "ran out of tokens",
+  context: "ran out of context",
+  time: "ran out of time",
+  error: "ended by an error",
 };
 
 // The head; `links` are nodes that lead on (made by `wayNode`).
 export function headNode(show, ways) {
   const { doc } = show;
-  const crumbs = h("nav", { class: "crumbs", "aria-label": "Where this is" }, h("a", { href: "#/" }, "Runs"),
-    h("a", { href: href("run", doc.run) }, doc.run), h("a", { href: href("run", doc.run, { task: doc.task }) }, doc.task));
-  const state = h("span", { class: `chip state ${stateLook[doc.state] || ""}` },
-    doc.live ? h("span", { class: "live-dot", "aria-hidden": "true" }) : null, stateWords[doc.state] || doc.state);
-  return h("header", { class: "episode-head" }, crumbs,
+  const crumbs = h(
+    "nav",
+    { class: "crumbs", "aria-label": "Where this is" },
+    h("a", { href: "#/" }, "Runs"),
+    h("a", { href: href("run", doc.run) }, doc.run),
+    h("a", { href: href("run", doc.run, { task: doc.task }) }, doc.task),
+  );
+  const state = h(
+    "span",
+    { class: `chip state ${stateLook[doc.state] || ""}` },
+    doc.live ? h("span", { class: "live-dot", "aria-hidden": "true" }) : null,
+    stateWords[doc.state] || doc.state,
+  );
+  return h(
+    "header",
+    { class: "episode-head" },
+    crumbs,
     h("h1", { tabindex: "-1" }, doc.title || doc.task),
-    h("p", { class: "by" }, h("strong", {}, doc.method), ` · seed ${doc.seed} `, state,
-      doc.imported ? h("span", { class: "chip" }, "imported") : null, doc.result?.oracle ? h("span", { class: "chip warn" }, "oracle") : null),
+    h(
+      "p",
+      { class: "by" },
+      h("strong", {}, doc.method),
+      ` · seed ${doc.seed} `,
+      state,
+      doc.imported ? h("span", { class: "chip" }, "imported") : null,
+      doc.result?.oracle ? h("span", { class: "chip warn" }, "oracle") : null,
+    ),
     h("p", { class: "verdict" }, ...scoreWords(doc)),
     h("p", { class: "ending" }, endingWords(doc)),
-    h("dl", { class: "used" }, ...usedFacts(doc).map(([word, text]) => h("div", {}, h("dt", {}, word), h("dd", {}, text)))),
+    h(
+      "dl",
+      { class: "used" },
+      ...usedFacts(doc).map(([word, text]) => h("div", {}, h("dt", {}, word), h("dd", {}, text))),
+    ),
     ...(doc.problems || []).map((problem) => h("p", { class: "problem", role: "note" }, problem)),
-    instructionNode(doc), ways);
+    instructionNode(doc),
+    ways,
+  );
 }
 
 function instructionNode(doc) {
   if (!doc.instruction?.text) return null;
   const rest = doc.instruction.size - [...doc.instruction.text].length;
-  return h("details", { class: "fold instruction" }, h("summary", {}, "What the agent was asked"),
-    h("div", { class: "prose" }, doc.instruction.text), rest > 0 ? h("p", { class: "quiet" }, `${number(rest)} more characters`) : null);
+  return h(
+    "details",
+    { class: "fold instruction" },
+    h("summary", {}, "What the agent was asked"),
+    h("div", { class: "prose" }, doc.instruction.text),
+    rest > 0 ? h("p", { class: "quiet" }, `${number(rest)} more characters`) : null,
+  );
 }
 
 // The score in words, as nodes: what it was, against what, and what that means.
@@ -66,7 +110,12 @@ function soFarWords(doc) {
   const base = doc.baseline?.validation;
   if (!seen.length) return ["No score yet", known(doc, base), "."];
   const best = doc.direction === "minimize" ? Math.min(...seen) : Math.max(...seen);
-  return [h("strong", { class: "score" }, number(best)), ` ${doc.metric} on validation, the best so far`, known(doc, base), "."];
+  return [
+    h("strong", { class: "score" }, number(best)),
+    ` ${doc.metric} on validation, the best so far`,
+    known(doc, base),
+    ".",
+  ];
 }
 
 function ahead(score, other, doc) {
@@ -89,7 +138,8 @@ function verdictLook(score, doc) {
 
 function endingWords(doc) {
   const { result } = doc;
-  if (!result) return doc.live ? `Running, at step ${doc.steps}.` : `${plural(doc.steps, "step")} so far; it has not ended.`;
+  if (!result)
+    return doc.live ? `Running, at step ${doc.steps}.` : `${plural(doc.steps, "step")} so far; it has not ended.`;
   const word = endedWords[result.ended] || result.ended;
   const fault = result.boundary ? ` (fault: ${result.boundary})` : "";
   return `It ${word} after ${plural(doc.steps, "step")}${fault}.${result.why ? ` ${result.why}` : ""}`;
@@ -120,10 +170,18 @@ export function wayNode(show, rows) {
   const at = same.findIndex((row) => row.key === doc.key);
   const others = of.filter((row) => row.key !== doc.key);
   const rival = others.find((row) => row.seed === doc.seed) || others[0];
-  const seed = (row, words, key) => (row ? h("a", { href: href("e", row.key), rel: key }, `${words} (seed ${row.seed})`) : null);
+  const seed = (row, words, key) =>
+    row ? h("a", { href: href("e", row.key), rel: key }, `${words} (seed ${row.seed})`) : null;
   return [
-    others.length ? h("a", { href: href("run", doc.run, { task: doc.task }) }, `${plural(others.length, "other episode")} of this task`) : null,
+    others.length
+      ? h(
+          "a",
+          { href: href("run", doc.run, { task: doc.task }) },
+          `${plural(others.length, "other episode")} of this task`,
+        )
+      : null,
     rival ? h("a", { href: href("compare", [], { e: [doc.key, rival.key] }) }, "compare") : null,
-    seed(same[at - 1], "previous seed", "prev"), seed(at >= 0 ? same[at + 1] : null, "next seed", "next"),
+    seed(same[at - 1], "previous seed", "prev"),
+    seed(at >= 0 ? same[at + 1] : null, "next seed", "next"),
   ];
 }

@@ -8,7 +8,8 @@ const inlineLines = 5;
 // Highlighted lines as the children of one code block; `first` numbers them from that one on.
 export function spansNode(spans, { first = 0, label = "" } = {}) {
   const lines = spans.map((line, at) =>
-    h("span", { class: "line", "data-line": first ? first + at : null }, ...spanParts(line), "\n"));
+    h("span", { class: "line", "data-line": first ? first + at : null }, ...spanParts(line), "\n"),
+  );
   const props = { class: first ? "code numbered" : "code" };
   if (label) Object.assign(props, { "aria-label": label, role: "region", tabindex: "0" });
   return h("pre", props, h("code", {}, ...lines));
@@ -44,8 +45,16 @@ const hunkLook = { "+": ["ins", "row plus", "+"], "-": ["del", "row minus", "−
 function hunkNode(hunk, at) {
   const rows = hunk.lines.map(([sign, before, after, line]) => {
     const [tag, look, mark] = hunkLook[sign];
-    const places = [before, after].map((place) => h("span", { class: "place", "aria-hidden": "true" }, String(place ?? "")));
-    return h(tag, { class: look }, ...places, h("span", { class: "sign" }, mark), h("code", {}, ...spanParts(line), "\n"));
+    const places = [before, after].map((place) =>
+      h("span", { class: "place", "aria-hidden": "true" }, String(place ?? "")),
+    );
+    return h(
+      tag,
+      { class: look },
+      ...places,
+      h("span", { class: "sign" }, mark),
+      h("code", {}, ...spanParts(line), "\n"),
+    );
   });
   return h("div", { class: "hunk" }, at ? h("div", { class: "gap" }, `⋯ from line ${hunk.new}`) : null, ...rows);
 }
@@ -85,7 +94,13 @@ function titleWords(shown) {
 }
 
 function tracebackLast(shown) {
-  return shown.title || textLines(shownText(shown)).filter((line) => line.trim()).at(-1) || "";
+  return (
+    shown.title ||
+    textLines(shownText(shown))
+      .filter((line) => line.trim())
+      .at(-1) ||
+    ""
+  );
 }
 
 function shownText(shown) {
@@ -96,7 +111,12 @@ function shownText(shown) {
 // A quiet one is a line that opens; what is inside is made, or fetched, when it does.
 function closedNode(shown, body, parts) {
   const words = shown.kind === "traceback" ? "the whole traceback" : shown.title || firstWords(shown) || parts.name;
-  const line = h("details", { class: "quietly" }, h("summary", {}, words, h("span", { class: "count" }, plural(shown.lines, "line"))), body);
+  const line = h(
+    "details",
+    { class: "quietly" },
+    h("summary", {}, words, h("span", { class: "count" }, plural(shown.lines, "line"))),
+    body,
+  );
   line.addEventListener("toggle", () => {
     if (!line.open || body.firstChild) return;
     fillShown(body, shown, parts);
@@ -114,8 +134,12 @@ function firstWords(shown) {
 function fillShown(body, shown, parts, whole = null) {
   clear(body);
   const now = whole || shown;
-  const { head, tail, folded } = whole ? { head: bodyLines(whole), tail: [], folded: false } : shownEnds(shown, parts.name);
-  body.append(now.hunks ? hunksNode(now.hunks, { title: now.title }) : linesNode(head, now, parts.name, now.first || 0));
+  const { head, tail, folded } = whole
+    ? { head: bodyLines(whole), tail: [], folded: false }
+    : shownEnds(shown, parts.name);
+  body.append(
+    now.hunks ? hunksNode(now.hunks, { title: now.title }) : linesNode(head, now, parts.name, now.first || 0),
+  );
   if (whole) body.append(unfoldedEnd(body, shown, whole, parts));
   if (!folded) return;
   const hidden = now.hunks ? 0 : Math.max(shown.lines - head.length - tail.length, 0);
@@ -140,7 +164,10 @@ function shownEnds(shown, name) {
 // Lines as code where they have classes, as text else; the last lines of a text come as lines with classes too.
 function linesNode(lines, shown, name, first) {
   if (shown.spans) return spansNode(lines, { first });
-  return plainNode(lines.map((line) => (Array.isArray(line) ? line.map((part) => part[1]).join("") : line)).join("\n"), name);
+  return plainNode(
+    lines.map((line) => (Array.isArray(line) ? line.map((part) => part[1]).join("") : line)).join("\n"),
+    name,
+  );
 }
 
 function unfoldButton(hidden, shown, act) {

@@ -4,7 +4,11 @@ import { get } from "./source.js";
 import { shownNode } from "./shown.js";
 
 const hitWords = {
-  oom: "out of memory", disk: "disk full", processes: "too many processes", output: "output cut", timeout: "time limit",
+  oom: "out of memory",
+  disk: "disk full",
+  processes: "too many processes",
+  output: "output cut",
+  timeout: "time limit",
 };
 const statusWords = { error: "error", timeout: "timed out", format: "not understood", end: "the end" };
 
@@ -17,10 +21,17 @@ export function stepWords(n, tool, brief) {
 // the reply of the step before.
 export function stepNode(card, show, joined = false) {
   const id = `step-${card.n}`;
-  const title = h("h3", { id: `${id}-h` },
-    h("a", { class: "step-n", href: show.link({ step: card.n }), title: "Link to this step" },
-      h("span", { class: "unseen" }, "Step "), String(card.n)),
-    ...titleParts(card));
+  const title = h(
+    "h3",
+    { id: `${id}-h` },
+    h(
+      "a",
+      { class: "step-n", href: show.link({ step: card.n }), title: "Link to this step" },
+      h("span", { class: "unseen" }, "Step "),
+      String(card.n),
+    ),
+    ...titleParts(card),
+  );
   const props = { class: joined ? "step joined" : "step", id, "data-step": card.n, tabindex: "-1" };
   Object.assign(props, { "data-tool": card.tool, "data-status": card.status, "aria-labelledby": `${id}-h` });
   const body = [thoughtNode(card, show), fieldNode(card, "action", show), outcomeNode(card, show)];
@@ -33,7 +44,11 @@ function titleParts({ tool, brief, action }) {
   const name = tool || "text";
   const rest = brief === name ? "" : brief.startsWith(`${name} `) ? brief.slice(name.length + 1) : brief;
   const again = action?.lines === 1 && action.size === [...brief].length && !action.hunks;
-  return [h("span", { class: "tool" }, name), " ", rest ? h("span", { class: again ? "unseen" : "brief" }, rest) : null];
+  return [
+    h("span", { class: "tool" }, name),
+    " ",
+    rest ? h("span", { class: again ? "unseen" : "brief" }, rest) : null,
+  ];
 }
 
 function chipsNode(card) {
@@ -41,7 +56,8 @@ function chipsNode(card) {
   if (statusWords[card.status]) {
     chips.push(h("span", { class: card.status === "end" ? "chip" : "chip bad" }, statusWords[card.status]));
   }
-  if (card.hit && card.hit !== card.status) chips.push(h("span", { class: "chip warn" }, hitWords[card.hit] || card.hit));
+  if (card.hit && card.hit !== card.status)
+    chips.push(h("span", { class: "chip warn" }, hitWords[card.hit] || card.hit));
   for (const mark of card.marks || []) chips.push(h("span", { class: "chip mark" }, markWords(mark)));
   return chips.length ? h("p", { class: "chips" }, ...chips) : null;
 }
@@ -57,7 +73,15 @@ function thoughtNode(card, show) {
   const text = card.thought;
   if (!text || !text.text) return null;
   const folded = [...text.text].length < text.size;
-  const shown = { kind: "text", text: folded ? text : { ...text, text: text.text.trimEnd() }, spans: null, hunks: null, size: text.size, lines: text.lines, folded };
+  const shown = {
+    kind: "text",
+    text: folded ? text : { ...text, text: text.text.trimEnd() },
+    spans: null,
+    hunks: null,
+    size: text.size,
+    lines: text.lines,
+    folded,
+  };
   return h("div", { class: "thought" }, shownNode(shown, fieldParts(card, "thought", show)));
 }
 
@@ -89,21 +113,36 @@ function outcomeNode(card, show) {
 // A small table of what a grading gave, against the best so far and the baseline.
 export function scoresNode(attempt, show) {
   const { doc } = show;
-  const head = h("tr", {}, ...["", doc.metric || "score", "to the best before", "to the baseline"].map((word) =>
-    h("th", { scope: "col" }, word)));
-  const rows = ["validation", "test"].filter((split) => attempt[split]).map((split) => {
-    const score = attempt[split][doc.metric];
-    const before = show.bestBefore(attempt, split);
-    return h("tr", { class: split }, h("th", { scope: "row" }, split, split === "test" ? " (the agent never saw it)" : ""),
-      h("td", { class: "score" }, number(score)), differenceCell(score, before, doc),
-      differenceCell(score, doc.baseline?.[split], doc));
-  });
+  const head = h(
+    "tr",
+    {},
+    ...["", doc.metric || "score", "to the best before", "to the baseline"].map((word) =>
+      h("th", { scope: "col" }, word),
+    ),
+  );
+  const rows = ["validation", "test"]
+    .filter((split) => attempt[split])
+    .map((split) => {
+      const score = attempt[split][doc.metric];
+      const before = show.bestBefore(attempt, split);
+      return h(
+        "tr",
+        { class: split },
+        h("th", { scope: "row" }, split, split === "test" ? " (the agent never saw it)" : ""),
+        h("td", { class: "score" }, number(score)),
+        differenceCell(score, before, doc),
+        differenceCell(score, doc.baseline?.[split], doc),
+      );
+    });
   if (!rows.length) return h("p", { class: "invalid" }, attempt.why || "No valid score.");
   const flags = [attempt.best ? "best attempt" : "", attempt.counted ? "this one counts" : ""].filter(Boolean);
   const words = flags.map((flag) => h("span", { class: "chip good" }, flag));
-  return h("div", { class: "scores" },
+  return h(
+    "div",
+    { class: "scores" },
     h("table", { "aria-label": `Scores of attempt ${attempt.n}` }, h("thead", {}, head), h("tbody", {}, ...rows)),
-    words.length ? h("p", { class: "chips" }, ...words) : null);
+    words.length ? h("p", { class: "chips" }, ...words) : null,
+  );
 }
 
 // A cell with the difference of two scores, and in a word whether it is better.
@@ -118,7 +157,11 @@ export function differenceCell(score, other, doc) {
 
 // Figures in the margin: clocks, money, the model's calls, and the files that the step changed.
 function marginNode(card, show) {
-  const clocks = [["command", card.command_s], ["model", card.model_s], ["grading", card.grader_s]];
+  const clocks = [
+    ["command", card.command_s],
+    ["model", card.model_s],
+    ["grading", card.grader_s],
+  ];
   const lines = clocks.filter(([, time]) => time >= 0.05).map(([word, time]) => `${seconds(time)} ${word}`);
   const paid = show.paid(card.n);
   if (paid) lines.push(money(paid));
@@ -129,8 +172,12 @@ function marginNode(card, show) {
     parts.push(h("a", { href: show.link({ step: card.n, tab: "calls", call: first }) }, words));
   }
   const files = (card.changed || []).map((file) => changedNode(file, card, show));
-  return h("div", { class: "margin" }, h("p", { class: "clocks" }, ...parts),
-    files.length ? h("p", { class: "changed" }, ...files) : null);
+  return h(
+    "div",
+    { class: "margin" },
+    h("p", { class: "clocks" }, ...parts),
+    files.length ? h("p", { class: "changed" }, ...files) : null,
+  );
 }
 
 const changeWords = { added: "new", modified: "changed", removed: "removed" };
@@ -139,6 +186,10 @@ function changedNode(file, card, show) {
   const counts = file.plus == null ? "" : ` +${file.plus} −${file.minus ?? 0}`;
   const to = show.link({ step: card.n, tab: "files", path: file.path, against: "previous" });
   const label = `${file.path}, ${changeWords[file.change] || file.change}${counts}: look at it at step ${card.n}`;
-  return h("a", { class: `chip file ${file.change}`, href: to, "aria-label": label },
-    h("span", { class: "path" }, file.path), h("span", { class: "count" }, counts || ` ${changeWords[file.change] || ""}`));
+  return h(
+    "a",
+    { class: `chip file ${file.change}`, href: to, "aria-label": label },
+    h("span", { class: "path" }, file.path),
+    h("span", { class: "count" }, counts || ` ${changeWords[file.change] || ""}`),
+  );
 }

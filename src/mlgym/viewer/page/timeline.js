@@ -9,8 +9,22 @@ const barKinds = ["look", "command", "edit", "grade"];
 const barWords = { command: "command", edit: "edit", grade: "grading" };
 const barHigh = { look: 5, command: 8, edit: 12, grade: 14 };
 const editTools = new Set(["edit", "create", "insert", "str_replace", "write"]);
-const lookTools = new Set(["open", "view", "goto", "scroll_up", "scroll_down", "search_dir", "search_file", "find_file"]);
-const shapes = { error: "M-3,-3L3,3M3,-3L-3,3", limit: "M0,-4L0,1M0,3L0,4", saved: "M-3.5,3L3.5,3L0,-3Z", back: "M-3.5,-3L3.5,-3L0,3Z" };
+const lookTools = new Set([
+  "open",
+  "view",
+  "goto",
+  "scroll_up",
+  "scroll_down",
+  "search_dir",
+  "search_file",
+  "find_file",
+]);
+const shapes = {
+  error: "M-3,-3L3,3M3,-3L-3,3",
+  limit: "M0,-4L0,1M0,3L0,4",
+  saved: "M-3.5,3L3.5,3L0,-3Z",
+  back: "M-3.5,-3L3.5,-3L0,3Z",
+};
 const shapeWords = { error: "error", limit: "limit hit", saved: "checkpoint saved", back: "gone back" };
 
 // What kind of bar a step is.
@@ -35,18 +49,34 @@ export function stepMarks(line, at) {
 export function timeLine(doc, jump) {
   const state = { doc, jump, byTime: false, chosen: 0, over: 0, range: [0, 0], wide: 0 };
   state.picture = s("svg", { class: "line-picture", "aria-hidden": "true", width: "100%" });
-  state.slider = h("div", { class: "line-slider", role: "slider", tabindex: "0", "aria-label": "Steps of the episode" },
-    state.picture);
+  state.slider = h(
+    "div",
+    { class: "line-slider", role: "slider", tabindex: "0", "aria-label": "Steps of the episode" },
+    state.picture,
+  );
   state.caption = h("p", { class: "line-caption", "aria-live": "off" });
-  state.node = h("section", { class: "time-line", "aria-label": "Time line" }, state.slider,
-    h("div", { class: "line-foot" }, state.caption, scaleSwitch(state)));
+  state.node = h(
+    "section",
+    { class: "time-line", "aria-label": "Time line" },
+    state.slider,
+    h("div", { class: "line-foot" }, state.caption, scaleSwitch(state)),
+  );
   listenLine(state);
   new ResizeObserver(() => resizeLine(state)).observe(state.slider);
   return {
     node: state.node,
-    choose: (n) => { state.chosen = n; moveCursor(state); },
-    range: (from, to) => { state.range = [from, to]; moveCursor(state); },
-    update: (fresh) => { state.doc = fresh; drawLine(state); },
+    choose: (n) => {
+      state.chosen = n;
+      moveCursor(state);
+    },
+    range: (from, to) => {
+      state.range = [from, to];
+      moveCursor(state);
+    },
+    update: (fresh) => {
+      state.doc = fresh;
+      drawLine(state);
+    },
   };
 }
 
@@ -92,7 +122,13 @@ function drawLine(state) {
   state.edges = lineEdges(state);
   state.view = s("rect", { class: "line-view", y: state.strip - 3, height: stripHigh + 6, rx: 2 });
   state.cursor = s("path", { class: "line-cursor" });
-  picture.append(state.view, ...(scored ? chartParts(state) : []), ...barParts(state), ...markParts(state, marks), state.cursor);
+  picture.append(
+    state.view,
+    ...(scored ? chartParts(state) : []),
+    ...barParts(state),
+    ...markParts(state, marks),
+    state.cursor,
+  );
   moveCursor(state);
 }
 
@@ -107,8 +143,15 @@ function barParts({ doc: { line }, edges, strip }) {
     if (wide < narrowest && i < line.n.length - 1) continue;
     const name = barKinds[kind];
     const gap = wide > 3 * narrowest ? 1.5 : 0.5;
-    bars.push(s("rect", { class: `bar ${name}`, x: from.toFixed(1), width: Math.max(wide - gap, 0.8).toFixed(1),
-      y: strip + stripHigh - barHigh[name], height: barHigh[name] }));
+    bars.push(
+      s("rect", {
+        class: `bar ${name}`,
+        x: from.toFixed(1),
+        width: Math.max(wide - gap, 0.8).toFixed(1),
+        y: strip + stripHigh - barHigh[name],
+        height: barHigh[name],
+      }),
+    );
     kind = -1;
   }
   return bars;
@@ -122,7 +165,9 @@ function markParts({ doc: { line }, edges }, y) {
     for (const name of stepMarks(line, i)) {
       if (x - (last[name] ?? -99) < 5) continue;
       last[name] = x;
-      marks.push(s("path", { class: `line-mark ${name}`, d: shapes[name], transform: `translate(${x.toFixed(1)},${y})` }));
+      marks.push(
+        s("path", { class: `line-mark ${name}`, d: shapes[name], transform: `translate(${x.toFixed(1)},${y})` }),
+      );
     }
   }
   return marks;
@@ -133,7 +178,12 @@ function chartParts({ doc, edges, wide, chart }) {
   const { line } = doc;
   const base = doc.baseline?.validation ?? null;
   const graded = line.n.map((_, i) => i).filter((i) => line.validation[i] != null);
-  const high = chartScale(graded.map((i) => line.validation[i]), base, doc.direction, chart);
+  const high = chartScale(
+    graded.map((i) => line.validation[i]),
+    base,
+    doc.direction,
+    chart,
+  );
   const stems = [];
   const points = [];
   let best = null;
@@ -141,24 +191,33 @@ function chartParts({ doc, edges, wide, chart }) {
   for (const i of graded) {
     const x = ((edges[i] + edges[i + 1]) / 2).toFixed(1);
     const y = high(line.validation[i]);
-    const ahead = best == null || (doc.direction === "minimize" ? line.validation[i] < best : line.validation[i] > best);
+    const ahead =
+      best == null || (doc.direction === "minimize" ? line.validation[i] < best : line.validation[i] > best);
     if (ahead) {
       best = line.validation[i];
       path += path ? `H${x}V${y}` : `M${x},${y}`;
     }
     stems.push(s("path", { class: "stem", d: `M${x},${y}V${chart}` }));
-    points.push(s("circle", { class: ahead ? "point ahead" : "point", cx: x, cy: y, r: graded.length > 200 ? 1.5 : 3 }));
+    points.push(
+      s("circle", { class: ahead ? "point ahead" : "point", cx: x, cy: y, r: graded.length > 200 ? 1.5 : 3 }),
+    );
   }
   const bestLine = s("path", { class: "line-best", d: `${path}H${wide - edge}` });
-  const top = s("text", { class: "line-note", x: wide - edge, y: high(best) + 14, "text-anchor": "end" }, `best ${number(best)}`);
+  const top = s(
+    "text",
+    { class: "line-note", x: wide - edge, y: high(best) + 14, "text-anchor": "end" },
+    `best ${number(best)}`,
+  );
   return [...baseParts(base, high, wide), ...stems, bestLine, ...points, top];
 }
 
 function baseParts(base, high, wide) {
   if (base == null) return [];
   const y = high(base);
-  return [s("path", { class: "line-base", d: `M0,${y}H${wide}` }),
-    s("text", { class: "line-note", x: edge, y: y < 16 ? y + 12 : y - 4 }, `baseline ${number(base)}`)];
+  return [
+    s("path", { class: "line-base", d: `M0,${y}H${wide}` }),
+    s("text", { class: "line-note", x: edge, y: y < 16 ? y + 12 : y - 4 }, `baseline ${number(base)}`),
+  ];
 }
 
 // Score to height, better is higher. What is far worse than the baseline is drawn at the foot.
@@ -193,13 +252,24 @@ function listenLine(state) {
     moveCursor(state);
     if (event.buttons & 1) state.jump(state.over);
   });
-  state.slider.addEventListener("pointerleave", () => { state.over = 0; moveCursor(state); });
+  state.slider.addEventListener("pointerleave", () => {
+    state.over = 0;
+    moveCursor(state);
+  });
   state.slider.addEventListener("click", (event) => state.edges?.length > 1 && state.jump(place(event)));
   state.slider.addEventListener("keydown", (event) => {
     const last = state.doc.line.n.length;
     const now = state.chosen || 1;
-    const to = { ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageUp: now + 10,
-      PageDown: now - 10, Home: 1, End: last }[event.key];
+    const to = {
+      ArrowRight: now + 1,
+      ArrowUp: now + 1,
+      ArrowLeft: now - 1,
+      ArrowDown: now - 1,
+      PageUp: now + 10,
+      PageDown: now - 10,
+      Home: 1,
+      End: last,
+    }[event.key];
     if (to === undefined || !last || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     event.stopPropagation();
@@ -247,7 +317,11 @@ function legendParts(line) {
   const square = (name) => sign(s("rect", { class: `bar ${name}`, x: -4, y: -4, width: 8, height: 8 }));
   const mark = (name) => sign(s("path", { class: `line-mark ${name}`, d: shapes[name] }));
   return [
-    ...Object.keys(barWords).filter((name) => bars.has(name)).map((name) => [square(name), barWords[name]]),
-    ...Object.keys(shapes).filter((name) => marks.has(name)).map((name) => [mark(name), shapeWords[name]]),
+    ...Object.keys(barWords)
+      .filter((name) => bars.has(name))
+      .map((name) => [square(name), barWords[name]]),
+    ...Object.keys(shapes)
+      .filter((name) => marks.has(name))
+      .map((name) => [mark(name), shapeWords[name]]),
   ].map((parts) => h("span", { class: "legend" }, ...parts));
 }

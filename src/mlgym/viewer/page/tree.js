@@ -13,10 +13,16 @@ export function treePanel(show, pick) {
   const roots = nodes.filter((node) => !byId.has(node.parent));
   const branch = (node, path) => treeNode(node, path, { show, pick, below, kept, scale, branch });
   const words = `${plural(nodes.length, "state")}, ${plural(main.length, "state")} on the path that counts (marked ●).`;
-  return h("div", { class: "tree-panel" },
+  return h(
+    "div",
+    { class: "tree-panel" },
     h("p", { class: "quiet" }, `${words} Choose one to read only the steps that led to it.`),
-    h("ul", { class: "tree", role: "tree", "aria-label": "States that the agent tried", onkeydown: moveInTree },
-      ...roots.map((node, at) => firstFocus(branch(node, []), at))));
+    h(
+      "ul",
+      { class: "tree", role: "tree", "aria-label": "States that the agent tried", onkeydown: moveInTree },
+      ...roots.map((node, at) => firstFocus(branch(node, []), at)),
+    ),
+  );
 }
 
 function firstFocus(item, at) {
@@ -29,17 +35,45 @@ function treeNode(node, before, tree) {
   const children = tree.below.get(node.id) || [];
   const main = tree.kept.has(node.id);
   const steps = node.first === node.last ? `step ${node.first}` : `steps ${node.first}–${node.last}`;
-  const score = node.score == null ? null : [h("span", { class: "tree-bar", css: { "--part": treePart(node, tree) } }),
-    h("span", { class: "tree-score" }, number(node.score))];
-  const told = [node.name || "start", node.first ? steps : "", node.score == null ? "" : `score ${number(node.score)}`,
-    main ? "on the path that counts" : ""].filter(Boolean).join(", ");
-  const label = h("span", { class: main ? "tree-node main" : "tree-node", "data-node": node.id, "aria-hidden": "true" },
-    h("span", { class: "tree-dot" }, main ? "●" : "○"), h("span", { class: "tree-name" }, node.name || "start"),
-    h("span", { class: "quiet" }, node.first ? steps : ""), score);
-  const item = h("li", { role: "treeitem", "aria-label": told, "aria-expanded": children.length ? "true" : null,
-    tabindex: "-1", class: main ? "main" : "" }, label,
-    children.length ? h("ul", { role: "group" }, ...children.map((child) => tree.branch(child, path))) : null);
-  item.addEventListener("click", (event) => { event.stopPropagation(); tree.pick(node, path); });
+  const score =
+    node.score == null
+      ? null
+      : [
+          h("span", { class: "tree-bar", css: { "--part": treePart(node, tree) } }),
+          h("span", { class: "tree-score" }, number(node.score)),
+        ];
+  const told = [
+    node.name || "start",
+    node.first ? steps : "",
+    node.score == null ? "" : `score ${number(node.score)}`,
+    main ? "on the path that counts" : "",
+  ]
+    .filter(Boolean)
+    .join(", ");
+  const label = h(
+    "span",
+    { class: main ? "tree-node main" : "tree-node", "data-node": node.id, "aria-hidden": "true" },
+    h("span", { class: "tree-dot" }, main ? "●" : "○"),
+    h("span", { class: "tree-name" }, node.name || "start"),
+    h("span", { class: "quiet" }, node.first ? steps : ""),
+    score,
+  );
+  const item = h(
+    "li",
+    {
+      role: "treeitem",
+      "aria-label": told,
+      "aria-expanded": children.length ? "true" : null,
+      tabindex: "-1",
+      class: main ? "main" : "",
+    },
+    label,
+    children.length ? h("ul", { role: "group" }, ...children.map((child) => tree.branch(child, path))) : null,
+  );
+  item.addEventListener("click", (event) => {
+    event.stopPropagation();
+    tree.pick(node, path);
+  });
   return item;
 }
 
@@ -53,8 +87,14 @@ function moveInTree(event) {
   const items = [...event.currentTarget.querySelectorAll("[role=treeitem]")];
   const now = items.indexOf(event.target.closest("[role=treeitem]"));
   const up = items[now]?.parentElement.closest("[role=treeitem]");
-  const to = { ArrowDown: items[now + 1], ArrowUp: items[now - 1], Home: items[0], End: items.at(-1), ArrowLeft: up,
-    ArrowRight: items[now]?.querySelector("[role=treeitem]") };
+  const to = {
+    ArrowDown: items[now + 1],
+    ArrowUp: items[now - 1],
+    Home: items[0],
+    End: items.at(-1),
+    ArrowLeft: up,
+    ArrowRight: items[now]?.querySelector("[role=treeitem]"),
+  };
   if (event.key === "Enter" || event.key === " ") items[now]?.click();
   else if (!(event.key in to)) return;
   event.preventDefault();
