@@ -75,7 +75,7 @@ def columns(of: Folder) -> Document:
     return out
 
 
-_KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size")
+_KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size", "deed")
 
 
 def _briefs(facts: Sequence[Fact]) -> list[str]:

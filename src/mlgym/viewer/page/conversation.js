@@ -175,7 +175,7 @@ function pickStep(talk, target) {
 
 // The steps in view, [0, 0] where there are none.
 function viewRange(talk) {
-  const top = Number.parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
+  const top = document.querySelector(".stuck")?.getBoundingClientRect().bottom ?? 0;
   let from = 0;
   let to = 0;
   for (const block of talk.blocks) {

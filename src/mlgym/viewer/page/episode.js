@@ -106,9 +106,11 @@ function buildPage(page) {
       ...Object.values(page.panels),
     ),
   );
-  new ResizeObserver(() =>
-    document.documentElement.style.setProperty("--stuck", `${root.querySelector(".stuck").offsetHeight}px`),
-  ).observe(root.querySelector(".stuck"));
+  const stuck = root.querySelector(".stuck");
+  new ResizeObserver(() => {
+    const top = Number.parseFloat(getComputedStyle(stuck).top) || 0;
+    root.style.setProperty("--stuck", `${top + stuck.offsetHeight}px`);
+  }).observe(stuck);
 }
 
 function tabNames(doc) {

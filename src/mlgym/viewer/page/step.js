@@ -58,7 +58,7 @@ function chipsNode(card) {
   }
   if (card.hit && card.hit !== card.status)
     chips.push(h("span", { class: "chip warn" }, hitWords[card.hit] || card.hit));
-  for (const mark of card.marks || []) chips.push(h("span", { class: "chip mark" }, markWords(mark)));
+  for (const mark of card.marks || []) chips.push(h("span", { class: "chip saved" }, markWords(mark)));
   return chips.length ? h("p", { class: "chips" }, ...chips) : null;
 }
 
@@ -147,7 +147,7 @@ export function scoresNode(attempt, show) {
 
 // A cell with the difference of two scores, and in a word whether it is better.
 export function differenceCell(score, other, doc) {
-  if (score == null || other == null) return h("td", { class: "none" }, "–");
+  if (score == null || other == null) return h("td", { class: "unknown" }, "–");
   const gap = score - other;
   const better = doc.direction === "minimize" ? gap < 0 : gap > 0;
   const look = gap === 0 ? "equal" : better ? "better" : "worse";
