@@ -58,15 +58,14 @@ function chipsNode(card) {
   }
   if (card.hit && card.hit !== card.status)
     chips.push(h("span", { class: "chip warn" }, hitWords[card.hit] || card.hit));
-  for (const mark of card.marks || []) chips.push(h("span", { class: "chip saved" }, markWords(mark)));
+  for (const mark of (card.marks || []).filter((each) => each.length > 1))
+    chips.push(h("span", { class: "chip saved" }, markWords(mark)));
   return chips.length ? h("p", { class: "chips" }, ...chips) : null;
 }
 
-// What was done with a checkpoint, in words.
+// What was done with a named checkpoint, in words.
 export function markWords(mark) {
-  const name = mark.slice(1);
-  if (mark[0] === "+") return name ? `saved ${name}` : "saved what counts";
-  return name ? `back to ${name}` : "back to what counts";
+  return `${mark[0] === "+" ? "saved" : "back to"} ${mark.slice(1)}`;
 }
 
 function thoughtNode(card, show) {
@@ -106,8 +105,8 @@ function fieldNode(card, name, show) {
 function outcomeNode(card, show) {
   const attempt = show.attempt(card.attempt);
   const seen = fieldNode(card, "observation", show);
-  if (!attempt) return seen;
-  return h("div", {}, scoresNode(attempt, show), attempt.valid ? null : seen);
+  if (attempt && (attempt.validation || attempt.test)) return scoresNode(attempt, show);
+  return seen || (attempt && !attempt.valid ? h("p", { class: "invalid" }, attempt.why) : null);
 }
 
 // A small table of what a grading gave, against the best so far and the baseline.
@@ -134,7 +133,6 @@ export function scoresNode(attempt, show) {
         differenceCell(score, doc.baseline?.[split], doc),
       );
     });
-  if (!rows.length) return h("p", { class: "invalid" }, attempt.why || "No valid score.");
   const flags = [attempt.best ? "best attempt" : "", attempt.counted ? "this one counts" : ""].filter(Boolean);
   const words = flags.map((flag) => h("span", { class: "chip good" }, flag));
   return h(
