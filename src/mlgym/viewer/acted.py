@@ -7,7 +7,7 @@ from mlgym.records import Action, Step
 from mlgym.viewer import differences
 from mlgym.viewer.commands import inked_command, parts
 from mlgym.viewer.ink import language
-from mlgym.viewer.known import Known
+from mlgym.viewer.known import Known, replaced
 from mlgym.viewer.shown import Shown, shown
 from mlgym.viewer.visible import visible
 
@@ -59,7 +59,7 @@ def _replace(step: Step, args: dict[str, str], known: Known, whole: bool) -> Sho
     if old is None or new is None:
         return None
     lexer = language(path)
-    hunks = known.replaced(step, old, new, lexer) or differences.between(old, new, lexer)
+    hunks = replaced(step, old, new, lexer) or differences.between(old, new, lexer)
     return _edit("edit", f"{old}\n{new}", path, step, hunks, whole)
 
 

@@ -10,11 +10,14 @@ from mlgym.viewer.ink import Spans, inked, language
 
 LONGEST = 200_000  # characters of a command that are looked at
 _HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)\\?([A-Za-z_]\w{0,60})\1(?!<)")
-_TARGET = re.compile(r"(>>?)[ \t]*['\"]?([^\s'\"|;&<>]{1,300})|\btee[ \t]+(-a[ \t]+)?['\"]?([^\s'\"|;&<>-][^\s'\"|;&<>]{0,300})")
+_TARGET = re.compile(
+    r"(>>?)[ \t]*['\"]?([^\s'\"|;&<>]{1,300})|\btee[ \t]+(-a[ \t]+)?['\"]?([^\s'\"|;&<>-][^\s'\"|;&<>]{0,300})"
+)
 _INLINE = re.compile(r"\bpython[\d.]*(?:[ \t]+-[A-Zbduv]+)*[ \t]+-c[ \t]+(['\"])")
 _RUNS = re.compile(r"\b(python|bash|sh|perl|node|Rscript)[\d.]*\b")
 _READS = re.compile(
-    r"\s*(?:cd\s+[^\s;&|]+\s*(?:&&|;)\s*)?(?:cat|head|tail|sed\s+-n)(?:\s+-[\w=]+|\s+\d+|\s+'[\d,$p ;]+'|\s+\"[\d,$p ;]+\")*"
+    r"\s*(?:cd\s+[^\s;&|]+\s*(?:&&|;)\s*)?(?:cat|head|tail|sed\s+-n)"
+    r"(?:\s+-[\w=]+|\s+\d+|\s+'[\d,$p ;]+'|\s+\"[\d,$p ;]+\")*"
     r"\s+([^\s;&|<>*?'\"-][^\s;&|<>*?'\"]{0,300})(?:\s*$|\s*[;&|\n])"
 )
 _SETUP = re.compile(r"(?:set [-+]|export |source |\. |#|cd [^;&|]*$|true$|sleep )")

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from mlgym.errors import UsageError
+from mlgym.records import clean
 from mlgym.viewer import comparing, episode, files, steps
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.store import Store
@@ -29,6 +32,14 @@ def answer(store: Store, path: str, query: Query) -> Document:
     elif path in OF_STORE:
         return OF_STORE[path](store, query)
     raise NotFound(f"There is no document {path[:200]!a}.")
+
+
+def as_json(value: Document) -> bytes:
+    """A document as JSON; what is no number is null, and signs that cannot be written are replaced."""
+    try:
+        return to_json(value, inf_nan_mode="null")
+    except PydanticSerializationError:
+        return to_json(clean(value), inf_nan_mode="null")
 
 
 def _folder(store: Store, key: str) -> Folder:

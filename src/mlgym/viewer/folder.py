@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mlgym.columns import Row
 from mlgym.errors import MlgymError
-from mlgym.records import Action, Attempt, EpisodeSpec, Observation, Record, Result, Step
+from mlgym.records import Action, Attempt, EpisodeSpec, Observation, Record, Result, Scores, Split, Step
 from mlgym.rows import Records
 from mlgym.task import Task, load_task
 from mlgym.viewer.lines import Call, Fact, Growing, call, fact
@@ -20,6 +20,7 @@ from mlgym.viewer.visible import visible
 Anchors = Callable[[str, str, int], Row]
 R = TypeVar("R", bound=Record)
 F = TypeVar("F")
+LARGEST = 200_000  # bytes of a file of the starter that is looked at
 UNREAD = "unread"  # the tool of a step that cannot be read
 
 
@@ -58,6 +59,14 @@ class Folder:
         run = self.key.partition("/")[0]
         return Records(str(self.folder), run, self.anchors, spec=self.spec.model_dump(mode="json"), result=result)
 
+    def baseline(self, split: Split) -> Scores:
+        """The scores of the starter: those that the result has, or before the end those that the task promises."""
+        if self.result:
+            return self.result.baseline.get(split) or {}
+        task = self.task
+        anchors = task.anchors if task and task.version == self.spec.version else None
+        return {task.metric: anchors.baseline[split]} if task and anchors and split in anchors.baseline else {}
+
     @functools.cached_property
     def attempts(self) -> list[Attempt]:
         """The attempts in order: those of the result, or those graded so far."""
@@ -75,6 +84,10 @@ class Folder:
     def call_facts(self) -> Sequence[Call]:
         """The facts of all model calls."""
         return self._store.call_facts(self.key) if self._store else self._calls.facts
+
+    def count(self, name: str) -> int:
+        """How many whole lines steps.jsonl or calls.jsonl has."""
+        return len(self.facts if name == "steps.jsonl" else self.call_facts)
 
     def steps(self, first: int, count: int) -> list[Step]:
         """So many steps from the number `first` on, counted from 1; one that cannot be read has the tool UNREAD."""
@@ -103,6 +116,19 @@ class Folder:
             self.problem(f"Line {n} of calls.jsonl cannot be read.")
             return {}
 
+    def starter(self, path: str) -> str | None:
+        """The text of a file as the agent found it; None where there was none, or the task is not known here."""
+        task = self.task
+        if not task or task.version != self.spec.version or path in task.without or ".." in path.split("/"):
+            return None
+        file = task.workspace / path
+        try:
+            if path.startswith("/") or not file.is_file() or file.stat().st_size > LARGEST:
+                return None
+            return file.read_text()
+        except (OSError, ValueError):
+            return None
+
     def problem(self, sentence: str) -> None:
         """Say once what could not be read."""
         if (said := visible(" ".join(sentence.split()))[:400]) not in self.problems:
@@ -110,7 +136,7 @@ class Folder:
 
     def _step(self, line: bytes, n: int) -> Step:
         if step := parsed(Step, line):
-            return step
+            return step if step.n == n else step.changed(n=n)
         self.problem(f"Line {n} of steps.jsonl cannot be read.")
         return Step(n=n, action=Action(tool=UNREAD), observation=Observation(text="", status="error"))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mlgym.records import Step
 from mlgym.viewer import differences
 from mlgym.viewer.commands import Part, parts
+from mlgym.viewer.ink import language
 from mlgym.viewer.windows import Window, window
 
 AROUND = differences.CONTEXT
@@ -38,9 +39,9 @@ class Known:
     agent found, None where there was none or it is not known.
     """
 
-    def __init__(self, starter: Callable[[str], str | None] = lambda path: None) -> None:
+    def __init__(self, starter: Callable[[str], str | None] | None = None) -> None:
         self.open = ""
-        self._starter: Callable[[str], str | None] = starter
+        self._starter = starter
         self._files: dict[str, Lines | None] = {}  # None: no longer known
         self._swept = self._moved = False
         self._saved: dict[str, tuple[str, dict[str, Lines | None], bool, bool]] = {}
@@ -64,7 +65,7 @@ class Known:
         if key in self._files:
             found = self._files[key]
             return "\n".join([*found.lines, ""]) if found and found.whole else None
-        return None if self._swept else self._starter(key)
+        return self._starter(key) if self._starter and not self._swept else None
 
     def before(self, part: Part) -> str | None:
         """The text of the file that a part of a command writes anew."""
@@ -75,8 +76,6 @@ class Known:
         start, end = span
         added = text.split("\n")[:-1] if text.endswith("\n") else text.split("\n")
         found = self._files.get(self._key(path) or "")
-        from mlgym.viewer.ink import language
-
         lexer = language(path)
         if found and found.first <= start + 1 and end <= found.first - 1 + len(found.lines):
             a, b = start - found.first + 1, end - found.first + 1
@@ -139,8 +138,9 @@ class Known:
     def _forget(self, part: Part) -> None:
         rows = [row for row in part.text.split("\n") if part.kind == "script" or not _HARMLESS.match(row[:2000])]
         for row in rows:
-            for name in re.findall(r"[\w./-]+\.\w+", row[:2000]):
-                if (key := self._key(name)) and "<<" not in row:
+            names = re.findall(r"[\w./-]+\.\w+", row[:2000]) if "<<" not in row else []
+            for name in names[-1:] if row.lstrip().startswith("cp ") else names:
+                if key := self._key(name):
                     self._files[key] = None
 
     def _keep(self, path: str, text: str | None) -> None:

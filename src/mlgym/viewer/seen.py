@@ -16,11 +16,14 @@ from mlgym.viewer.windows import Window, window
 LOOKED = 200_000  # characters in which something is recognised
 TITLE = 200
 _TRACE = re.compile(r"^(?: *\S{0,80} ?)Traceback \(most recent call last\):", re.MULTILINE)
-_RAISED = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)?(?::.*)?$", re.MULTILINE)
+_RAISED = re.compile(
+    r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)?(?::.*)?$", re.MULTILINE
+)
 _SYNTAX = re.compile(r'^ +File ".{1,300}", line \d+(?:.*\n){1,4}?(\w*Error: .*)', re.MULTILINE)
 _BAR = re.compile(r"\d{1,3}%\|[^|]*\|")
 _EPOCH = re.compile(
-    r"^\W{0,4}(?:\d{4}-\d\d-\d\d\S* \S+ )?[\[({]?(?:epoch|step|iter(?:ation)?|ep|update|round|episode|batch|fold|trial)\b\W{0,3}\d",
+    r"^\W{0,4}(?:\d{4}-\d\d-\d\d\S* \S+ )?[\[({]?(?:epoch|step|iter(?:ation)?|ep|update|round|episode|batch|fold|trial)"
+    r"\b\W{0,3}\d|.{0,100}\bloss\W{1,4}\d",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(r"^ERRORS:\n((?:- .*\n)+)", re.MULTILINE)
@@ -55,6 +58,8 @@ def _graded(step: Step, scale: Scale, *, whole: bool) -> Shown:
         return shown(tool, step.observation.text, quiet=step.observation.status in ("ok", "end"), whole=whole)
     rows, base = list[list[str]](), scale.baseline or {}
     for name, score in sorted(scores.items(), key=lambda item: item[0] != scale.metric):
+        if rows and name.lower() == scale.metric.lower() and score == scores.get(scale.metric):
+            continue  # the same number under the name of another system
         row, before = [visible(name)[:80], number(score)], base.get(name)
         if before is not None:
             row += [f"baseline {number(before)}", _gap(score, before, scale if name == scale.metric else None)]
@@ -81,7 +86,8 @@ def _table(rows: list[list[str]]) -> Spans:
     widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(max(map(len, rows)))]
     kinds = ("", "n", "c", "")
     return [
-        [[kind, cell.ljust(width) + "  "] for cell, width, kind in zip(row, widths, kinds, strict=False)] for row in rows
+        [[kind, cell.ljust(width) + "  "] for cell, width, kind in zip(row, widths, kinds, strict=False)]
+        for row in rows
     ]
 
 
@@ -122,12 +128,9 @@ def _wrote(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
 
 def _traceback(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
     looked = body[-LOOKED:]
-    last = None
-    for last in _TRACE.finditer(looked):
-        pass
-    if last:
-        raised = next(_RAISED.finditer(looked, last.end() + 1), None)
-        title = raised[0] if raised else looked[last.start() :].strip().rpartition("\n")[2]
+    if traces := [found.end() for found in _TRACE.finditer(looked)]:
+        raised = _RAISED.search(looked, traces[-1] + 1)
+        title = raised[0] if raised else looked.strip().rpartition("\n")[2]
     elif step.observation.status == "error" and (syntax := _SYNTAX.search(looked[:20_000])):
         title = syntax[1]
     else:

@@ -42,7 +42,11 @@ class Window:
 def window(text: str) -> Window | None:
     """The window that a text shows, None where it shows none."""
     header = _HEADER.search(text[:5000])
-    if not header or text.count("\n", 0, header.start()) > ABOVE or (header.start() and text[header.start() - 1] != "\n"):
+    if (
+        not header
+        or text.count("\n", 0, header.start()) > ABOVE
+        or (header.start() and text[header.start() - 1] != "\n")
+    ):
         return None
     rows = text[header.end() :].split("\n")
     at = 1 if rows and _MORE.fullmatch(rows[0]) else 0
