@@ -40,7 +40,7 @@ FLOORS: dict[float, set[str]] = {
     4.5: {"protocol", "driver"},
     4: {"episode", "status"},
     3.9: {"rollout"},
-    3.85: {"kept"},
+    3.85: {"kept", "watch"},
     3.8: {"outcome", "onward", "cast"},
     3.7: {"marks", "outside", "many", "session"},
     3.6: {"rewards"},

@@ -15,6 +15,7 @@ Split = Literal["validation", "test"]
 Isolation = Literal["full", "partial", "none"]
 Stage = Literal["", "files", "ran", "graded", "tampered"]
 DEEPEST = 50
+LARGE = "large"
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -212,6 +213,18 @@ class Step(Record):
     attempt: int | None = None
     calls: int = 0
     marks: tuple[str, ...] = ()
+
+
+class Changes(Record):
+    """What step `n` changed of the workspace's sources, since where its marks had left them: path -> sha256, empty
+    where the file is gone, LARGE where it has become too large to be kept. Step 0 has all sources as the agent found
+    them. Not `whole`: some were not looked at. A step without a record changed nothing, and was looked at as the last
+    one before it was.
+    """
+
+    n: int
+    files: dict[str, str] = Field(default_factory=dict)
+    whole: bool = True
 
 
 class Cost(Record):

@@ -28,6 +28,7 @@ from mlgym.names import PROGRAM, split
 from mlgym.records import Action, Attempt, Checkpoint, Cost, EpisodeSpec, Observation, Restore, Result, Split, Step
 from mlgym.store import Episode
 from mlgym.task import load_task
+from mlgym.watch import Watch
 from mlgym.wrappers import Limited, Progress
 
 # In the words of torch, of CUDA itself and of XLA.
@@ -111,6 +112,7 @@ class Rollout:
         )
         self.held = contextlib.ExitStack()
         self.kept = Kept(store, self.research)
+        self.watch = Watch(store, self.research)
         self.steps: list[Step] = []
         self.copied = onward.copied(spec)
         self.boundary = self.why = ""
@@ -143,6 +145,7 @@ class Rollout:
         self.halt.check()
         self.env.reset(seed=self.spec.seed)
         self.saved = Marks(self.research)
+        self.watch.begin(recorded)
         flow = straight(self.agent(self.research.brief, self.model))
         self.held.callback(flow.close)
         observation: Observation | None = None
@@ -332,6 +335,7 @@ class Rollout:
             calls=self.model.cost.calls if self.model else 0,
             marks=tuple(self.marks),
         )
+        self.watch.record(step.n, step.marks)
         self.store.add_step(step)
         self.steps.append(step)
         self.on_step(step, self.kept.by_n[step.attempt] if step.attempt is not None else None)

@@ -1,8 +1,9 @@
-"""Episodes on disk: RUN/TASK/METHOD/SEED/{spec.json, steps.jsonl, calls.jsonl, attempts/, result.json}.
+"""Episodes on disk: RUN/TASK/METHOD/SEED/{spec.json, steps.jsonl, changes.jsonl, calls.jsonl, attempts/, result.json}.
 
-Steps and calls are appended and flushed, attempts written whole beside their files (by content hash), the result last:
-a folder with `result.json` is done, one without can go on. What a kill left half-written is dropped. Whatever writes
-raises StorageError where the disk is full; after the first such failure nothing more is written.
+Steps and calls are appended and flushed, what a step changed in the workspace before the step, attempts written whole
+beside their files (by content hash), the result last: a folder with `result.json` is done, one without can go on. What
+a kill left half-written is dropped. Whatever writes raises StorageError where the disk is full; after the first such
+failure nothing more is written.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 from mlgym import beside
 from mlgym.disk import append_line, copy_whole, guarded, write_whole
 from mlgym.errors import InUse, StorageError, UsageError
-from mlgym.records import Attempt, EpisodeSpec, Message, Record, Reply, Result, Step
+from mlgym.records import Attempt, Changes, EpisodeSpec, Message, Record, Reply, Result, Step
 
 EPISODE_BYTES = 2_000_000_000
 COMPACT = "compact"  # an empty file in an episode's attempts
@@ -106,8 +107,9 @@ class Episode:
             write_whole(path, spec.model_dump_json(indent=1).encode())
         else:
             self.same(spec)
-        for name in ("steps.jsonl", "calls.jsonl", "network.jsonl"):
+        for name in ("steps.jsonl", "changes.jsonl", "calls.jsonl", "network.jsonl"):
             _drop_torn(folder / name)
+        self._trim(len(lines(folder / "steps.jsonl")))
         with guarded(folder):
             (folder / "attempts" / "files").mkdir(parents=True, exist_ok=True)
         if (folder / "result.json").exists() and not (folder / "result.json").stat().st_size:
@@ -162,6 +164,18 @@ class Episode:
     def add_step(self, step: Step) -> None:
         """Append a step."""
         self._append("steps.jsonl", step.model_dump_json())
+
+    def changes(self) -> list[Changes]:
+        """What each step changed in the workspace, in order; none where that was not recorded."""
+        return [Changes.model_validate_json(line) for line in lines(self.folder / "changes.jsonl")]
+
+    def add_changes(self, changes: Changes, contents: Mapping[str, bytes]) -> None:
+        """Append what a step changed, the `contents` by their sha256 first; `add_step` follows."""
+        with self._writing():
+            for digest, data in contents.items():
+                if not self.file(digest).exists():
+                    write_whole(self.file(digest), data)
+        self._append("changes.jsonl", changes.model_dump_json())
 
     def add_call(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], reply: Reply) -> None:
         """Append a model call with only the messages that are new since the call before; `keep` says how many stay."""
@@ -224,6 +238,10 @@ class Episode:
                     if other.file(digest).exists():  # not let go for space
                         copy_whole(other.file(digest), self.file(digest))
                 self.add_attempt(attempt)
+        for changes in other.changes():
+            if changes.n <= len(steps):
+                kept = {digest: other.file(digest) for digest in changes.files.values() if digest}
+                self.add_changes(changes, {key: path.read_bytes() for key, path in kept.items() if path.exists()})
         calls = lines(other.folder / "calls.jsonl")[: steps[-1].calls if steps else 0]
         write_whole(self.folder / "calls.jsonl", b"".join(line + b"\n" for line in calls))
         write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
@@ -269,12 +287,15 @@ class Episode:
                     path.unlink()
 
     def compact(self, keep: Iterable[Attempt]) -> None:
-        """Let go of what an ended episode can do without: the files of all attempts but those of `keep`, and the
+        """Let go of what an ended episode can do without: all files but those of the attempts of `keep`, and the
         records of attempts, which its result holds too.
         """
         if self.result is None:
             return
-        self.prune(keep, 0)
+        kept = {digest for attempt in keep for digest in {**attempt.files, **attempt.code}.values()}
+        for path in (self.folder / "attempts" / "files").iterdir():
+            if path.name not in kept:
+                path.unlink()
         (self.folder / "attempts" / COMPACT).touch()  # first: a kill leaves nothing half told
         for path in (*(self.folder / "attempts").glob("[0-9]*.json"), self.folder / "lock"):
             path.unlink(missing_ok=True)
@@ -312,7 +333,16 @@ class Episode:
             if attempt.step > len(steps):
                 (self.folder / "attempts" / f"{attempt.n:04d}.json").unlink()
         write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
+        self._trim(len(steps))
         path.unlink()
+
+    def _trim(self, steps: int) -> None:
+        """Let go of what was changed by steps that are not recorded."""
+        found = self.changes()
+        kept = [changes for changes in found if changes.n <= steps]
+        if len(kept) < len(found):
+            text = "".join(changes.model_dump_json() + "\n" for changes in kept)
+            write_whole(self.folder / "changes.jsonl", text.encode())
 
     def _append(self, name: str, line: str) -> None:
         with self._writing():

@@ -1,18 +1,17 @@
 """One browser for all tests of this folder, and pages in it that fail their test for anything that must not happen."""
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.watching import watched
-
-Visit = Callable[..., Page]
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+from tests.browser import stores, watching
+from tests.browser.places import Place, bundle, served
+from tests.browser.watching import Visit, launched, watched
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -26,15 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium; skipped where there is none, but never in CI."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
+    if watching.chromium() is None:
         assert "CI" not in os.environ, "no Chromium"
         pytest.skip("there is no Chromium (Debian's package is chromium)")
-    with sync_playwright() as driver:
-        alone = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = driver.chromium.launch(executable_path=program, args=alone)
+    with sync_playwright() as driver, launched(driver) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -52,3 +47,34 @@ def visit(chromium: Browser) -> Iterator[Visit]:
 
         yield go
     assert not any(complaints), [told for each in complaints for told in each]
+
+
+@pytest.fixture(scope="package")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the viewer keeps its index."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="package")
+def story_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of most tests."""
+    return stores.store(tmp_path_factory.mktemp("store") / "runs")
+
+
+@pytest.fixture(scope="package")
+def served_story(cache: Path, story_store: Path) -> Iterator[Place]:
+    """It at a server."""
+    with served(cache, story_store) as place:
+        yield place
+
+
+@pytest.fixture(scope="package")
+def bundled_story(cache: Path, story_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """It as one file."""
+    return bundle(cache, tmp_path_factory.mktemp("page") / "story.html", story_store)
+
+
+@pytest.fixture(params=["server", "disk"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Both."""
+    return request.getfixturevalue("served_story" if request.param == "server" else "bundled_story")  # type: ignore[no-any-return]

@@ -8,8 +8,7 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.conftest import Visit
-from tests.browser.watching import watched
+from tests.browser.watching import Visit, watched
 
 POLICY = "default-src 'self'; script-src 'self' 'nonce-x'"
 PAGES = {

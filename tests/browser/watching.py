@@ -1,13 +1,17 @@
 """A browser's context that is watched: what must not happen on any page of the viewer is written down."""
 
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, WebError
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, WebError
 
+Visit = Callable[..., Page]
 HEIGHT = 900
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 TELL = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`violation: ${event.effectiveDirective} of ${event.blockedURI}`));
@@ -54,6 +58,22 @@ class Watched:
     def _dialog(self, dialog: Any) -> None:
         self._say(f"dialog: {dialog.message}")
         dialog.dismiss()
+
+
+def chromium() -> str | None:
+    """The system's Chromium, None where there is none."""
+    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+
+
+@contextmanager
+def launched(driver: Playwright) -> Iterator[Browser]:
+    """It, running."""
+    alone = ["--no-sandbox"] if os.geteuid() == 0 else []
+    browser = driver.chromium.launch(executable_path=chromium(), args=alone)
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 @contextmanager

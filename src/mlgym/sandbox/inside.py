@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mlgym.sandbox.inside_files import Refused, list_folder, pack, read_file, unpack, write_file
+    from mlgym.sandbox.inside_looks import Looks
     from mlgym.sandbox.inside_network import hand_out
     from mlgym.sandbox.inside_shell import Driver, Ended
     from mlgym.sandbox.inside_trees import load_trees, save_trees
@@ -87,6 +88,7 @@ class Inside:
         if config["proxy"]:
             self.proxy = hand_out(config["proxy"], config["port"])
         self.driver = Driver(config, channel.requests, score)
+        self.looks = Looks(self.workspace)
         channel.send({"id": config["id"], "cwd": self.driver.cwd})
 
     def path(self, path: str) -> str:
@@ -115,6 +117,10 @@ class Inside:
     def list(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
         """A folder's entries, as the body."""
         return {}, text(list_folder(self.path(ask["path"]), ask["depth"], ask["hidden"])).encode()
+
+    def look(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
+        """What is new of the workspace's sources."""
+        return self.looks.look(ask)
 
     def pack(self, ask: dict[str, Any], _: bytes) -> tuple[dict[str, Any], bytes]:
         """A tar of files of the workspace, in frames marked `more`."""

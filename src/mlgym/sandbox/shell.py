@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self
 from mlgym.errors import SandboxError
 from mlgym.sandbox.meter import STOPPED, Meter
 from mlgym.sandbox.spawn import launch
-from mlgym.sandbox.tar import SubmissionRefused
+from mlgym.sandbox.tar import SubmissionRefused, checked
 
 if TYPE_CHECKING:
     from mlgym.sandbox import Sandbox
@@ -32,7 +32,8 @@ PATIENCE, DISTRUST = 10.0, 2.0  # seconds that a driver has for its end; one tha
 HEADER, BODY = 1 << 20, 1 << 30  # bytes that an answer may have
 WHOLE = 600.0  # seconds for whole folders
 PROGRAM = (
-    *("inside_files.py", "inside_trees.py", "inside_output.py", "inside_network.py", "inside_shell.py", "inside.py"),
+    *("inside_files.py", "inside_looks.py", "inside_trees.py", "inside_output.py", "inside_network.py"),
+    *("inside_shell.py", "inside.py"),
 )
 BOOT = """import os,marshal
 def r(n):
@@ -69,6 +70,18 @@ class Entry:
     path: str
     kind: Literal["file", "dir", "link", "other"]
     size: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the workspace's sources found: contents that are new, known files that are gone or have become
+    too large, and whether that is all.
+    """
+
+    files: dict[str, bytes]
+    gone: tuple[str, ...]
+    large: tuple[str, ...]
+    whole: bool
 
 
 @cache
@@ -188,6 +201,22 @@ class Shell:
         with self._sensible():
             found = json.loads(self._call("list", {"path": path, "depth": depth, "hidden": hidden})[1])
             return [Entry(*each) for each in found]
+
+    def look(self, since: int, next: int, known: Sequence[str], choice: Mapping[str, Any]) -> Look:
+        """What is new of the workspace's sources since the look that was called `since`, this one being called `next`.
+
+        All of them, where the program inside does not know of that look. `known` are the paths that the caller has,
+        `choice` says what a source is, and has the bounds (see `watch.CHOICE`).
+        """
+        ask = {**choice, "since": since, "next": next, "known": list(known)}
+        header, body = self._call("look", ask, most=choice["bytes"])
+        with self._sensible():
+            files, at = dict[str, bytes](), 0
+            for path, size in header["files"]:
+                files["/".join(checked(path, choice["depth"]))] = body[at : at + int(size)]
+                at += int(size)
+            gone, large = (tuple(path for path in header[name] if path in known) for name in ("gone", "large"))
+            return Look(files, gone, large, bool(header["whole"]))
 
     def pack(self, paths: Sequence[str], max_bytes: int, max_files: int) -> bytes:
         """A tar of the files that paths, folders and globs relative to the workspace name.

@@ -19,7 +19,6 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import uvicorn
-from pydantic_core import PydanticSerializationError, to_json
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -29,8 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlgym import guard
 from mlgym.errors import UsageError
-from mlgym.records import clean
-from mlgym.viewer.documents import NotFound, answer
+from mlgym.viewer.documents import NotFound, answer, as_json
 from mlgym.viewer.live import Live
 from mlgym.viewer.store import Store
 
@@ -77,7 +75,7 @@ class Sealed:
 
 
 class Once:
-    """An address that leads to the page one time: what a browser is started with, other users of the machine can see."""
+    """An address that leads to the page one time: other users see what a browser is started with."""
 
     def __init__(self, app: ASGIApp, target: str) -> None:
         self.app, self.target, self.path = app, target, "/" + guard.drawn()
@@ -104,7 +102,7 @@ class Routes:
         if request.url.path == "/" and not request.scope["raw_path"].endswith(b"/"):  # addresses are relative to it
             return RedirectResponse(request.scope["raw_path"].decode("ascii") + "/", 308)
         if kind is None or not re.fullmatch(r"[a-z_-]+\.[a-z]+", name) or not path.is_file():
-            return _packed(request, _json({"error": f"There is no page '{name}'."}), 404, JSON)
+            return _packed(request, as_json({"error": f"There is no page '{name}'."}), 404, JSON)
         data = path.read_bytes()
         tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
         headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Type": f"{kind}; charset=utf-8"}
@@ -130,7 +128,7 @@ class Routes:
             told, status = {"error": str(error)}, 404
         except UsageError as error:
             told, status = {"error": str(error)}, 400
-        return _packed(request, _json(told), status, JSON)
+        return _packed(request, as_json(told), status, JSON)
 
 
 class Server(guard.Hearing):
@@ -188,7 +186,11 @@ class Server(guard.Hearing):
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until `stop`, or a signal in the main thread."""
-        super().run(sockets or [self.socket])
+        self.routes.store.start()
+        try:
+            super().run(sockets or [self.socket])
+        finally:
+            self.routes.store.close()
 
     def stop(self) -> None:
         """End, from any thread."""
@@ -233,11 +235,3 @@ def _packed(request: Request, data: bytes, status: int, headers: dict[str, str])
     if len(data) > SMALL and "gzip" in request.headers.get("accept-encoding", ""):
         data, headers = gzip.compress(data, 5, mtime=0), {**headers, "Content-Encoding": "gzip"}
     return Response(data, status, {**headers, "Vary": "Accept-Encoding"})
-
-
-def _json(told: dict[str, Any]) -> bytes:
-    """A document as JSON; what is no number is null, and text that cannot be written has its signs replaced."""
-    try:
-        return to_json(told, inf_nan_mode="null")
-    except PydanticSerializationError:
-        return to_json(clean(told), inf_nan_mode="null")

@@ -3,7 +3,9 @@
 A line is counted by its place, from 1 on: what a step or a call says of its own number is not needed to find it.
 """
 
+import json
 import os
+import zlib
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +20,7 @@ F = TypeVar("F")
 
 
 class Fact(NamedTuple):
-    """What is kept of a step: all but its texts. `size` counts the characters of its observation."""
+    """What is kept of a step: all but its texts. `size` counts its observation, `deed` is its action's fingerprint."""
 
     n: int
     tool: str = "unread"
@@ -38,6 +40,7 @@ class Fact(NamedTuple):
     attempt: int | None = None
     calls: int = 0
     marks: tuple[str, ...] = ()
+    deed: int = 0
 
 
 class Call(NamedTuple):
@@ -77,9 +80,15 @@ def fact(n: int, line: bytes) -> Fact:
             size=len(seen["text"]),
             calls=int(step.get("calls") or 0),
             marks=tuple(map(str, step.get("marks") or ())),
+            deed=deed(str(action["tool"]), action.get("args") or {}),
             **told,
         )
     return Fact(n)
+
+
+def deed(tool: str, args: dict[str, Any]) -> int:
+    """A fingerprint of an action: two that do the same have the same."""
+    return zlib.crc32(json.dumps([tool, args], sort_keys=True).encode())
 
 
 def call(n: int, line: bytes) -> Call:

@@ -1,8 +1,9 @@
 // Episodes of one task side by side: who won, their settings, curves, files and steps.
-import { h, clear, money, plural, seconds, signed } from "./dom.js";
+import { h, clear, money, number, seconds, signed } from "./dom.js";
 import { get, watch } from "./source.js";
 import { href, update } from "./address.js";
-import { CLOCKS, climb, contenders, finalScore, scored, scoreText, settings, splits, verdict } from "./contest.js";
+import { CLOCKS, climb, conditions, contenders, listed, settings, splits, verdict } from "./contest.js";
+import { finalScore, scored, scoreText } from "./contest.js";
 import { curveChart, markOf } from "./curves.js";
 import { alignedSteps } from "./aligned.js";
 import { contrastFiles } from "./contrast.js";
@@ -29,9 +30,12 @@ export async function compare(root, place, go) {
     clear(curves).append(compareCurves(episodes, names, chart));
   };
   let steps = compareSteps(episodes, names, Number(place.query.get("step")));
+  const apart = conditions(episodes);
   fill();
   root.append(
-    h("h1", { text: `Compare: ${episodes[0].title || episodes[0].task}` }), said, heads,
+    h("h1", { text: `Compare: ${episodes[0].title || episodes[0].task}` }), said,
+    apart.length ? h("p", { class: "warn", text: `Not under the same conditions: they differ in ${listed(apart)}.` }) : null,
+    heads,
     rivalPicker({ task: episodes[0].task, chosen, most: MOST_COMPARED, go }),
     differingSettings(episodes, names), curves, contrastFiles(episodes, names), steps.node,
   );
@@ -84,13 +88,13 @@ function compareHeads(episodes, names, places) {
       h("p", { class: "score" }, h("b", { text: scoreText(finalScore(episode)) }), ` ${episode.metric} on test`),
       h("p", { class: "chips" }, ...contenderChips(episode, places[i], tied)),
       contenderFacts(episode),
-      h("a", { class: "button out", href: without(keys, i), "aria-label": `Take ${names[i]} out`, text: "×" }));
+      h("a", { class: "button out", href: without(keys, i), "aria-label": `Without ${names[i]}`, text: "×" }));
   });
   return h("div", { class: "contenders" }, ...cards);
 }
 
 function contenderChips(episode, place, tied) {
-  const won = { 1: tied ? ["good", "tie for first"] : ["good", "won"] }[place];
+  const won = { 1: tied ? ["on", "tie for first"] : ["good", "won"] }[place];
   const [look, words] = endOf(episode);
   const chips = won ? [h("span", { class: `chip ${won[0]}`, text: won[1] })] : [];
   return [...chips, h("span", { class: `chip ${look}`, text: words })];
@@ -103,16 +107,14 @@ function endOf({ result, state }) {
   return ["", { submitted: "submitted", gave_up: "gave up", error: "error" }[result.ended] ?? `out of ${result.ended}`];
 }
 
-function contenderFacts({ result, attempts, steps, line, metric }) {
+function contenderFacts({ result, attempts, steps, line }) {
   const valid = attempts.filter((each) => each.valid).length;
-  const shown = attempts.map((each) => scored(each.validation, metric)).filter((value) => value !== null);
   const facts = [
     ["progress", signed(result?.progress)],
-    ["steps", plural(steps, "step").split(" ")[0]],
+    ["steps", number(steps)],
     ["attempts", attempts.length === valid ? String(valid) : `${valid} of ${attempts.length} valid`],
     ["money", money(result?.cost?.money ?? line.money?.at(-1))],
     ["experiments", seconds(CLOCKS.experiments.cells(line).at(-1) ?? 0)],
-    ["validations shown", String(shown.length)],
   ];
   return h("dl", {}, ...facts.map(([word, value]) => h("div", {}, h("dt", { text: word }), h("dd", { text: value }))));
 }

@@ -23,8 +23,8 @@ function summed(line, ...columns) {
 export function contenders(episodes) {
   const forms = [
     (e) => e.method,
-    (e) => `${e.method}, seed ${e.seed}`,
-    (e) => `${e.method}, seed ${e.seed}, ${e.run}`,
+    (e) => `${e.method} (seed ${e.seed})`,
+    (e) => `${e.method} (seed ${e.seed}, ${e.run})`,
     (e) => e.key,
   ];
   return episodes.map((episode) => {
@@ -152,6 +152,13 @@ export function settings(episodes) {
   return names
     .map((name) => [name, flat.map((each) => each.get(name) ?? "")])
     .filter(([, values]) => values.some((value) => value !== values[0]));
+}
+
+const CONDITIONS = new Set("version feedback tools sandbox python processors network max_validations unsafe packages".split(" "));
+
+// What of that makes the scores of unlike protocols: not who they are and which seed they had.
+export function conditions(episodes) {
+  return settings(episodes).map(([name]) => name).filter((name) => CONDITIONS.has(name) || name.startsWith("limits."));
 }
 
 function settingLeaves(value, name) {

@@ -121,18 +121,15 @@ function curvePicture({ scale, needle }, { curves, levels, xName, show, showX, w
       s("text", { class: "tick", x: scale.x(x), y: scale.bottom + 17, "text-anchor": "middle" }, showX(x)),
     ),
     s("text", { class: "axis", x: scale.right, y: CURVE_HEIGHT - 5, "text-anchor": "end" }, xName),
-    ...levels.flatMap((level) => levelLine(level, scale, show)),
+    ...levels.map((level) => levelLine(level, scale)),
     needle,
     ...curves.map((curve) => curveLine(curve, scale)),
-    ...curveEnds(curves, scale),
+    ...curveEnds(curves, levels, scale, show),
   );
 }
 
-function levelLine({ name, y }, scale, show) {
-  return [
-    s("line", { class: "level", x1: scale.left, x2: scale.right, y1: scale.y(y), y2: scale.y(y) }),
-    s("text", { class: "level-name", x: scale.left + 4, y: scale.y(y) - 4 }, `${name} ${show(y)}`),
-  ];
+function levelLine({ y }, scale) {
+  return s("line", { class: "level", x1: scale.left, x2: scale.right, y1: scale.y(y), y2: scale.y(y) });
 }
 
 function curveLine({ mark, points }, scale) {
@@ -159,20 +156,31 @@ function curveMark(mark, x, y) {
   return shapes[CURVE_MARKS[mark - 1]]();
 }
 
-// The curves' names at their ends, moved apart where they would meet.
-function curveEnds(curves, scale) {
-  const ends = curves
-    .filter((curve) => curve.points.length)
-    .map((curve) => ({ curve, x: scale.x(curve.points.at(-1).x), y: scale.y(curve.points.at(-1).y) }))
-    .sort((a, b) => a.y - b.y);
-  ends.forEach((end, i) => (end.y = Math.max(end.y, i ? ends[i - 1].y + 17 : scale.top + 2)));
-  const over = Math.max(...ends.map((end) => end.y)) - (scale.bottom - 2);
-  if (over > 0) for (const end of ends) end.y -= over;
-  return ends.map(({ curve, x, y }) => {
-    const name = `${curve.mark} ${curve.name}`;
-    const words = scale.narrow ? String(curve.mark) : name.length > 22 ? `${name.slice(0, 21)}…` : name;
-    return s("text", { class: `end line${curve.mark}`, x: Math.min(x, scale.right) + 9, y: y + 4 }, words);
-  });
+// The names of curves and levels where they end, moved apart where they would meet.
+function curveEnds(curves, levels, scale, show) {
+  const own = curves.filter((curve) => curve.points.length).map(({ mark, name, points }) => ({
+    look: `end line${mark}`, words: scale.narrow ? String(mark) : `${mark} ${name}`,
+    x: scale.x(points.at(-1).x), y: scale.y(points.at(-1).y),
+  }));
+  if (scale.narrow) return [...levels.map((level) => levelName(level, scale, show)), ...apart(own, scale).map(endName)];
+  const flat = levels.map(({ name, y }) => ({ look: "end", words: `${name} ${show(y)}`, x: scale.right, y: scale.y(y) }));
+  return apart([...own, ...flat], scale).map(endName);
+}
+
+function apart(ends, scale) {
+  const sorted = ends.sort((a, b) => a.y - b.y);
+  sorted.forEach((end, i) => (end.y = Math.max(end.y, i ? sorted[i - 1].y + 17 : scale.top)));
+  const over = Math.max(...sorted.map((end) => end.y)) - scale.bottom;
+  if (over > 0) for (const end of sorted) end.y -= over;
+  return sorted;
+}
+
+function endName({ look, words, x, y }) {
+  return s("text", { class: look, x: x + 9, y: y + 4 }, words.length > 24 ? `${words.slice(0, 23)}…` : words);
+}
+
+function levelName({ name, y }, scale, show) {
+  return s("text", { class: "end", x: scale.right, y: scale.y(y) - 4, "text-anchor": "end" }, `${name} ${show(y)}`);
 }
 
 function curveTable({ title, curves, xName, show, showX }) {
@@ -184,7 +192,8 @@ function curveTable({ title, curves, xName, show, showX }) {
   };
   const names = [xName, ...curves.map((curve) => curve.name)].map((name) => h("th", { scope: "col" }, name));
   const rows = [...new Set(turns)].sort((a, b) => a - b).map(row);
-  const table = h("table", {}, h("caption", { class: "unseen", text: title }), h("thead", {}, h("tr", {}, ...names)), h("tbody", {}, ...rows));
+  const caption = h("caption", { class: "unseen", text: title });
+  const table = h("table", {}, caption, h("thead", {}, h("tr", {}, ...names)), h("tbody", {}, ...rows));
   const word = h("summary", { text: "The same as a table" });
   return h("details", { class: "fold numbers" }, word, h("div", { class: "table" }, table));
 }

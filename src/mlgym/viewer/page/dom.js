@@ -56,10 +56,10 @@ export function signed(x) {
   return x > 0 && text !== "0.00" ? `+${text}` : text.replace("−0.00", "0.00");
 }
 
-// A large count, short: 12.3k, 4.1M.
+// A large count, short: 12.3k, 4.1M, 1.2B.
 export function count(x) {
   if (x === null || x === undefined) return "–";
-  for (const [unit, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
     if (x >= unit) return `${(x / unit).toFixed(x < 100 * unit ? 1 : 0)}${letter}`;
   }
   return String(Math.round(x));

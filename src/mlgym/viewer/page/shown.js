@@ -1,14 +1,16 @@
 // Renders what an agent wrote and got back: highlighted code, differences, text; long ones folded, quiet ones closed.
-import { h, clear, number } from "./dom.js";
+import { h, clear, number, plural } from "./dom.js";
 
-const foldHead = { action: 24, observation: 10, thought: 24 };
-const foldTail = { action: 0, observation: 4, thought: 0 };
-const inlineLines = 3;
+const foldHead = { action: 30, observation: 12, thought: 24 };
+const foldTail = { action: 0, observation: 6, thought: 0 };
+const inlineLines = 5;
 
-// Highlighted lines as the children of one code block; `numbered` gives each line its number (by CSS).
-export function spansNode(spans, { numbered = false, label = "" } = {}) {
-  const lines = spans.map((line) => h("span", { class: "line" }, ...spanParts(line), "\n"));
-  const props = { class: numbered ? "code numbered" : "code" };
+// Highlighted lines as the children of one code block; `first` numbers them from that one on.
+export function spansNode(spans, { first = 0, label = "" } = {}) {
+  const lines = spans.map((line, at) =>
+    h("span", { class: "line", "data-line": first ? first + at : null }, ...spanParts(line), "\n"),
+  );
+  const props = { class: first ? "code numbered" : "code" };
   if (label) Object.assign(props, { "aria-label": label, role: "region", tabindex: "0" });
   return h("pre", props, h("code", {}, ...lines));
 }
@@ -38,16 +40,23 @@ export function hunksNode(hunks, { title = "" } = {}) {
   return h("div", { class: "diff", role: "group", "aria-label": label }, ...parts);
 }
 
-const hunkLook = { "+": ["ins", "line add", "+"], "-": ["del", "line cut", "−"], "=": ["span", "line same", " "] };
+const hunkLook = { "+": ["ins", "row plus", "+"], "-": ["del", "row minus", "−"], "=": ["div", "row", " "] };
 
 function hunkNode(hunk, at) {
   const rows = hunk.lines.map(([sign, before, after, line]) => {
     const [tag, look, mark] = hunkLook[sign];
-    const place = h("span", { class: "place", "data-old": before ?? "", "data-new": after ?? "", "aria-hidden": "true" });
-    return h(tag, { class: look }, place, h("span", { class: "sign" }, mark), h("code", {}, ...spanParts(line), "\n"));
+    const places = [before, after].map((place) =>
+      h("span", { class: "place", "aria-hidden": "true" }, String(place ?? "")),
+    );
+    return h(
+      tag,
+      { class: look },
+      ...places,
+      h("span", { class: "sign" }, mark),
+      h("code", {}, ...spanParts(line), "\n"),
+    );
   });
-  const gap = at ? h("span", { class: "line gap", "aria-label": `from line ${hunk.new}` }, "⋯") : null;
-  return h("div", { class: "hunk" }, gap, ...rows);
+  return h("div", { class: "hunk" }, at ? h("div", { class: "gap" }, `⋯ from line ${hunk.new}`) : null, ...rows);
 }
 
 // A Text object's lines, or as many of them as are here.
@@ -62,21 +71,21 @@ function plainNode(text, name) {
 // One Shown (or a Text as one): `name` is its field, `more()` fetches the whole Shown, `page(from)` what lies beyond.
 export function shownNode(shown, { name, more, page, failed = false }) {
   const node = h("div", { class: `shown ${shown.kind}`, "data-kind": shown.kind, "data-field": name });
-  if (shown.kind === "traceback") node.append(tracebackLead(shown));
+  if (failed) node.classList.add("failed");
   const body = h("div", { class: "shown-body" });
-  const fill = () => fillShown(body, shown, { name, more, page });
-  if (shown.quiet || (shown.kind === "traceback" && shown.lines > 6)) {
-    node.append(closedNode(shown, body, fill, name));
+  const parts = { name, more, page };
+  if (shown.kind === "traceback") node.append(h("p", { class: "traceback-last" }, tracebackLast(shown)));
+  if (shown.quiet || (shown.kind === "traceback" && shown.lines > inlineLines)) {
+    node.append(closedNode(shown, body, parts));
     return node;
   }
-  if (shown.title && (shown.hunks || shown.kind === "create" || shown.kind === "insert")) {
-    node.append(h("p", { class: "shown-title" }, titleWords(shown)));
-  }
-  fill();
-  if (failed) node.classList.add("failed");
+  if (shown.title && titledKinds.has(shown.kind)) node.append(h("p", { class: "shown-title" }, titleWords(shown)));
+  fillShown(body, shown, parts);
   node.append(body);
   return node;
 }
+
+const titledKinds = new Set(["edit", "insert", "create", "view", "window", "diff"]);
 
 function titleWords(shown) {
   if (!shown.hunks) return shown.title;
@@ -84,10 +93,14 @@ function titleWords(shown) {
   return h("span", {}, shown.title, " ", h("span", { class: "quiet" }, `+${plus} −${minus}`));
 }
 
-function tracebackLead(shown) {
-  const lines = textLines(shownText(shown)).filter((line) => line.trim());
-  const last = shown.folded ? shown.title || lines[0] || "" : lines.at(-1) || shown.title || "";
-  return h("p", { class: "traceback-last" }, last);
+function tracebackLast(shown) {
+  return (
+    shown.title ||
+    textLines(shownText(shown))
+      .filter((line) => line.trim())
+      .at(-1) ||
+    ""
+  );
 }
 
 function shownText(shown) {
@@ -95,12 +108,20 @@ function shownText(shown) {
   return (shown.spans || []).map((line) => line.map((part) => part[1]).join("")).join("\n");
 }
 
-// A quiet one is a line that opens; what is inside is made when it does.
-function closedNode(shown, body, fill, name) {
-  const count = `${number(shown.lines)} ${shown.lines === 1 ? "line" : "lines"}`;
-  const words = shown.kind === "traceback" ? "whole traceback" : shown.title || firstWords(shown) || name;
-  const line = h("details", { class: "quietly" }, h("summary", {}, words, " ", h("span", { class: "count" }, count)), body);
-  line.addEventListener("toggle", () => line.open && !body.firstChild && fill());
+// A quiet one is a line that opens; what is inside is made, or fetched, when it does.
+function closedNode(shown, body, parts) {
+  const words = shown.kind === "traceback" ? "the whole traceback" : shown.title || firstWords(shown) || parts.name;
+  const line = h(
+    "details",
+    { class: "quietly" },
+    h("summary", {}, words, h("span", { class: "count" }, plural(shown.lines, "line"))),
+    body,
+  );
+  line.addEventListener("toggle", () => {
+    if (!line.open || body.firstChild) return;
+    fillShown(body, shown, parts);
+    if (shown.folded) unfold(body, shown, parts);
+  });
   return line;
 }
 
@@ -110,33 +131,43 @@ function firstWords(shown) {
 }
 
 // The body: whole, or its ends with a button between or below that says how much is hidden.
-function fillShown(body, shown, { name, more, page }, open = false) {
+function fillShown(body, shown, parts, whole = null) {
   clear(body);
-  if (shown.hunks) return fillHunks(body, shown, { name, more, page }, open);
-  const lines = shown.spans || textLines(shownText(shown));
+  const now = whole || shown;
+  const { head, tail, folded } = whole
+    ? { head: bodyLines(whole), tail: [], folded: false }
+    : shownEnds(shown, parts.name);
+  body.append(
+    now.hunks ? hunksNode(now.hunks, { title: now.title }) : linesNode(head, now, parts.name, now.first || 0),
+  );
+  if (whole) body.append(unfoldedEnd(body, shown, whole, parts));
+  if (!folded) return;
+  const hidden = now.hunks ? 0 : Math.max(shown.lines - head.length - tail.length, 0);
+  body.append(unfoldButton(hidden, shown, () => unfold(body, shown, parts)));
+  if (tail.length) body.append(linesNode(tail, now, parts.name, now.first ? now.first + shown.lines - tail.length : 0));
+}
+
+function bodyLines(shown) {
+  return shown.hunks ? [] : shown.spans || textLines(shownText(shown));
+}
+
+// What stands open of one that is not unfolded: the ends that the document gives, or those of a text that is rather long.
+function shownEnds(shown, name) {
+  const lines = bodyLines(shown);
+  if (shown.folded) return { head: lines, tail: shown.hunks ? [] : shown.tail || [], folded: true };
   const head = foldHead[name] || foldHead.observation;
-  const tail = shown.folded ? 0 : foldTail[name] || 0;
-  const long = lines.length > head + tail + inlineLines;
-  if (open || !(shown.folded || long)) {
-    body.append(linesNode(lines, shown, name));
-    if (open) unfoldedEnd(body, shown, { name, more, page });
-    return undefined;
-  }
-  const first = long ? lines.slice(0, head) : lines;
-  body.append(linesNode(first, shown, name));
-  const hidden = Math.max(shown.lines - first.length - tail, 0);
-  body.append(unfoldButton(hidden, shown, () => unfold(body, shown, { name, more, page })));
-  if (long && tail) body.append(linesNode(lines.slice(-tail), shown, name));
-  return undefined;
+  const tail = foldTail[name] || 0;
+  if (lines.length <= head + tail + inlineLines) return { head: lines, tail: [], folded: false };
+  return { head: lines.slice(0, head), tail: tail ? lines.slice(-tail) : [], folded: true };
 }
 
-function linesNode(lines, shown, name) {
-  return shown.spans ? spansNode(lines) : plainNode(lines.join("\n"), name);
-}
-
-function fillHunks(body, shown, parts, open) {
-  body.append(hunksNode(shown.hunks, { title: shown.title }));
-  if (!open && shown.folded) body.append(unfoldButton(0, shown, () => unfold(body, shown, parts)));
+// Lines as code where they have classes, as text else; the last lines of a text come as lines with classes too.
+function linesNode(lines, shown, name, first) {
+  if (shown.spans) return spansNode(lines, { first });
+  return plainNode(
+    lines.map((line) => (Array.isArray(line) ? line.map((part) => part[1]).join("") : line)).join("\n"),
+    name,
+  );
 }
 
 function unfoldButton(hidden, shown, act) {
