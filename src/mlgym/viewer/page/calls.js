@@ -1,10 +1,9 @@
 // Each call of the model: what it cost, and on demand the exact messages and the reply.
-import { h, clear, count, money, number, plural, seconds } from "./dom.js";
+import { h, clear, count, money, plural, seconds } from "./dom.js";
 import { get } from "./source.js";
-import { shownNode } from "./shown.js";
+import { callInside } from "./messages.js";
 
 const callsAtOnce = 200;
-const roleWords = { system: "System", user: "User", assistant: "Model", tool: "Tool" };
 
 // {node, open(n)}; `moved(n)` is called with the call that the reader opens, 0 when it is closed.
 export function callsPanel(show, moved) {
@@ -126,67 +125,8 @@ async function showCall(row, call, panel) {
   row.after(h("tr", { class: "call-inside" }, cell));
   try {
     const found = await get(`e/${panel.show.path}/call/${call.n}`);
-    clear(cell).append(callInside(found));
+    clear(cell).append(callInside(found, `e/${panel.show.path}`));
   } catch (problem) {
     clear(cell).append(h("p", { role: "alert" }, problem.message));
   }
-}
-
-// The messages: those sent before folded, new ones and the reply open.
-function callInside(found) {
-  const old = found.messages.filter((message) => !message.new);
-  const fresh = found.messages.filter((message) => message.new);
-  const parts = [];
-  if (old.length) {
-    const inside = h(
-      "details",
-      { class: "old-messages" },
-      h("summary", {}, `${plural(old.length, "message")} sent before too`),
-    );
-    inside.addEventListener("toggle", () => inside.children.length < 2 && inside.append(...old.map(messageNode)));
-    parts.push(inside);
-  }
-  return h("div", { class: "call-messages" }, ...parts, ...fresh.map(messageNode), replyNode(found.reply));
-}
-
-function messageNode(message) {
-  const word = roleWords[message.role] || message.role;
-  return h(
-    "article",
-    { class: `message ${message.role}`, "aria-label": `${word}${message.new ? ", new" : ""}` },
-    h("h3", {}, word, message.new ? h("span", { class: "chip" }, "new") : null),
-    callText(message.text),
-    ...(message.calls || []).map(toolCallNode),
-  );
-}
-
-function replyNode(reply) {
-  if (!reply) return null;
-  const reasoning = reply.reasoning?.text
-    ? h("div", { class: "reasoning" }, h("h4", {}, "Reasoning"), callText(reply.reasoning))
-    : null;
-  return h(
-    "article",
-    { class: "message reply", "aria-label": "Reply" },
-    h("h3", {}, "Reply"),
-    reasoning,
-    callText(reply.text),
-    ...(reply.calls || []).map(toolCallNode),
-  );
-}
-
-function toolCallNode(call) {
-  return h("div", { class: "tool-call" }, h("p", { class: "tool" }, call.name), callText(call.arguments));
-}
-
-function callText(text) {
-  if (!text || !text.text) return null;
-  const shown = { kind: "text", text, spans: null, hunks: null, size: text.size, lines: text.lines, folded: false };
-  const rest = text.size - [...text.text].length;
-  return h(
-    "div",
-    {},
-    shownNode(shown, { name: "observation" }),
-    rest > 0 ? h("p", { class: "quiet" }, `${number(rest)} more characters are not shown here.`) : null,
-  );
 }

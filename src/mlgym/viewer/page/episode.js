@@ -94,7 +94,11 @@ function buildPage(page) {
   );
   page.opener = h("button", { type: "button", class: "small", onclick: () => page.talk.unfoldEvery() }, "unfold all");
   const heading = (words) => h("h2", { class: "unseen", text: words });
-  page.panels.conversation.append(heading("Conversation"), h("div", { class: "talk-head" }, page.opener, page.follower), page.talk.node);
+  page.panels.conversation.append(
+    heading("Conversation"),
+    h("div", { class: "talk-head" }, page.opener, page.follower),
+    page.talk.node,
+  );
   page.panels.files.append(heading("Files"), page.files.node);
   page.panels.calls.append(heading("Calls"), page.calls.node);
   drawTabs(page);

@@ -69,6 +69,13 @@ function plainNode(text, name) {
   return h(name === "thought" ? "div" : "pre", { class: name === "thought" ? "prose" : "plain" }, text);
 }
 
+// A Text as a Shown.
+export function asShown(text) {
+  const folded = [...text.text].length < text.size;
+  const here = folded ? text : { ...text, text: text.text.trimEnd() };
+  return { kind: "text", text: here, spans: null, hunks: null, size: text.size, lines: text.lines, folded };
+}
+
 // One Shown (or a Text as one): `name` is its field, `more()` fetches the whole Shown, `page(from)` what lies beyond.
 export function shownNode(shown, { name, more, page, failed = false }) {
   const node = h("div", { class: `shown ${shown.kind}`, "data-kind": shown.kind, "data-field": name });

@@ -1,7 +1,7 @@
 // One step as people read it: number, what was done, thought, action, observation, and its figures in the margin.
 import { h, money, number, seconds } from "./dom.js";
 import { get } from "./source.js";
-import { shownNode } from "./shown.js";
+import { asShown, shownNode } from "./shown.js";
 
 export const hitWords = {
   oom: "out of memory",
@@ -69,26 +69,14 @@ export function markWords(mark) {
 }
 
 function thoughtNode(card, show) {
-  const text = card.thought;
-  if (!text || !text.text) return null;
-  const folded = [...text.text].length < text.size;
-  const shown = {
-    kind: "text",
-    text: folded ? text : { ...text, text: text.text.trimEnd() },
-    spans: null,
-    hunks: null,
-    size: text.size,
-    lines: text.lines,
-    folded,
-  };
-  return h("div", { class: "thought" }, shownNode(shown, fieldParts(card, "thought", show)));
+  if (!card.thought?.text) return null;
+  return h("div", { class: "thought" }, shownNode(asShown(card.thought), fieldParts(card, "thought", show)));
 }
 
 function fieldParts(card, name, show) {
   const more = async () => {
     const whole = (await get(`e/${show.path}/step/${card.n}`))[name];
-    if (name !== "thought") return whole;
-    return { kind: "text", text: whole, spans: null, hunks: null, size: whole.size, lines: whole.lines, folded: false };
+    return name === "thought" ? asShown(whole) : whole;
   };
   const page = (from) => get(`e/${show.path}/text`, { step: card.n, field: name, from, count: 100000 });
   return { name, more, page };
