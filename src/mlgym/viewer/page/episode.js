@@ -150,7 +150,9 @@ function drawTabs(page) {
       ),
     ),
   );
-  if (focused) page.tabs.querySelector("[aria-selected=true]")?.focus();
+  const chosen = page.tabs.querySelector("[aria-selected=true]");
+  if (focused) chosen?.focus();
+  if (chosen) page.tabs.scrollLeft = chosen.offsetLeft + chosen.offsetWidth / 2 - page.tabs.clientWidth / 2;
 }
 
 function turnTabs(page, event) {

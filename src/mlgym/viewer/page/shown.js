@@ -167,9 +167,12 @@ function bodyLines(shown) {
 // What stands open of one that is not unfolded: the ends that the document gives, or those of one that is rather long.
 function shownEnds(shown, name) {
   const lines = bodyLines(shown);
-  if (shown.folded) return { head: lines, tail: shown.hunks ? [] : shown.tail || [], folded: true };
   const most = foldHead[name] || foldHead.observation;
   const last = foldTail[name] || 0;
+  if (shown.folded) {
+    const tail = shown.hunks ? [] : shown.tail || [];
+    return { head: tail.length ? lines : lines.slice(0, fitting(lines, most + last)), tail, folded: true };
+  }
   if (rowsOf(lines) <= most + last + inlineLines) return { head: lines, tail: [], folded: false };
   const head = lines.slice(0, fitting(lines, most));
   const rest = lines.slice(head.length);

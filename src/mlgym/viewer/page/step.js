@@ -97,6 +97,11 @@ function outcomeNode(card, show) {
   return seen || (attempt && !attempt.valid ? h("p", { class: "invalid" }, attempt.why) : null);
 }
 
+// Whether the agent was shown test scores, as the original's protocol has it.
+function testWords(doc) {
+  return doc.spec.feedback === "test" ? " (shown to the agent)" : " (the agent never saw it)";
+}
+
 // A small table of what a grading gave, against the best so far and the baseline.
 export function scoresNode(attempt, show) {
   const { doc } = show;
@@ -115,7 +120,7 @@ export function scoresNode(attempt, show) {
       return h(
         "tr",
         { class: split },
-        h("th", { scope: "row" }, split, split === "test" ? " (the agent never saw it)" : ""),
+        h("th", { scope: "row" }, split, split === "test" ? testWords(doc) : ""),
         h("td", { class: "score" }, number(score)),
         differenceCell(score, before, doc),
         differenceCell(score, doc.baseline?.[split], doc),
