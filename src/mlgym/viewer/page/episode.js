@@ -94,7 +94,11 @@ function buildPage(page) {
   );
   page.opener = h("button", { type: "button", class: "small", onclick: () => page.talk.unfoldEvery() }, "unfold all");
   const heading = (words) => h("h2", { class: "unseen", text: words });
-  page.panels.conversation.append(heading("Conversation"), h("div", { class: "talk-head" }, page.opener, page.follower), page.talk.node);
+  page.panels.conversation.append(
+    heading("Conversation"),
+    h("div", { class: "talk-head" }, page.opener, page.follower),
+    page.talk.node,
+  );
   page.panels.files.append(heading("Files"), page.files.node);
   page.panels.calls.append(heading("Calls"), page.calls.node);
   drawTabs(page);
@@ -146,7 +150,9 @@ function drawTabs(page) {
       ),
     ),
   );
-  if (focused) page.tabs.querySelector("[aria-selected=true]")?.focus();
+  const chosen = page.tabs.querySelector("[aria-selected=true]");
+  if (focused) chosen?.focus();
+  if (chosen) page.tabs.scrollLeft = chosen.offsetLeft + chosen.offsetWidth / 2 - page.tabs.clientWidth / 2;
 }
 
 function turnTabs(page, event) {
