@@ -216,7 +216,7 @@ def test_gymnasium_knows_the_families():
         assert isinstance(env.unwrapped, ResearchEnv) and env.unwrapped.task.name == f"{family.name}-s3-d0.25"
         env.close()
     with pytest.raises(UsageError, match="The difficulty of a made task"):
-        gymnasium.make("mlgym.env:mlgym/tabular-v1", difficulty=2)
+        gymnasium.make("mlgym.env:mlgym/tabular-v2", difficulty=2)
 
 
 @pytest.mark.slow

@@ -3,31 +3,46 @@
 A page in a browser on this machine can send requests to loopback addresses, and by DNS rebinding read the answers too;
 another user of the machine can connect as well. So every request needs a token, on loopback too; the name by which it
 was sent must be an address or `localhost`, which no DNS answers for; and none may come with an Origin, which only
-browsers send.
+browsers send, but for the server's own pages.
 """
 
+import contextlib
 import hmac
 import ipaddress
+import os
 import re
-from collections.abc import Collection, Sequence
+import secrets
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Collection, Generator, Sequence
+from pathlib import Path
 
+import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mlgym.errors import UsageError
+
 HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::[0-9]{0,5})?")
 REQUEST_S = 10.0  # seconds in which a request's head must have come
+SHORTEST = 16  # characters of a token
 
 
 class Guard:
     """Lets a request with a token through to `app`, with the token's number as `owner` in its scope.
 
     The token is the first part of the path, which is taken away, or in the header `Authorization: Bearer TOKEN`.
-    `/health` needs none. `names` are further host names by which the server is known.
+    `/health` needs none. `names` are further host names by which the server is known. A server of `pages` lets its own
+    through, which come with its own address as their Origin.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[str], names: Collection[str] = ()) -> None:
-        self.app = app
+    def __init__(
+        self, app: ASGIApp, tokens: Sequence[str], names: Collection[str] = (), *, pages: bool = False
+    ) -> None:
+        self.app, self.pages = app, pages
         self.tokens = [token.encode() for token in tokens]
         self.names = {"localhost", *(name.lower() for name in names)}
 
@@ -50,8 +65,9 @@ class Guard:
         hosts = [value for key, value in scope["headers"] if key == b"host"]
         if len(hosts) != 1 or not self._known(hosts[0].decode("latin-1")):
             return 403, "This is not a name of the server: speak to it by its address or as localhost."
-        if any(key == b"origin" for key, _ in scope["headers"]):
-            return 403, "Web pages are not served."
+        own = b"http://" + hosts[0].lower() if self.pages else None
+        if any(key == b"origin" and value.lower() != own for key, value in scope["headers"]):
+            return 403, "Other web pages are not served." if self.pages else "Web pages are not served."
         first, _, rest = scope["path"].removeprefix("/").partition("/")
         owner = self._owner(first)
         if owner is not None:
@@ -111,3 +127,72 @@ def patient(most: int) -> type[H11Protocol]:
             super().connection_lost(exc)
 
     return Patient
+
+
+class Hearing(uvicorn.Server):
+    """uvicorn's server, which hears SIGHUP too."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """SIGHUP, of a terminal that is closed, stops it as the others do; one that is ignored stays so (nohup)."""
+        main = threading.current_thread() is threading.main_thread()
+        hears = main and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        before = signal.signal(signal.SIGHUP, self.handle_exit) if hears else None
+        try:
+            with super().capture_signals():
+                yield
+        finally:
+            if hears:
+                signal.signal(signal.SIGHUP, before)
+
+
+def drawn() -> str:
+    """A token that nobody can guess."""
+    return secrets.token_urlsafe(24)
+
+
+def read_tokens(path: Path) -> tuple[str, ...]:
+    """The tokens of a file, one a line; raises UsageError where others can read it, or where there is none."""
+    try:
+        with path.open() as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise UsageError(f"Others can read the tokens in {path}: make it yours alone with chmod 600.")
+            tokens = tuple(line.strip() for line in file if line.strip())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The tokens in {path} cannot be read: {error}.") from error
+    if not tokens:
+        raise UsageError(f"There is no token in {path}: write one a line.")
+    return tokens
+
+
+def sound(tokens: Sequence[str]) -> tuple[str, ...]:
+    """The tokens as they were given; raises UsageError where one could be guessed."""
+    if any(len(token) < SHORTEST or not token.isascii() for token in tokens):
+        raise UsageError(f"A token must have {SHORTEST} characters or more, all ASCII.")
+    return tuple(tokens)
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach what is bound to `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address; raises UsageError where that cannot be."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise UsageError(f"The address {host}:{port} cannot be listened at: {error.strerror or error}.") from error
+    # Those accepted inherit it. asyncio would set it for its own sockets only; without, an answer waits 40 ms.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
+
+
+def address(bound: socket.socket, token: str) -> str:
+    """Where the holder of a token finds what listens at a socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{token}"

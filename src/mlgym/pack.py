@@ -7,6 +7,7 @@ same bytes. `MANIFEST.json`, the last member, has the sha256 of each, and what w
 import gzip
 import hashlib
 import json
+import os
 import re
 import tarfile
 import tempfile
@@ -81,37 +82,50 @@ def pack(run: Path, out: Path, here: Here | None = None) -> Packed:
 
     Raises UsageError where there is no episode or the file is there already, StorageError where it cannot be written.
     """
-    folders = list(episodes(run))
-    if not folders:
-        raise UsageError(f"There is no episode in {run}; give a run's folder.")
     if out.exists():
         raise UsageError(f"{out} is there already: name another file with -o, or remove it.")
     with guarded(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".mlgym-pack-", dir=out.parent) as scratch:
-            place = Path(scratch) / "run"
-            place.mkdir()
-            here = here or Here.now([run.resolve(), Path.cwd()])
-            of_run = [run / name for name in OF_RUN]
-            here = replace(here, addresses=tuple(_addresses([*of_run, *(folder / "spec.json" for folder in folders)])))
-            packer = _Packer(run, place, here, Packed(out))
-            for folder in folders:
-                packer.episode(folder)
-            packer.rest()
+            packed = copied(run, Path(scratch), here)
+            place, packed.file = packed.file, out
             tables = json.dumps(totals(place), indent=1).encode()
             (place / TABLES).write_bytes(tables)
-            packer.manifest()
+            _manifest(place, packed)
             _tar(place, out)
-    packer.packed.bytes = out.stat().st_size
+    packed.bytes = out.stat().st_size
+    return packed
+
+
+def copied(run: Path, into: Path, here: Here | None = None, largest: int = LARGEST) -> Packed:
+    """Write a scrubbed copy of the run in `run` as a new folder below `into`, which is the `file` of what is given
+    back. Files of more than `largest` bytes are left out. Raises UsageError where there is no episode.
+    """
+    folders = list(episodes(run))
+    if not folders:
+        raise UsageError(f"There is no episode in {run}; give a run's folder.")
+    whole = run.resolve()
+    here = here or Here.now([whole, Path.cwd()])
+    of_run = [run / name for name in OF_RUN]
+    here = replace(here, addresses=tuple(_addresses([*of_run, *(folder / "spec.json" for folder in folders)])))
+    scrubber = Scrubber(here, words())
+    named = whole.parents[2].name if (run / "spec.json").exists() else whole.name
+    place = into / (scrubber.text(named) or "run")
+    place.mkdir()
+    packer = _Packer(run, place, scrubber, Packed(place), largest)
+    for folder in folders:
+        packer.episode(folder)
+    packer.rest()
+    packer.packed.replaced, packer.packed.notes = scrubber.replaced, scrubber.left
     return packer.packed
 
 
 class _Packer:
     """A scrubbed copy of a run, file by file."""
 
-    def __init__(self, run: Path, place: Path, here: Here, packed: Packed) -> None:
+    def __init__(self, run: Path, place: Path, scrubber: Scrubber, packed: Packed, largest: int) -> None:
         self.run, self.place, self.packed = run, place, packed
-        self.scrubber = Scrubber(here, words())
+        self.scrubber, self.largest = scrubber, largest
         self.tasks: dict[str, str] = {}
 
     def episode(self, folder: Path) -> None:
@@ -148,22 +162,6 @@ class _Packer:
             raise UsageError(f"{self.run / path.name} is no lock that can be read: mend it, or remove it.") from error
         path.write_bytes(json.dumps(lock, indent=1, sort_keys=True).encode())
 
-    def manifest(self) -> None:
-        """The list of all that is packed."""
-        files = sorted(path for path in self.place.rglob("*") if path.is_file())
-        self.packed.files = len(files)
-        self.packed.replaced = self.scrubber.replaced
-        self.packed.notes = self.scrubber.left
-        manifest = {
-            "format": FORMAT,
-            "mlgym": version("mlgym-env"),
-            "episodes": self.packed.episodes,
-            "replaced": dict(sorted(self.packed.replaced.items())),
-            "left_out": self.packed.left_out,
-            "files": {str(path.relative_to(self.place)): digest(path) for path in files},
-        }
-        (self.place / MANIFEST).write_bytes(json.dumps(manifest, indent=1).encode())
-
     def _files(self, folder: Path, target: Path, name: str) -> dict[str, str]:
         """Copy the files of the attempts; the new hash of each that was changed."""
         renamed: dict[str, str] = {}
@@ -172,8 +170,8 @@ class _Packer:
             if not re.fullmatch("[0-9a-f]{64}", path.name) or path.is_symlink() or not path.is_file():
                 continue
             shown = f"{name}/attempts/files/{path.name}"
-            if path.stat().st_size > LARGEST:
-                self.packed.left_out[shown] = f"larger than {LARGEST // 1_000_000} MB"
+            if path.stat().st_size > self.largest:
+                self.packed.left_out[shown] = f"larger than {self.largest / 1_000_000:g} MB"
                 continue
             data = path.read_bytes()
             clean = self.scrubber.file(data)
@@ -195,6 +193,8 @@ class _Packer:
         if source.name == "spec.json":
             data = self._spec(data)
         target.write_bytes(self.scrubber.json(data) if whole else self.scrubber.lines(data))
+        about = source.stat()
+        os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))
 
     def _spec(self, data: bytes) -> bytes:
         """A spec without paths and addresses of this machine: folders are named only."""
@@ -250,6 +250,21 @@ def _anchors(reference: str) -> dict[str, Any]:
     anchors = task.anchors
     found = {"metric": task.metric, "direction": task.direction, "version": task.version}
     return found | {"scale": anchors.scale if anchors else "", "best": anchors.best if anchors else None}
+
+
+def _manifest(place: Path, packed: Packed) -> None:
+    """The list of all that is packed."""
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    packed.files = len(files)
+    manifest = {
+        "format": FORMAT,
+        "mlgym": version("mlgym-env"),
+        "episodes": packed.episodes,
+        "replaced": dict(sorted(packed.replaced.items())),
+        "left_out": packed.left_out,
+        "files": {str(path.relative_to(place)): digest(path) for path in files},
+    }
+    (place / MANIFEST).write_bytes(json.dumps(manifest, indent=1).encode())
 
 
 def digest(path: Path) -> str:

@@ -20,6 +20,7 @@ from mlgym.cli import (  # noqa: F401 - in the order of the help
     tasks,
     training,
     trust,
+    view,
 )
 from mlgym.cli.app import app
 from mlgym.cli.archive import import_, pack, verify  # noqa: F401

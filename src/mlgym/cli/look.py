@@ -22,7 +22,7 @@ def show(
     from mlgym.report import show as text
     from mlgym.store import episodes
 
-    found = list(episodes(_last() if episode == "last" else Path(episode)))
+    found = list(episodes(last() if episode == "last" else Path(episode)))
     if not found:
         made = shards(Path(episode)) or "'mlgym run' makes one"
         raise UsageError(f"There is no episode in {episode}; {made}.")
@@ -43,7 +43,8 @@ def shards(folder: Path) -> str:
     return f"its runs are its shards, such as {found[0].parent}" if found else ""
 
 
-def _last() -> Path:
+def last() -> Path:
+    """The folder of the episode in ./runs that was last written to."""
     found = sorted(Path("runs").glob("*/*/*/*/steps.jsonl"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError("There is no run in ./runs yet; 'mlgym run TASK' makes one.")

@@ -1,42 +1,52 @@
 """What an action did, in one line."""
 
 import posixpath
-import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from mlgym.records import Action
+from mlgym.viewer.commands import gist
 from mlgym.viewer.visible import visible
 
 LONGEST = 100
 
 
-def brief(action: Action) -> str:
-    """One line of at most LONGEST characters that says what an action does."""
-    args = action.args
-    told = _TOLD.get(action.tool, _other)(action.tool, {key: str(value) for key, value in args.items()})
+def brief(tool: str, args: Mapping[str, Any], opened: str = "") -> str:
+    """One line of at most LONGEST characters that says what an action does; `opened` is the classic tools' open file."""
+    words = {key: value if isinstance(value, str) else str(value) for key, value in args.items()}
+    told = _TOLD.get(tool, _other)(tool, words, opened)
     line = " ".join(visible(told[: 10 * LONGEST]).split())
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
-def _other(tool: str, args: dict[str, str]) -> str:
-    return f"{tool} {args.get('text') or ' '.join(args.values())}"
+def _other(tool: str, args: dict[str, str], opened: str) -> str:
+    return f"{tool} {' '.join(args.values())}"
 
 
-def _shell(tool: str, args: dict[str, str]) -> str:
-    command = args.get("command") or args.get("text") or ""
-    if written := re.match(r"\s*cat\s+>{1,2}\s*(\S+)\s*<<", command):
-        return f"write {posixpath.basename(written[1])}"
-    return next((line for line in command[:2000].split("\n") if line.strip()), tool or "(nothing)")
+def _shell(tool: str, args: dict[str, str], opened: str) -> str:
+    return gist(args.get("command", args.get("text", ""))) or tool
 
 
-def _file(tool: str, args: dict[str, str]) -> str:
-    return f"{'edit' if tool == 'str_replace' else tool} {posixpath.basename(args.get('path', ''))}"
+def _file(tool: str, args: dict[str, str], opened: str) -> str:
+    path = posixpath.basename(args.get("path") or opened)
+    verb = {"str_replace": "edit", "open": "open", "create": "create"}.get(tool, tool)
+    lines = args.get("lines") or args.get("line") or ""
+    span = "–".join(part for part in (args.get("start", ""), args.get("end", "")) if part and part != "None")
+    return f"{verb} {path} {lines or span}"
 
 
-_TOLD = {
+def _job(tool: str, args: dict[str, str], opened: str) -> str:
+    action = args.get("action", "")
+    return f"job: {gist(args.get('command', ''))}" if action == "start" else f"job {action} {args.get('id', '')}"
+
+
+def _end(tool: str, args: dict[str, str], opened: str) -> str:
+    return ": ".join(filter(None, ("ended", args.get("reason"), args.get("why"))))
+
+
+_TOLD: dict[str, Callable[[str, dict[str, str], str], str]] = {
     "bash": _shell,
     "": _shell,
-    "create": _file,
-    "str_replace": _file,
-    "view": _file,
-    "open": _file,
+    **dict.fromkeys(("create", "str_replace", "view", "open", "edit", "insert", "goto"), _file),
+    "job": _job,
+    "end": _end,
 }

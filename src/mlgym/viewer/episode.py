@@ -1,13 +1,17 @@
 """Document 4: an episode from above, its attempts and its line of steps."""
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from mlgym.records import Attempt, Result, Scores
+from mlgym.records import Attempt, Result, Scores, Split
 from mlgym.rows import Records, label
 from mlgym.viewer.brief import brief
 from mlgym.viewer.folder import Folder
-from mlgym.viewer.steps import text, version
+from mlgym.viewer.lines import Fact
+from mlgym.viewer.shown import text
+from mlgym.viewer.steps import version
 from mlgym.viewer.visible import visible
 
 Document = dict[str, Any]
@@ -19,11 +23,7 @@ def document(of: Folder, state: str = "") -> Document:
     records = of.records
     line = columns(of)
     state = state or _state(of, len(line["n"]))
-    anchors = task.anchors if task and task.version == spec.version else None
-    baseline = {
-        split: records.baseline[split] if result else anchors.baseline.get(split) if anchors else None
-        for split in ("validation", "test")
-    }
+    splits: tuple[Split, ...] = ("validation", "test")
     out = {
         "version": version(of),
         "key": of.key,
@@ -42,13 +42,13 @@ def document(of: Folder, state: str = "") -> Document:
         "limits": {**plain(spec.limits.model_dump(mode="json")), "told": spec.limits.told},
         "metric": visible(records.metric),
         "direction": records.direction,
-        "baseline": {split: finite(value) for split, value in baseline.items()},
+        "baseline": {split: finite(records.score(of.baseline(split))) for split in splits},
         "best_known": finite(records.anchors["best"]) if records.direction else None,
         "noise": finite(records.anchors["noise"]) if records.direction else None,
         "result": _result(result) if result else None,
         "attempts": [_attempt(one, of, records) for one in of.attempts],
         "steps": len(line["n"]),
-        "calls": of.count("calls.jsonl"),
+        "calls": len(of.call_facts),
         "tree": None,
         "exact_files": (of.folder / "files.jsonl").exists(),
         "line": line,
@@ -58,36 +58,56 @@ def document(of: Folder, state: str = "") -> Document:
 
 def columns(of: Folder) -> Document:
     """The line of steps: one element of each column a step."""
-    steps = of.steps(1, of.count("steps.jsonl"))
-    metric = of.records.metric
-    seconds = 0.0
-    out: Document = {name: [] for name in _COLUMNS}
-    for step in steps:
-        seen = step.observation
-        seconds += step.command_s + step.model_s + step.grader_s
-        row = {
-            **{name: getattr(step, name) for name in ("n", "command_s", "model_s", "grader_s", "attempt")},
-            "tool": visible(step.action.tool),
-            "status": seen.status,
-            "hit": seen.hit,
-            "seconds": seconds,
-            "validation": (seen.validation or {}).get(metric),
-            "marks": [visible(mark) for mark in step.marks],
-            "thought": bool(step.action.thought),
-            "size": len(seen.text),
-            "brief": brief(step.action),
-        }
-        for name, value in row.items():
-            out[name].append(finite(value) if isinstance(value, float) else value)
-    out["money"] = [finite(value) for value in of.records.spent] if steps else []
-    out["tokens"] = [None] * len(steps)
+    facts, metric = of.facts, of.records.metric
+    out: Document = {name: [getattr(one, name) for one in facts] for name in _KEPT}
+    for name in ("tool", "status", "hit"):
+        out[name] = [visible(value) for value in out[name]]
+    for name in ("command_s", "model_s", "grader_s"):
+        out[name] = [finite(getattr(one, name)) for one in facts]
+    clocks = (one.command_s + one.model_s + one.grader_s for one in facts)
+    out["seconds"] = [finite(value) for value in itertools.accumulate(clocks)]
+    out["validation"] = [_score(one.validation, metric) for one in facts]
+    out["marks"] = [[visible(mark) for mark in one.marks] for one in facts]
+    out["brief"] = _briefs(facts)
+    out["money"] = _spent(of)
+    out["tokens"] = _tokens(of)
     return out
 
 
-_COLUMNS = (
-    *("n", "tool", "status", "hit", "command_s", "model_s", "grader_s", "money", "tokens", "seconds"),
-    *("validation", "attempt", "marks", "thought", "size", "brief"),
-)
+_KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size", "deed")
+
+
+def _briefs(facts: Sequence[Fact]) -> list[str]:
+    """What each action did; the classic tools' open file is the one that was opened last."""
+    out, opened = list[str](), ""
+    for one in facts:
+        if one.tool in ("open", "create") and one.status == "ok":
+            opened = str(one.args.get("path", ""))
+        out.append(brief(one.tool, one.args, opened))
+    return out
+
+
+def _score(scores: Any, metric: str) -> float | None:
+    value = scores.get(metric) if isinstance(scores, dict) else None
+    return finite(value) if isinstance(value, float | int) else None
+
+
+def _spent(of: Folder) -> list[float | None]:
+    """The dollars spent by the end of each step, as `rows.Records.spent` has them."""
+    limit, left = of.spec.limits.money, [one.money_left for one in of.facts]
+    if not of.spec.model:
+        return [0.0] * len(left)
+    if limit is not None and all(isinstance(one, float | int) and one for one in left):
+        return [limit - one for one in left if one is not None]
+    money = (one.money if isinstance(one.money, float | int) else math.nan for one in of.call_facts)
+    total = [0.0, *itertools.accumulate(money)]
+    return [finite(total[one.calls]) if 0 <= one.calls < len(total) else None for one in of.facts]
+
+
+def _tokens(of: Folder) -> list[int]:
+    """The tokens that were sent and received by the end of each step."""
+    total = [0, *itertools.accumulate(one.tokens_in + one.tokens_out for one in of.call_facts)]
+    return [total[min(max(one.calls, 0), len(total) - 1)] for one in of.facts]
 
 
 def _state(of: Folder, steps: int) -> str:

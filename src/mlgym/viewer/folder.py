@@ -1,4 +1,4 @@
-"""The records of one episode's folder, a few at a time; what cannot be read is said and does not stop the rest."""
+"""The records of one episode, a few at a time; what cannot be read is said and does not stop the rest."""
 
 import functools
 import json
@@ -6,28 +6,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from pydantic import ValidationError
 
 from mlgym.columns import Row
 from mlgym.errors import MlgymError
-from mlgym.records import Action, Attempt, EpisodeSpec, Observation, Record, Result, Step
+from mlgym.records import Action, Attempt, EpisodeSpec, Observation, Record, Result, Scores, Split, Step
 from mlgym.rows import Records
 from mlgym.task import Task, load_task
+from mlgym.viewer.lines import Call, Fact, Growing, call, fact
+from mlgym.viewer.store import Store
 from mlgym.viewer.visible import visible
 
-Offsets = Callable[[Path], Sequence[int]]
 Anchors = Callable[[str, str, int], Row]
 R = TypeVar("R", bound=Record)
+F = TypeVar("F")
+LARGEST = 200_000  # bytes of a file of the starter that is looked at
 UNREAD = "unread"  # the tool of a step that cannot be read
 
 
 class Folder:
     """One episode as its folder has it now. `problems` has a sentence for each thing that could not be read."""
 
-    def __init__(self, folder: Path, key: str, anchors: Anchors, offsets: Offsets | None = None) -> None:
-        self.folder, self.key, self.problems = folder, key, list[str]()
-        self.anchors, self._offsets = anchors, offsets or newlines
+    def __init__(self, folder: Path, key: str, anchors: Anchors, store: Store | None = None) -> None:
+        self.folder, self.key, self.anchors = folder, key, anchors
+        self._store = store
+        self.problems: list[str] = []
 
     @functools.cached_property
     def spec(self) -> EpisodeSpec:
@@ -56,6 +59,14 @@ class Folder:
         run = self.key.partition("/")[0]
         return Records(str(self.folder), run, self.anchors, spec=self.spec.model_dump(mode="json"), result=result)
 
+    def baseline(self, split: Split) -> Scores:
+        """The scores of the starter: those that the result has, or before the end those that the task promises."""
+        if self.result:
+            return self.result.baseline.get(split) or {}
+        task = self.task
+        anchors = task.anchors if task and task.version == self.spec.version else None
+        return {task.metric: anchors.baseline[split]} if task and anchors and split in anchors.baseline else {}
+
     @functools.cached_property
     def attempts(self) -> list[Attempt]:
         """The attempts in order: those of the result, or those graded so far."""
@@ -64,37 +75,69 @@ class Folder:
         paths = sorted((self.folder / "attempts").glob("[0-9]*.json"))
         return [each for path in paths if (each := self._record(Attempt, f"attempts/{path.name}"))]
 
-    def count(self, name: str) -> int:
-        """How many lines a JSONL file of the folder has."""
-        return len(self._offsets(self.folder / name)) - 1
+    @functools.cached_property
+    def facts(self) -> Sequence[Fact]:
+        """The facts of all steps."""
+        return self._store.facts(self.key) if self._store else self._steps.facts
 
-    def lines(self, name: str, first: int, count: int) -> list[bytes]:
-        """So many lines of a JSONL file from the line `first` on, counted from 0."""
-        offsets = self._offsets(self.folder / name)
-        first = max(0, first)
-        last = min(first + count, len(offsets) - 1)
-        if last <= first:
-            return []
-        with (self.folder / name).open("rb") as file:
-            file.seek(offsets[first])
-            return file.read(offsets[last] - offsets[first]).split(b"\n")[:-1]
+    @functools.cached_property
+    def call_facts(self) -> Sequence[Call]:
+        """The facts of all model calls."""
+        return self._store.call_facts(self.key) if self._store else self._calls.facts
+
+    def count(self, name: str) -> int:
+        """How many whole lines steps.jsonl or calls.jsonl has."""
+        return len(self.facts if name == "steps.jsonl" else self.call_facts)
 
     def steps(self, first: int, count: int) -> list[Step]:
-        """So many steps from the number `first` on; one that cannot be read has the tool UNREAD."""
-        return [
-            self._line(line, "steps.jsonl", n)
-            for n, line in enumerate(self.lines("steps.jsonl", first - 1, count), max(1, first))
-        ]
+        """So many steps from the number `first` on, counted from 1; one that cannot be read has the tool UNREAD."""
+        first = max(1, first)
+        lines = self._store.step_lines(self.key, first, count) if self._store else self._steps.lines(first, count)
+        return [self._step(line, n) for n, line in enumerate(lines, first)]
+
+    def calls(self, first: int, count: int) -> list[Row]:
+        """The records of so many model calls, counted from 1; one that cannot be read is empty."""
+        first = max(1, first)
+        lines = self._store.call_lines(self.key, first, count) if self._store else self._calls.lines(first, count)
+        return [self._call(line, n) for n, line in enumerate(lines, first)]
+
+    @functools.cached_property
+    def _steps(self) -> Growing[Fact]:
+        return _looked(Growing(self.folder / "steps.jsonl", fact))
+
+    @functools.cached_property
+    def _calls(self) -> Growing[Call]:
+        return _looked(Growing(self.folder / "calls.jsonl", call))
+
+    def _call(self, line: bytes, n: int) -> Row:
+        try:
+            return dict(json.loads(line))
+        except (ValueError, TypeError, RecursionError):
+            self.problem(f"Line {n} of calls.jsonl cannot be read.")
+            return {}
+
+    def starter(self, path: str) -> str | None:
+        """The text of a file as the agent found it; None where there was none, or the task is not known here."""
+        task = self.task
+        if not task or task.version != self.spec.version or path in task.without or ".." in path.split("/"):
+            return None
+        file = task.workspace / path
+        try:
+            if path.startswith("/") or not file.is_file() or file.stat().st_size > LARGEST:
+                return None
+            return file.read_text()
+        except (OSError, ValueError):
+            return None
 
     def problem(self, sentence: str) -> None:
         """Say once what could not be read."""
         if (said := visible(" ".join(sentence.split()))[:400]) not in self.problems:
             self.problems.append(said)
 
-    def _line(self, line: bytes, name: str, n: int) -> Step:
+    def _step(self, line: bytes, n: int) -> Step:
         if step := parsed(Step, line):
-            return step
-        self.problem(f"Line {n} of {name} cannot be read.")
+            return step if step.n == n else step.changed(n=n)
+        self.problem(f"Line {n} of steps.jsonl cannot be read.")
         return Step(n=n, action=Action(tool=UNREAD), observation=Observation(text="", status="error"))
 
     def _record(self, kind: type[R], name: str) -> R | None:
@@ -108,6 +151,11 @@ class Folder:
         return found
 
 
+def _looked(lines: Growing[F]) -> Growing[F]:
+    lines.look()
+    return lines
+
+
 def parsed(kind: type[R], data: bytes) -> R | None:
     """The record that these bytes are, None where they are none."""
     try:
@@ -115,20 +163,7 @@ def parsed(kind: type[R], data: bytes) -> R | None:
     except ValidationError:
         pass
     try:  # as Python reads JSON: lone surrogates, which are replaced
-        return kind.model_validate_json(json.dumps(_mended(json.loads(data))))
+        told = json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace")
+        return kind.model_validate_json(told)
     except (ValueError, RecursionError):
         return None
-
-
-def _mended(value: object) -> object:
-    """`value` without lone surrogates."""
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-
-
-def newlines(path: Path) -> Sequence[int]:
-    """Where the whole lines of a file begin, and where the last of them ends."""
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError:
-        return [0]
-    return [0, *(np.flatnonzero(data == 10) + 1).tolist()]

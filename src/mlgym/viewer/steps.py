@@ -3,32 +3,54 @@
 import json
 from typing import Any
 
+from mlgym.errors import UsageError
 from mlgym.records import Action, Step
+from mlgym.viewer import changes
+from mlgym.viewer.acted import acted
 from mlgym.viewer.brief import brief
 from mlgym.viewer.folder import Folder
+from mlgym.viewer.known import Known
+from mlgym.viewer.seen import Scale, observation
+from mlgym.viewer.shown import HEAD, WHOLE, text
 from mlgym.viewer.visible import visible
 
-HEAD = 4_000  # characters of a text that a card holds
 MOST = 200  # cards of a document
-WHOLE = 200_000
+PAGE = 100_000  # characters of a page of text
+BACK, BACK_CHARACTERS = (
+    100,
+    3_000_000,
+)  # steps that are looked at for what is known of the files, and what they have seen
 Card = dict[str, Any]
-
-
-def text(value: str, most: int = HEAD) -> Card:
-    """A text that may be long: its head, and how much there is."""
-    return {"text": visible(value[:most]), "size": len(value), "lines": value.count("\n") + 1 if value else 0}
 
 
 def cards(of: Folder, first: int = 1, count: int = 50) -> Card:
     """Document 5: the cards of so many steps from one on."""
-    found = of.steps(max(1, first), max(0, min(count, MOST)))
-    before = of.steps(first - 1, 1)[0].calls if first > 1 and found else 0
-    out = []
-    for step in found:
-        out.append(card(step, before))
-        before = step.calls
-    total = of.count("steps.jsonl")
-    return {"version": version(of), "steps": out, "total": total}
+    return {
+        "version": version(of),
+        "steps": _cards(of, max(1, first), max(0, min(count, MOST))),
+        "total": len(of.facts),
+    }
+
+
+def card(of: Folder, n: int) -> Card:
+    """Document 6: the card of one step with all that is in it, up to WHOLE characters of each text."""
+    found = _cards(of, n, 1, whole=True) if n > 0 else []
+    if not found:
+        raise UsageError(f"There is no step {n}: the episode has {len(of.facts)}.")
+    return found[0]
+
+
+def page(of: Folder, n: int, field: str, start: int = 0, count: int = PAGE) -> Card:
+    """A part of a long text of a step: its action, observation or thought, from a character on."""
+    found = of.steps(n, 1) if n > 0 else []
+    if not found:
+        raise UsageError(f"There is no step {n}: the episode has {len(of.facts)}.")
+    step = found[0]
+    texts = {"action": said(step.action), "observation": step.observation.text, "thought": step.action.thought}
+    if field not in texts:
+        raise UsageError(f"A step has the fields {', '.join(texts)}, not {field[:40]!a}.")
+    whole = texts[field]
+    return {"text": visible(whole[start : start + min(count, PAGE)]), "from": start, "size": len(whole)}
 
 
 def version(of: Folder) -> str:
@@ -43,19 +65,52 @@ def version(of: Folder) -> str:
     return "-".join(told)
 
 
-def card(step: Step, before: int = 0, most: int = HEAD) -> Card:
+def said(action: Action) -> str:
+    """An action as text: the command, or its arguments."""
+    args = action.args
+    if len(args) == 1 and isinstance(only := next(iter(args.values())), str):
+        return only
+    return json.dumps(args, indent=1, ensure_ascii=False) if args else ""
+
+
+def _cards(of: Folder, first: int, count: int, *, whole: bool = False) -> list[Card]:
+    start = _lookback(of, first)
+    taken = of.steps(start, first - start + count)
+    known = Known(of.starter if start == 1 else None)
+    changed = changes.changed(of, first, first + count - 1) if count else {}
+    out, calls = list[Card](), 0
+    for step in taken:
+        known.enter(step)
+        if step.n >= first:
+            out.append({**_card(of, step, known, calls, whole=whole), "changed": changed.get(step.n, [])})
+        known.take(step)
+        calls = step.calls
+    return out
+
+
+def _lookback(of: Folder, first: int) -> int:
+    """The step from which on the steps before `first` are read to know the files."""
+    left = BACK_CHARACTERS
+    n = min(first, len(of.facts) + 1)
+    while n > 1 and first - n < BACK and left > 0:
+        n -= 1
+        left -= of.facts[n - 1].size
+    return n
+
+
+def _card(of: Folder, step: Step, known: Known, before: int, *, whole: bool) -> Card:
     """One step's card; `before` model calls were made by the end of the step before it."""
-    action, seen = step.action, step.observation
+    action, seen, most = step.action, step.observation, WHOLE if whole else HEAD
     return {
         "n": step.n,
-        "call": action.call,
+        "call": visible(action.call),
         "tool": visible(action.tool),
         "status": seen.status,
-        "hit": seen.hit,
-        "brief": brief(action),
+        "hit": visible(seen.hit),
+        "brief": brief(action.tool, action.args, known.open),
         "thought": text(action.thought, most),
-        "action": shown("command" if action.tool == "bash" else action.tool or "text", said(action), most),
-        "observation": shown("text", seen.text, most),
+        "action": acted(step, known, whole=whole),
+        "observation": observation(step, scale(of), whole=whole),
         **{clock: getattr(step, clock) for clock in ("command_s", "model_s", "grader_s")},
         "reward": step.reward,
         "attempt": step.attempt,
@@ -63,30 +118,10 @@ def card(step: Step, before: int = 0, most: int = HEAD) -> Card:
         "marks": [visible(mark) for mark in step.marks],
         "steps_left": seen.steps_left,
         "money_left": seen.money_left,
-        "changed": [],
     }
 
 
-def said(action: Action) -> str:
-    """An action as text: the command, or its arguments."""
-    args = action.args
-    if isinstance(found := args.get("command", args.get("text")), str) and len(args) == 1:
-        return found
-    return json.dumps(args, indent=1, ensure_ascii=False) if args else ""
-
-
-def shown(kind: str, body: str, most: int = HEAD) -> Card:
-    """A Shown without anything recognised in it."""
-    whole = text(body, most)
-    return {
-        "kind": kind,
-        "language": "",
-        "title": "",
-        "spans": None,
-        "hunks": None,
-        "text": whole,
-        "size": whole["size"],
-        "lines": whole["lines"],
-        "quiet": False,
-        "folded": len(body) > most,
-    }
+def scale(of: Folder) -> Scale:
+    """By what the scores that the agent was shown are read."""
+    split = of.result.feedback if of.result else of.spec.feedback
+    return Scale(of.records.metric, of.records.direction, of.baseline(split))

@@ -71,9 +71,12 @@ def generate(seed, difficulty):
         columns.append(
             {"name": rng.choice(("audit_code", "ledger_ref", "batch_score", "review_index")), "role": "leak"}
         )
-    first, rest = columns[:3], columns[3:]
+    rest = columns[3:]
+    near = [next(each for each in rest if each["role"] == role) for role in ("square", "category")]  # the starter's too
+    rest = [each for each in rest if each not in near]
+    rng.shuffle(near)
     rng.shuffle(rest)
-    columns = first + rest
+    columns = columns[:3] + near + rest
     hard = 0.6 * difficulty
     shares = {"easy": 0.3, "square": 0.4 - hard / 2, "category": 0.3 - hard / 2, "bent": hard / 2, "crossed": hard / 2}
     idle = sum(share for role, share in shares.items() if not counts.get(role, 1))

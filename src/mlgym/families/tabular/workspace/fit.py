@@ -4,12 +4,12 @@ import csv
 
 import numpy as np
 
-COLUMNS = 3  # how many columns are used, from the left
+COLUMNS = 5  # how many columns are used, from the left
 CATEGORIES = False  # use columns of words too
 DEGREE = 1  # highest power of each number
 PRODUCTS = False  # use the product of each pair of numbers
 PENALTY = 100.0  # of the squared weights
-CLOSEST = 1.0  # numbers whose correlation with the target is above this are left out
+TRUST = True  # use numbers that follow the target suspiciously closely (correlation above 0.85) too
 
 
 def read(path):
@@ -36,7 +36,7 @@ def features(table, known):
             words += [np.array(column) == word for word in sorted(set(own))]
         else:
             middle, spread = np.nanmean(scale), np.nanstd(scale)
-            if abs(np.corrcoef(np.nan_to_num((scale - middle) / spread), y)[0, 1]) <= CLOSEST:
+            if TRUST or abs(np.corrcoef(np.nan_to_num((scale - middle) / spread), y)[0, 1]) < 0.85:
                 plain.append(np.nan_to_num((values - middle) / spread))
     found = [column**power for column in plain for power in range(1, DEGREE + 1)]
     if PRODUCTS:

@@ -1,0 +1,104 @@
+"""`mlgym view`: look at runs in a browser, while they run and afterwards."""
+
+import contextlib
+import getpass
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlgym.cli.app import Debug, app
+from mlgym.cli.look import last
+from mlgym.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlgym.viewer.app import Server
+
+PORTS = range(8460, 8480)  # the first that is free, where none is asked for
+
+
+@app.command()
+def view(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN]...", help="Runs, episodes, folders of runs, or 'last'; else ./runs."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help=f"0: any that is free; else {PORTS[0]} or the next."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    names: Annotated[
+        list[str] | None, typer.Option("--name", metavar="HOST", help="A further host name of this server.")
+    ] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option("--tokens", metavar="FILE", help="Tokens that let readers in, one a line; else one is drawn."),
+    ] = None,
+    browse: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="Whether to open a browser; else on a desktop only.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Look at runs in a browser: what agents did, while they do it and afterwards. Ctrl-C ends it.
+
+    It only reads, and loads nothing from elsewhere. Where there is no desktop it prints how to get at the page.
+    """
+    try:
+        from mlgym.guard import is_local, read_tokens
+        from mlgym.viewer.app import Server
+        from mlgym.viewer.store import Store
+    except ImportError as error:
+        raise UsageError(f"{error.name} is missing: pip install 'mlgym-env[viewer]'.") from error
+
+    store = Store(_folders(paths))
+    given = read_tokens(tokens) if tokens else ()
+    server = _listening(port, lambda number: Server(store, host=host, port=number, tokens=given, names=names or ()))
+    browse = _desktop() if browse is None else browse
+    shown = server.address.replace(server.tokens[0], "TOKEN") if given else server.address
+    print(f"Viewing at {shown}", flush=True)
+    if not is_local(host):
+        print(f"What goes to {host} is not encrypted, the token neither: better go through ssh -L.", file=sys.stderr)
+    elif not browse:
+        print(f"From another machine: {_tunnel(server)} there, then open that address.", flush=True)
+    if browse:  # in a thread, as some browsers hold their caller; it is answered as soon as the server runs
+        threading.Thread(target=webbrowser.open, args=(server.once,), daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):  # the signal that stopped it, once more
+        server.run()
+
+
+def _folders(paths: list[Path] | None) -> list[Path]:
+    """What is to be looked at; raises UsageError where a folder is not there."""
+    found = [last() if path == Path("last") else path for path in paths or [Path("runs")]]
+    for path in found:
+        if not path.is_dir():
+            raise UsageError(f"There is no folder {path}: give a run's folder, or make one with 'mlgym run TASK'.")
+    return found
+
+
+def _listening(port: int | None, start: "Callable[[int], Server]") -> "Server":
+    """The server at the port that was asked for, else at the first that is free."""
+    for number in PORTS if port is None else ():
+        with contextlib.suppress(UsageError):
+            return start(number)
+    return start(port or 0)
+
+
+def _desktop() -> bool:
+    """Whether a browser can show itself to who types here."""
+    if os.environ.get("SSH_CONNECTION"):
+        return False
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _tunnel(server: "Server") -> str:
+    """The command that makes this machine's port one of another machine."""
+    asked = os.environ.get("SSH_CONNECTION", "").split()
+    host = asked[2] if len(asked) == 4 else socket.gethostname()
+    return f"ssh -L {server.port}:127.0.0.1:{server.port} {getpass.getuser()}@{host}"

@@ -1,0 +1,167 @@
+"""The lines of an episode's JSONL files: where each lies, and a few facts of each, read once and then only what is new.
+
+A line is counted by its place, from 1 on: what a step or a call says of its own number is not needed to find it.
+"""
+
+import json
+import os
+import zlib
+from array import array
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pydantic_core import from_json
+
+LONGEST = 200  # characters kept of an action's argument
+ARGUMENTS = 12
+F = TypeVar("F")
+
+
+class Fact(NamedTuple):
+    """What is kept of a step: all but its texts. `size` counts its observation, `deed` is its action's fingerprint."""
+
+    n: int
+    tool: str = "unread"
+    args: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    call: str = ""
+    thought: bool = False
+    status: str = "error"
+    hit: str = ""
+    size: int = 0
+    validation: dict[str, float] | None = None
+    steps_left: int | None = None
+    money_left: float | None = None
+    reward: float | None = None
+    command_s: float = 0.0
+    model_s: float = 0.0
+    grader_s: float = 0.0
+    attempt: int | None = None
+    calls: int = 0
+    marks: tuple[str, ...] = ()
+    deed: int = 0
+
+
+class Call(NamedTuple):
+    """What is kept of a model call: all but its texts. `keep` messages stay from the call before, `new` are added."""
+
+    n: int
+    keep: int = 0
+    new: int = 0
+    tools: tuple[str, ...] = ()
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    money: float | None = None
+    seconds: float = 0.0
+    stop: str = ""
+    model: str = ""
+    upstream: str = ""
+    asked: int = 0  # how many tool calls the reply has
+
+
+def fact(n: int, line: bytes) -> Fact:
+    """The facts of the step that is line `n`; one that cannot be read has the tool `unread`."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        step = from_json(line)
+        action, seen = step["action"], step["observation"]
+        told: dict[str, Any] = {name: seen.get(name) for name in ("validation", "steps_left", "money_left")}
+        told |= {name: float(step.get(name) or 0.0) for name in ("command_s", "model_s", "grader_s")}
+        told |= {name: step.get(name) for name in ("reward", "attempt")}
+        return Fact(
+            n=n,
+            tool=str(action["tool"]),
+            args=_short(action.get("args") or {}),
+            call=str(action.get("call") or ""),
+            thought=bool(action.get("thought")),
+            status=str(seen.get("status") or "ok"),
+            hit=str(seen.get("hit") or ""),
+            size=len(seen["text"]),
+            calls=int(step.get("calls") or 0),
+            marks=tuple(map(str, step.get("marks") or ())),
+            deed=deed(str(action["tool"]), action.get("args") or {}),
+            **told,
+        )
+    return Fact(n)
+
+
+def deed(tool: str, args: dict[str, Any]) -> int:
+    """A fingerprint of an action: two that do the same have the same."""
+    return zlib.crc32(json.dumps([tool, args], sort_keys=True).encode())
+
+
+def call(n: int, line: bytes) -> Call:
+    """The facts of the model call that is line `n`."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        told = from_json(line)
+        reply = told["reply"]
+        kept: dict[str, Any] = {
+            name: int(reply.get(name) or 0) for name in ("tokens_in", "tokens_out", "tokens_cached")
+        }
+        kept |= {name: str(reply.get(name) or "") for name in ("stop", "model", "upstream")}
+        return Call(
+            n=n,
+            keep=int(told.get("keep") or 0),
+            new=len(told.get("messages") or ()),
+            tools=tuple(map(str, told.get("tools") or ())),
+            money=reply.get("money"),
+            seconds=float(reply.get("seconds") or 0.0),
+            asked=len(reply.get("calls") or ()),
+            **kept,
+        )
+    return Call(n)
+
+
+def _short(args: dict[str, Any]) -> dict[str, Any]:
+    kept = list(args.items())[:ARGUMENTS]
+    return {
+        str(key)[:LONGEST]: value[:LONGEST] if isinstance(value, str) else str(value)[:LONGEST] for key, value in kept
+    }
+
+
+class Growing(Generic[F]):
+    """A JSONL file that grows. `offsets` are where its whole lines begin and where the last ends, `facts` those of each
+    line; a file that was replaced is read again, a torn last line is not there yet.
+    """
+
+    def __init__(self, path: Path, read: Callable[[int, bytes], F]) -> None:
+        self.path, self._read = path, read
+        self.inode = 0
+        self.offsets, self.facts = array("q", [0]), list[F]()
+
+    def look(self) -> bool:
+        """Read what is new; whether anything was."""
+        try:
+            file = self.path.open("rb")
+        except OSError:
+            changed = bool(self.facts)
+            self._again(0)
+            return changed
+        with file:
+            about = os.fstat(file.fileno())
+            changed = about.st_ino != self.inode or about.st_size < self.offsets[-1]
+            if changed:
+                self._again(about.st_ino)
+            file.seek(self.offsets[-1])
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self.facts.append(self._read(len(self.facts) + 1, line[:-1]))
+                self.offsets.append(self.offsets[-1] + len(line))
+                changed = True
+        return changed
+
+    def lines(self, first: int, count: int) -> list[bytes]:
+        """So many whole lines from line `first` (1 is the first) on; no others are read."""
+        first = max(1, first)
+        last = min(first - 1 + count, len(self.facts))
+        if last < first:
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self.offsets[first - 1])
+            return file.read(self.offsets[last] - self.offsets[first - 1]).split(b"\n")[:-1]
+
+    def _again(self, inode: int) -> None:
+        self.inode = inode
+        self.offsets, self.facts = array("q", [0]), []

@@ -1,0 +1,236 @@
+// Renders what an agent wrote and got back: highlighted code, differences, text; long ones folded, quiet ones closed.
+import { h, clear, number, plural } from "./dom.js";
+
+const foldHead = { action: 30, observation: 12, thought: 24 };
+const foldTail = { action: 0, observation: 6, thought: 0 };
+const inlineLines = 5;
+
+// Highlighted lines as the children of one code block; `first` numbers them from that one on.
+export function spansNode(spans, { first = 0, label = "" } = {}) {
+  const lines = spans.map((line, at) =>
+    h("span", { class: "line", "data-line": first ? first + at : null }, ...spanParts(line), "\n"),
+  );
+  const props = { class: first ? "code numbered" : "code" };
+  if (label) Object.assign(props, { "aria-label": label, role: "region", tabindex: "0" });
+  return h("pre", props, h("code", {}, ...lines));
+}
+
+function spanParts(line) {
+  return line.map(([kind, text]) => (kind ? h("span", { class: kind }, text) : text));
+}
+
+// How many lines a difference adds and removes.
+export function hunkCounts(hunks) {
+  let plus = 0;
+  let minus = 0;
+  for (const hunk of hunks) {
+    for (const [sign] of hunk.lines) {
+      if (sign === "+") plus += 1;
+      if (sign === "-") minus += 1;
+    }
+  }
+  return { plus, minus };
+}
+
+// A difference: one column, signs as text, the lines in ins and del, so that it is told without colour too.
+export function hunksNode(hunks, { title = "" } = {}) {
+  const { plus, minus } = hunkCounts(hunks);
+  const label = `Difference${title ? ` of ${title}` : ""}: ${plus} added, ${minus} removed`;
+  const parts = hunks.map((hunk, at) => hunkNode(hunk, at));
+  return h("div", { class: "diff", role: "group", "aria-label": label }, ...parts);
+}
+
+const hunkLook = { "+": ["ins", "row plus", "+"], "-": ["del", "row minus", "−"], "=": ["div", "row", " "] };
+
+function hunkNode(hunk, at) {
+  const rows = hunk.lines.map(([sign, before, after, line]) => {
+    const [tag, look, mark] = hunkLook[sign];
+    const places = [before, after].map((place) =>
+      h("span", { class: "place", "aria-hidden": "true" }, String(place ?? "")),
+    );
+    return h(
+      tag,
+      { class: look },
+      ...places,
+      h("span", { class: "sign" }, mark),
+      h("code", {}, ...spanParts(line), "\n"),
+    );
+  });
+  return h("div", { class: "hunk" }, at ? h("div", { class: "gap" }, `⋯ from line ${hunk.new}`) : null, ...rows);
+}
+
+// A Text object's lines, or as many of them as are here.
+function textLines(text) {
+  return text.split("\n");
+}
+
+function plainNode(text, name) {
+  return h(name === "thought" ? "div" : "pre", { class: name === "thought" ? "prose" : "plain" }, text);
+}
+
+// One Shown (or a Text as one): `name` is its field, `more()` fetches the whole Shown, `page(from)` what lies beyond.
+export function shownNode(shown, { name, more, page, failed = false }) {
+  const node = h("div", { class: `shown ${shown.kind}`, "data-kind": shown.kind, "data-field": name });
+  if (failed) node.classList.add("failed");
+  const body = h("div", { class: "shown-body" });
+  const parts = { name, more, page };
+  if (shown.kind === "traceback") node.append(h("p", { class: "traceback-last" }, tracebackLast(shown)));
+  if (shown.quiet || (shown.kind === "traceback" && shown.lines > inlineLines)) {
+    node.append(closedNode(shown, body, parts));
+    return node;
+  }
+  if (shown.title && titledKinds.has(shown.kind)) node.append(h("p", { class: "shown-title" }, titleWords(shown)));
+  fillShown(body, shown, parts);
+  node.append(body);
+  return node;
+}
+
+const titledKinds = new Set(["edit", "insert", "create", "view", "window", "diff"]);
+
+function titleWords(shown) {
+  if (!shown.hunks) return shown.title;
+  const { plus, minus } = hunkCounts(shown.hunks);
+  return h("span", {}, shown.title, " ", h("span", { class: "quiet" }, `+${plus} −${minus}`));
+}
+
+function tracebackLast(shown) {
+  return (
+    shown.title ||
+    textLines(shownText(shown))
+      .filter((line) => line.trim())
+      .at(-1) ||
+    ""
+  );
+}
+
+function shownText(shown) {
+  if (shown.text) return shown.text.text;
+  return (shown.spans || []).map((line) => line.map((part) => part[1]).join("")).join("\n");
+}
+
+// A quiet one is a line that opens; what is inside is made, or fetched, when it does.
+function closedNode(shown, body, parts) {
+  const words = shown.kind === "traceback" ? "the whole traceback" : shown.title || firstWords(shown) || parts.name;
+  const line = h(
+    "details",
+    { class: "quietly" },
+    h(
+      "summary",
+      {},
+      words,
+      /\d lines?\b|lines \d/.test(words) ? null : h("span", { class: "count" }, plural(shown.lines, "line")),
+    ),
+    body,
+  );
+  line.addEventListener("toggle", () => {
+    if (!line.open || body.firstChild) return;
+    fillShown(body, shown, parts);
+    if (shown.folded) unfold(body, shown, parts);
+  });
+  return line;
+}
+
+function firstWords(shown) {
+  const line = textLines(shownText(shown)).find((each) => each.trim()) || "";
+  return line.length > 90 ? `${line.slice(0, 89)}…` : line;
+}
+
+// The body: whole, or its ends with a button between or below that says how much is hidden.
+function fillShown(body, shown, parts, whole = null) {
+  clear(body);
+  const now = whole || shown;
+  const { head, tail, folded } = whole
+    ? { head: bodyLines(whole), tail: [], folded: false }
+    : shownEnds(shown, parts.name);
+  body.append(
+    now.hunks ? hunksNode(now.hunks, { title: now.title }) : linesNode(head, now, parts.name, now.first || 0),
+  );
+  if (whole) body.append(unfoldedEnd(body, shown, whole, parts));
+  if (!folded) return;
+  const hidden = now.hunks ? 0 : Math.max(shown.lines - head.length - tail.length, 0);
+  body.append(unfoldButton(hidden, shown, () => unfold(body, shown, parts)));
+  if (tail.length) body.append(linesNode(tail, now, parts.name, now.first ? now.first + shown.lines - tail.length : 0));
+}
+
+function bodyLines(shown) {
+  return shown.hunks ? [] : shown.spans || textLines(shownText(shown));
+}
+
+// What stands open of one that is not unfolded: the ends that the document gives, or those of a text that is rather long.
+function shownEnds(shown, name) {
+  const lines = bodyLines(shown);
+  if (shown.folded) return { head: lines, tail: shown.hunks ? [] : shown.tail || [], folded: true };
+  const head = foldHead[name] || foldHead.observation;
+  const tail = foldTail[name] || 0;
+  if (lines.length <= head + tail + inlineLines) return { head: lines, tail: [], folded: false };
+  return { head: lines.slice(0, head), tail: tail ? lines.slice(-tail) : [], folded: true };
+}
+
+// Lines as code where they have classes, as text else; the last lines of a text come as lines with classes too.
+function linesNode(lines, shown, name, first) {
+  if (shown.spans) return spansNode(lines, { first });
+  return plainNode(
+    lines.map((line) => (Array.isArray(line) ? line.map((part) => part[1]).join("") : line)).join("\n"),
+    name,
+  );
+}
+
+function unfoldButton(hidden, shown, act) {
+  const chars = shown.size - shownText(shown).length;
+  let words = shown.hunks ? `show all ${plural(shown.lines, "line")}` : "show all of it";
+  if (hidden > 0) words = `show ${number(hidden)} more ${hidden === 1 ? "line" : "lines"}`;
+  else if (chars > 0 && !shown.hunks) words = `show ${number(chars)} more characters`;
+  return h("button", { type: "button", class: "unfold", "aria-expanded": "false", onclick: act }, words);
+}
+
+async function unfold(body, shown, parts) {
+  const button = body.querySelector(".unfold");
+  if (button) button.setAttribute("aria-busy", "true");
+  try {
+    const whole = shown.folded && parts.more ? await parts.more() : shown;
+    fillShown(body, whole || shown, parts, true);
+    body.querySelector(".refold")?.focus({ preventScroll: true });
+  } catch (problem) {
+    if (button) button.textContent = `${problem.message} Try again`;
+    button?.removeAttribute("aria-busy");
+  }
+}
+
+// Below what was unfolded: the next page where even that is not all, and the way back.
+function unfoldedEnd(body, shown, { name, more, page }) {
+  let at = shownText(shown).length;
+  const foot = h("p", { class: "fold-foot" });
+  const refold = () => {
+    fillShown(body, shown.before || shown, { name, more, page });
+    body.querySelector(".unfold")?.focus({ preventScroll: true });
+  };
+  if (page && !shown.hunks && at < shown.size) {
+    const next = h("button", { type: "button", class: "unfold" }, nextWords(at, shown.size));
+    next.addEventListener("click", async () => {
+      const piece = await page(at);
+      at = piece.from + [...piece.text].length;
+      foot.before(h("pre", { class: "plain" }, piece.text));
+      if (at >= piece.size || !piece.text) next.remove();
+      else next.textContent = nextWords(at, piece.size);
+    });
+    foot.append(next);
+  }
+  foot.append(h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less"));
+  body.append(foot);
+}
+
+function nextWords(at, size) {
+  return `show the next ${number(Math.min(100000, size - at))} of ${number(size)} characters`;
+}
+
+// Opens everything that is folded under `node`.
+export function unfoldAll(node) {
+  for (const line of node.querySelectorAll("details.quietly")) line.open = true;
+  for (const button of node.querySelectorAll(".unfold[aria-expanded=false]")) button.click();
+}
+
+// Folds what was opened under `node`.
+export function foldAll(node) {
+  for (const line of node.querySelectorAll("details.quietly")) line.open = false;
+  for (const button of node.querySelectorAll(".refold")) button.click();
+}

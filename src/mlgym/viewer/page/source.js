@@ -1,0 +1,104 @@
+// Where documents come from: the server's `api/`, or the data inside a page that was made as one file.
+
+const BUNDLE = document.getElementById("data");
+const KEPT = 300; // documents kept, the oldest of which goes first
+const kept = new Map();
+const watchers = new Set();
+const serverWatchers = new Set();
+let held = null;
+let stream = null;
+let away = false;
+
+// Whether all data is inside this page.
+export const bundled = BUNDLE !== null;
+
+// A document, such as get("e/" + key + "/steps", {from: 1, count: 50}). Throws an Error with a sentence for readers.
+// `fresh` asks again, `signal` gives up.
+export async function get(path, params = {}, { fresh = false, signal = null } = {}) {
+  const address = documentAddress(path, params);
+  if (bundled) return (held ??= unpacked()).then((all) => fromBundle(all, path, address));
+  if (!fresh && kept.has(address)) return kept.get(address);
+  const asked = fetched(address, signal);
+  if (signal) return asked;
+  kept.delete(address);
+  kept.set(address, asked);
+  asked.catch(() => kept.get(address) === asked && kept.delete(address));
+  if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+  return asked;
+}
+
+// Be told of changes: callback({runs, changed}) with the keys of changed episodes, null where any may have changed.
+// Gives a function that ends it.
+export function watch(callback) {
+  watchers.add(callback);
+  if (!bundled && stream === null) listenLive();
+  return () => watchers.delete(callback);
+}
+
+// Be told whether the server answers: callback(true) or callback(false).
+export function whenServer(callback) {
+  serverWatchers.add(callback);
+}
+
+function documentAddress(path, params) {
+  const query = new URLSearchParams();
+  for (const name of Object.keys(params).sort()) {
+    if (params[name] !== null && params[name] !== undefined && params[name] !== "") query.append(name, params[name]);
+  }
+  const text = query.toString();
+  return path.split("/").map(encodeURIComponent).join("/") + (text ? `?${text}` : "");
+}
+
+async function fetched(address, signal) {
+  let answer;
+  try {
+    answer = await fetch(`api/${address}`, { signal, credentials: "same-origin" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    tellServer(false);
+    throw new Error("The server does not answer. Start `mlgym view` again and open the address that it prints.");
+  }
+  tellServer(true);
+  const told = await answer.json().catch(() => ({ error: "The answer of the server cannot be read." }));
+  if (!answer.ok || told.error) throw new Error(told.error || told.detail || `The server answered ${answer.status}.`);
+  return told;
+}
+
+function tellServer(there) {
+  if (away === !there) return;
+  away = !there;
+  serverWatchers.forEach((callback) => callback(there));
+}
+
+function listenLive() {
+  let lost = false;
+  stream = new EventSource("api/live");
+  stream.onopen = () => {
+    tellServer(true);
+    if (lost) watchers.forEach((callback) => callback({ runs: "", changed: null }));
+    lost = false;
+  };
+  stream.onmessage = (event) => {
+    const told = JSON.parse(event.data);
+    watchers.forEach((callback) => callback(told));
+  };
+  stream.onerror = () => {
+    lost = true;
+    tellServer(false);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listenLive, 5000);
+  };
+}
+
+async function unpacked() {
+  const bytes = Uint8Array.from(atob(BUNDLE.textContent.trim()), (letter) => letter.charCodeAt(0));
+  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  BUNDLE.remove();
+  return new Response(plain).json();
+}
+
+function fromBundle(all, path, address) {
+  const told = all[address];
+  if (told === undefined) throw new Error("This page was made without that part; `mlgym view` of the run shows it.");
+  if (told.error) throw new Error(told.error);
+  return told;
+}

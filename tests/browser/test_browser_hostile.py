@@ -1,0 +1,123 @@
+"""Whatever a store holds is shown as text: no element of it comes to be, nothing of it runs, nothing is fetched."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+from tests.browser import hostile
+from tests.browser.places import Place, at, bundle, ready, served
+from tests.browser.watching import Visit, watched
+
+METHOD = "/".join([hostile.PLAIN] * 3)
+OURS = (
+    "html head meta title link script noscript body header nav main footer section article aside h1 h2 h3 h4 h5 h6 p "
+    "div span a button ul ol li dl dt dd table caption colgroup col thead tbody tr th td pre code details summary "
+    "input label select option optgroup dialog kbd ins del mark em strong small b i time abbr figure figcaption form "
+    "fieldset legend output hr br wbr svg g path rect circle line text tspan polyline polygon use defs desc"
+)
+LOOK = """(ours) => {
+  const found = [];
+  const unseen = /[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u2069\\ufeff]/;
+  for (const node of document.querySelectorAll("*")) {
+    const tag = node.tagName.toLowerCase();
+    if (!ours.includes(tag)) found.push(`<${tag}>`);
+    for (const { name, value } of node.attributes) {
+      if (name.startsWith("on") || name === "data-owned") found.push(`${tag} ${name}`);
+      if (/^(href|src|action|formaction|xlink:href)$/.test(name) && /^\\s*(javascript|data:text|http)/i.test(value)) {
+        found.push(`${tag} ${name}=${value}`);
+      }
+      if (unseen.test(value)) found.push(`unseen in ${tag} ${name}`);
+    }
+  }
+  if (document.querySelector("meta[http-equiv=refresh], base")) found.push("meta or base");
+  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (words.nextNode()) {
+    if (unseen.test(words.currentNode.data)) found.push(`unseen in ${words.currentNode.parentNode.tagName}`);
+  }
+  if (unseen.test(document.title)) found.push("unseen in the title");
+  if ({}.owned !== undefined) found.push("every object has it");
+  return [...new Set(found)].slice(0, 20);
+}"""
+OPEN = """() => {
+  document.querySelectorAll("details").forEach((node) => { node.open = true; });
+  document.querySelectorAll("#view button[aria-expanded=false]").forEach((node) => node.click());
+}"""
+
+
+def pages() -> dict[str, str]:
+    """Every page of the store and of each of its episodes."""
+    found = {"runs": at(""), "run": at("run", hostile.PLAIN), "all": at("all"), "search": at("search", q="alert")}
+    for seed in ("0", "1", hostile.WILD, hostile.BROKEN):
+        key = f"{METHOD}/{seed}"
+        told: dict[str, dict[str, Any]] = {"": {}, "step": {"step": 9}, "files": {"step": 9, "tab": "files"}}
+        told |= {tab: {"tab": tab} for tab in ("attempts", "calls", "tree")}
+        told |= {"file": {"tab": "files", "step": 9, "path": "strategy.py"}, "call": {"tab": "calls", "call": 1}}
+        found |= {f"{seed} {name}": at("e", key, **query) for name, query in told.items()}
+        found[f"{seed} compare"] = at("compare", e=[key, f"{METHOD}/{0 if seed == '1' else 1}"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store."""
+    return hostile.store(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture(scope="module")
+def hostile_served(cache: Path, hostile_store: Path) -> Any:
+    """It at a server."""
+    with served(cache, hostile_store) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def hostile_bundled(cache: Path, hostile_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """It as one file."""
+    return bundle(cache, tmp_path_factory.mktemp("page") / "hostile.html", hostile_store)
+
+
+@pytest.fixture(params=["server", "disk"])
+def hostile_place(request: pytest.FixtureRequest) -> Place:
+    """Both."""
+    return request.getfixturevalue("hostile_served" if request.param == "server" else "hostile_bundled")  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", pages())
+def test_hostile_text_is_text(visit: Visit, hostile_place: Place, name: str) -> None:
+    page = ready(visit(hostile_place.home, pages()[name]))
+    assert intruders(page) == []
+    page.evaluate(OPEN)
+    page.wait_for_timeout(200)
+    assert intruders(ready(page)) == []
+    assert page.url.startswith(hostile_place.home)
+
+
+@pytest.mark.parametrize("policy", [True, False], ids=["policy", "no policy"])
+def test_it_would_be_noticed(chromium: Browser, hostile_served: Place, policy: bool) -> None:
+    """Where texts are taken for HTML, in a copy of dom.js made in the browser, the checks above fail."""
+    with watched(chromium, hostile_served.home, bypass_csp=not policy) as seen:
+        seen.context.route("**/dom.js", _unsafe)
+        page = seen.context.new_page()
+        page.goto(hostile_served.home + pages()["0 step"])
+        page.wait_for_timeout(1000)
+        assert any(told in ("img data-owned", "svg data-owned") for told in intruders(page)), intruders(page)
+        assert any(told.startswith("console: violation" if policy else "dialog") for told in seen.complaints)
+
+
+def intruders(page: Page) -> list[str]:
+    """What is on the page and not ours."""
+    inside = ["style"] if page.url.startswith("file") else []
+    return list(page.evaluate(LOOK, [*OURS.split(), *inside]))
+
+
+def _unsafe(route: Route) -> None:
+    answer = route.fetch()
+    text = answer.text()
+    unsafe, count = re.subn(
+        r"\.append\(\.\.\.([^;]*)\);", r".insertAdjacentHTML('beforeend', [\1].join(''));", text, count=1
+    )
+    assert count == 1 and "textContent = value" in text
+    route.fulfill(response=answer, body=unsafe.replace("textContent = value", "innerHTML = value"))
