@@ -28,7 +28,7 @@ def answer(store: Store, path: str, query: Query) -> Document:
     if parts[0] == "e" and 5 <= len(parts) <= 7:
         key, what, number = "/".join(parts[1:5]), *[*parts[5:], "", ""][:2]
         if (number != "") == (what in NUMBERED) and what in OF_EPISODE:
-            return OF_EPISODE[what](_folder(store, key), {**query, "n": number})
+            return OF_EPISODE[what](store, _folder(store, key), {**query, "n": number})
     elif path in OF_STORE:
         return OF_STORE[path](store, query)
     raise NotFound(f"There is no document {path[:200]!a}.")
@@ -45,7 +45,7 @@ def as_json(value: Document) -> bytes:
 def _folder(store: Store, key: str) -> Folder:
     """The episode of a key; a key is looked up among those that are known and never taken for a path."""
     try:
-        return Folder(store.folder(key), key, store.run(key).anchors)
+        return Folder(store.folder(key), key, store.run(key).anchors, store)
     except UsageError as error:
         raise NotFound(str(error)) from error
 
@@ -78,11 +78,19 @@ OF_STORE: dict[str, Callable[[Store, Query], Document]] = {
     "compare/file": lambda store, query: comparing.difference(*_two(store, query), query.get("path", "")),
 }
 NUMBERED = ("step", "call")
-OF_EPISODE: dict[str, Callable[[Folder, Query], Document]] = {
-    "": lambda of, query: episode.document(of),
-    "steps": lambda of, query: steps.cards(of, _number(query, "from", 1), _number(query, "count", 50)),
-    "files": lambda of, query: files.listing(of, _number(query, "step")),
-    "file": lambda of, query: files.content(
+OF_EPISODE: dict[str, Callable[[Store, Folder, Query], Document]] = {
+    "": lambda store, of, query: episode.document(of, store.state(of.key)),
+    "steps": lambda store, of, query: steps.cards(of, _number(query, "from", 1), _number(query, "count", 50)),
+    "step": lambda store, of, query: steps.card(of, _number(query, "n")),
+    "text": lambda store, of, query: steps.page(
+        of,
+        _number(query, "step"),
+        query.get("field", ""),
+        _number(query, "from", 0),
+        _number(query, "count", steps.PAGE),
+    ),
+    "files": lambda store, of, query: files.listing(of, _number(query, "step")),
+    "file": lambda store, of, query: files.content(
         of, _number(query, "step"), query.get("path", ""), query.get("against", "none")
     ),
 }
