@@ -69,13 +69,12 @@ def columns(of: Folder) -> Document:
     out["validation"] = [_score(one.validation, metric) for one in facts]
     out["marks"] = [[visible(mark) for mark in one.marks] for one in facts]
     out["brief"] = _briefs(facts)
-    out["deed"] = [one.deed for one in facts]
     out["money"] = _spent(of)
     out["tokens"] = _tokens(of)
     return out
 
 
-_KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size")
+_KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size", "deed")
 
 
 def _briefs(facts: Sequence[Fact]) -> list[str]:
