@@ -155,11 +155,9 @@ def _of_episode(store: Store, key: str, whole: bool, made: Bundled) -> Document:
             )
         for name in [name for name, size in sizes.items() if size > (WHOLE if whole else HEAD)]:
             if whole:
-                told[f"text?field={name}&step={n}"] = _text(ask, n, name, sizes[name])
+                told[f"text?field={name}&step={n}"] = _text(ask, "text", sizes[name], step=n, field=name)
             cut += not whole
-    with suppress(UsageError):
-        told["calls"] = ask("calls")
-        told |= {f"call/{call['n']}": ask(f"call/{call['n']}") for call in told["calls"]["calls"]}
+    told |= _calls(ask, whole)
     told |= _files(ask, len(cards), whole)
     if cut:
         made.cut += cut
@@ -182,6 +180,21 @@ def _steps(store: Store, key: str) -> Document:
     return told
 
 
+def _calls(ask: Any, whole: bool) -> Document:
+    """The model's calls, and the long texts that are new in each."""
+    told: Document = {"calls": ask("calls")}
+    for n in (call["n"] for call in told["calls"]["calls"]):
+        told[f"call/{n}"] = call = ask(f"call/{n}")
+        texts = {str(each["place"]): each["text"] for each in call["messages"] if each["new"]}
+        texts |= {name: call["reply"][name] for name in ("text", "reasoning")}
+        for field, text in texts.items():
+            if text["size"] > len(text["text"]):
+                field = "reply" if field == "text" else field
+                size = text["size"] if whole else min(HEAD, text["size"])
+                told[f"calltext?call={n}&field={field}"] = _text(ask, "calltext", size, call=n, field=field)
+    return told
+
+
 def _head(shown: Document) -> Document:
     """The beginning of a text, a Shown or a Text as documents have them."""
     if isinstance(shown.get("text"), str):
@@ -196,8 +209,8 @@ def _head(shown: Document) -> Document:
     return {**shown, "text": text, "spans": shown["spans"] and spans}
 
 
-def _text(ask: Any, n: int, field: str, size: int) -> str:
-    pages = (ask("text", step=n, field=field, **{"from": at}) for at in range(0, size, PAGE))
+def _text(ask: Any, what: str, size: int, **query: Any) -> str:
+    pages = (ask(what, **query, **{"from": at, "count": min(PAGE, size - at)}) for at in range(0, size, PAGE))
     return "".join(page["text"] for page in pages)
 
 

@@ -21,6 +21,7 @@ function ofEpisode(held, what, params) {
     return { ...held.steps, steps: held.steps.steps.slice(from - 1, from - 1 + (params.count ?? 50)) };
   }
   if (what === "text") return textPage(held[`text?field=${params.field}&step=${params.step}`], params);
+  if (what === "calltext") return textPage(held[`calltext?call=${params.call}&field=${params.field}`], params);
   if (what === "file") return fileAt(held, params);
   const query = Object.keys(params).filter((name) => params[name] !== "").sort().map((name) => `${name}=${params[name]}`);
   return held[what + (query.length ? `?${query.join("&")}` : "")];
