@@ -201,7 +201,7 @@ function fillCell(cell, table, of, places, name) {
   const scores = meanOf(table, "score", places);
   const ended = places.filter((at) => hasEnded(table, at)).length;
   const { kind, css } = progressTint(mean ?? 0);
-  cell.className = mean === null ? "" : kind;
+  cell.className = !places.length ? "none" : mean === null ? "" : kind;
   for (const [key, text] of Object.entries(css)) cell.style.setProperty(key, text);
   const [value, words] = cellValue(table, places, mean, scores);
   const part = n === places.length ? `n=${n}` : `${n || scores.n} of ${places.length}`;
@@ -253,5 +253,5 @@ function heatLegend() {
   });
   const states = ["done", "failed", "running", "waiting", "stopped", "missing"].map((state) =>
     h("span", {}, h("i", { class: `square ${state === "done" || state === "failed" ? "above" : ""}`, css: { "--share": "60%" }, "data-state": state }), state));
-  return h("div", { class: "legend small quiet", "aria-hidden": "true" }, h("span", { class: "shades" }, shades), h("span", { class: "states" }, "seeds:", states));
+  return h("div", { class: "heat-legend small quiet", "aria-hidden": "true" }, h("span", { class: "shades" }, shades), h("span", { class: "states" }, "seeds:", states));
 }

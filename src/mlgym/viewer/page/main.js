@@ -87,6 +87,7 @@ function failed(root, error) {
   const again = h("button", { type: "button", text: "Try again", onclick: () => show() });
   const home = h("a", { href: "#/", text: "All runs" });
   const head = h("h1", { text: "This cannot be shown" });
+  document.title = "Cannot be shown · mlgym";
   clear(root).append(h("div", { class: "empty" }, head, h("p", { text: error.message }), h("p", {}, again, " ", home)));
   return {};
 }

@@ -203,7 +203,7 @@ function orderField(columns, change) {
 function bestTable(table) {
   const rows = valuesOf(table, "task").sort().map((task) => {
     const at = bestOf(table, [...table.key.keys()].filter((place) => table.task[place] === task));
-    if (at < 0) return h("tr", {}, h("th", { scope: "row", text: task }), h("td", { colspan: 6, class: "quiet", text: "no score yet" }));
+    if (at < 0) return h("tr", {}, h("th", { scope: "row", text: task }), h("td", { colspan: 6, class: "quiet", text: table.state.includes("running") ? "no score yet" : "no valid score" }));
     const by = h("a", { href: href("e", table.key[at]), text: `${table.method[at]}, seed ${table.seed[at]}` });
     return h("tr", {}, h("th", { scope: "row", text: task }), h("td", {}, table.metric[at], h("span", { class: "quiet", text: table.direction[at].startsWith("min") ? " ↓" : " ↑", title: `${table.direction[at]}imise` })),
       ...["baseline", "score", "best_known"].map((name) => h("td", { class: "num" }, name === "score" ? h("b", { text: number(table[name][at]) }) : number(table[name][at]))),
