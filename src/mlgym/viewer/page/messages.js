@@ -45,7 +45,7 @@ function gapButton(from, to, call) {
   const button = h("button", { type: "button", class: "further" }, `show ${plural(to - from, "message")} in between`);
   button.addEventListener("click", async () => {
     button.setAttribute("aria-busy", "true");
-    const found = await get(`${call.home}/call/${call.n}`, { first: from }).catch((problem) => problem);
+    const found = await get(`${call.home}/call/${call.n}`, { from }).catch((problem) => problem);
     if (found instanceof Error) return void (button.textContent = `${found.message} Try again`);
     const here = found.messages.filter((message) => message.place < to);
     const last = here.at(-1)?.place ?? to;
@@ -100,7 +100,7 @@ function callText(text, call, field) {
       shownNode({ ...shown, folded: false }, { name: "observation" }),
       h("p", { class: "quiet" }, "It goes on."),
     );
-  const page = (from) => get(`${call.home}/text`, { call: call.n, field, from, count: 100000 });
+  const page = (from) => get(`${call.home}/calltext`, { call: call.n, field, from, count: 100000 });
   const more = async () => {
     const first = await page(0);
     return { ...shown, text: { text: first.text, size: first.size, lines: text.lines }, folded: false };

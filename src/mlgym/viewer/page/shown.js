@@ -219,7 +219,7 @@ async function unfold(body, shown, parts) {
   try {
     const whole = shown.folded && parts.more ? await parts.more() : shown;
     fillShown(body, whole || shown, parts, true);
-    body.querySelector(".refold")?.focus({ preventScroll: true });
+    if (focused) body.querySelector(".refold")?.focus({ preventScroll: true });
   } catch (problem) {
     if (button) button.textContent = `${problem.message} Try again`;
     button?.removeAttribute("aria-busy");

@@ -58,12 +58,20 @@ function chipsNode(card) {
   }
   if (card.hit && card.hit !== card.status)
     chips.push(h("span", { class: "chip warn" }, hitWords[card.hit] || card.hit));
-  for (const mark of (card.marks || []).filter((each) => each.length > 1))
-    chips.push(h("span", { class: "chip saved" }, markWords(mark)));
+  for (const mark of namedMarks(card.marks)) chips.push(h("span", { class: "chip saved" }, markWords(mark)));
   return chips.length ? h("p", { class: "chips" }, ...chips) : null;
 }
 
-// What was done with a named checkpoint, in words.
+// What was done with named checkpoints: saved, and gone back to another than was saved just now.
+export function namedMarks(marks) {
+  const all = marks || [];
+  return all.filter(
+    (mark, at) =>
+      mark.length > 1 && all.indexOf(mark) === at && !(mark[0] === "-" && all.includes(`+${mark.slice(1)}`)),
+  );
+}
+
+// One of them in words.
 export function markWords(mark) {
   return `${mark[0] === "+" ? "saved" : "back to"} ${mark.slice(1)}`;
 }
