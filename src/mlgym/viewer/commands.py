@@ -17,7 +17,8 @@ _INLINE = re.compile(r"\bpython[\d.]*(?:[ \t]+-[A-Zbduv]+)*[ \t]+-c[ \t]+(['\"])
 _RUNS = re.compile(r"\b(python|bash|sh|perl|node|Rscript)[\d.]*\b")
 _READS = re.compile(
     r"\s*(?:cd\s+[^\s;&|]+\s*(?:&&|;)\s*)?(?:cat|head|tail|sed\s+-n)"
-    r"(?:\s+-[\w=]+|\s+\d+|\s+'[\d,$p ;]+'|\s+\"[\d,$p ;]+\")*\s+([^\s;&|<>*?'\"-][^\s;&|<>*?'\"]{0,300})(?:\s*$|\s*[;&|\n])"
+    r"(?:\s+-[\w=]+|\s+\d+|\s+'[\d,$p ;]+'|\s+\"[\d,$p ;]+\")*"
+    r"\s+([^\s;&|<>*?'\"-][^\s;&|<>*?'\"]{0,300})(?:\s*$|\s*[;&|\n])"
 )
 _SETUP = re.compile(r"(?:set [-+]|export |source |\. |#|cd [^;&|]*$|true$|sleep )")
 _LEXERS = {"python": "python", "bash": "bash", "sh": "bash", "node": "javascript", "Rscript": "r"}

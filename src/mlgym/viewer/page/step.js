@@ -3,24 +3,24 @@ import { h, money, number, seconds } from "./dom.js";
 import { get } from "./source.js";
 import { shownNode } from "./shown.js";
 
-const hitWords = {
+export const hitWords = {
   oom: "out of memory",
   disk: "disk full",
   processes: "too many processes",
   output: "output cut",
   timeout: "time limit",
 };
-const statusWords = { error: "error", timeout: "timed out", format: "not understood", end: "the end" };
+export const statusWords = { error: "error", timeout: "timed out", format: "not understood", end: "the end" };
 
 // How a step is told on one line, for lists, marks and titles.
 export function stepWords(n, tool, brief) {
   return `Step ${n}: ${brief || tool || "text"}`;
 }
 
-// The article of a step. `show` has key, doc, link(params) and numbers of the episode; `joined` says that it belongs to
-// the reply of the step before.
+// The article of a step. `show` has key, doc, link(params) and numbers of the episode, `column` where several stand
+// beside each other; `joined` says that it belongs to the reply of the step before.
 export function stepNode(card, show, joined = false) {
-  const id = `step-${card.n}`;
+  const id = `${show.column ?? ""}step-${card.n}`;
   const title = h(
     "h3",
     { id: `${id}-h` },
@@ -117,7 +117,7 @@ export function scoresNode(attempt, show) {
     "tr",
     {},
     ...["", doc.metric || "score", "to the best before", "to the baseline"].map((word) =>
-      h("th", { scope: "col" }, word),
+      word ? h("th", { scope: "col" }, word) : h("td"),
     ),
   );
   const rows = ["validation", "test"]
