@@ -6,8 +6,10 @@ from typing import Any
 from mlgym.errors import UsageError
 from mlgym.records import Attempt
 from mlgym.store import Episode
-from mlgym.viewer.files import LINES, _hunks
+from mlgym.viewer import differences
+from mlgym.viewer.files import LINES
 from mlgym.viewer.folder import Folder
+from mlgym.viewer.ink import language
 from mlgym.viewer.visible import visible
 
 Document = dict[str, Any]
@@ -34,7 +36,8 @@ def difference(a: Folder, b: Folder, path: str) -> Document:
         raise UsageError(f"Neither of the two has handed in a file '{path}'.")
     texts, whys = zip(*(_text(_path(of, found.get(names[path]))) for of, found in ((a, left), (b, right))), strict=True)
     why = next(filter(None, whys), "")
-    return {"path": path, "hunks": None if why else _hunks(*texts), "note": why}
+    hunks = None if why else differences.between("\n".join(texts[0]), "\n".join(texts[1]), language(path))
+    return {"path": path, "hunks": hunks, "note": why}
 
 
 def handed_in(of: Folder) -> dict[str, str]:
