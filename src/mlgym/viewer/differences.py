@@ -24,7 +24,7 @@ _ABOUT = re.compile(
 
 def between(old: str, new: str, lexer: str = "", first: int = 1) -> Hunks:
     """The difference of two texts, of which the first lines have the number `first`; made visible and coloured."""
-    before, after = visible(old).split("\n"), visible(new).split("\n")
+    before, after = (visible(text).split("\n") if text else [] for text in (old, new))
     same = matches(before, after)
     if same == [(0, 0, len(before))] and len(before) == len(after):
         return []
