@@ -222,7 +222,6 @@ function followPlace(page, place, first) {
   openTab(page, tab, false);
   onlyPath(page, query.get("node"));
   if (tab === "conversation" && step) page.talk.choose(step, { focus: !first });
-  if (first && page.show.doc.live && !step && tab === "conversation") page.follower.hidden = false;
 }
 
 function onlyPath(page, id) {
