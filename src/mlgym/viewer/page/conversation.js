@@ -64,11 +64,20 @@ function tellNone(talk) {
 }
 
 function addBlock(talk, from, count) {
-  const node = h("div", { class: "block", "data-from": from, css: { "min-block-size": `${count * stepHigh}px` } });
+  const node = h("div", { class: "block", "data-from": from });
   const block = { from, count, node, loaded: 0, near: false, busy: null };
+  emptyBlock(block, count * stepHigh);
   talk.blocks.push(block);
   talk.list.append(node);
   talk.watcher.observe(node);
+}
+
+// A block whose steps are not here is as high as they are, or may be.
+function emptyBlock(block, high) {
+  block.node.style.setProperty("min-block-size", `${high}px`);
+  const words = block.count > 1 ? `Steps ${block.from} to ${block.from + block.count - 1} …` : `Step ${block.from} …`;
+  clear(block.node).append(h("p", { class: "block-wait" }, words));
+  block.loaded = 0;
 }
 
 // The cards of steps from..from+count-1, by whole pages, which are kept; one that was kept short is asked for again.
@@ -97,7 +106,7 @@ async function fillBlock(talk, block) {
   try {
     const from = block.from + block.loaded;
     const cards = await stepCards(talk.show, from, block.from + block.count - from);
-    block.node.querySelector(".load-problem")?.remove();
+    block.node.querySelector(":scope > p")?.remove();
     const last = block.node.lastElementChild?.dataset.call || "";
     let before = last;
     for (const card of cards) {
@@ -121,9 +130,7 @@ function dropBlocks(talk) {
   const full = talk.blocks.filter((block) => block.loaded);
   const far = full.filter((block) => !block.near && !block.busy && !block.node.contains(document.activeElement));
   for (const block of far.slice(0, Math.max(full.length - blocksKept, 0))) {
-    block.node.style.setProperty("min-block-size", `${block.node.offsetHeight}px`);
-    clear(block.node);
-    block.loaded = 0;
+    emptyBlock(block, block.node.offsetHeight);
   }
 }
 
