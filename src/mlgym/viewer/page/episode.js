@@ -119,7 +119,7 @@ function buildPage(page) {
 }
 
 function tabNames(doc) {
-  return ["conversation", ...(doc.tree ? ["tree"] : []), "files", "attempts", "calls", "about"];
+  return ["conversation", ...(doc.tree?.nodes.length > 2 ? ["tree"] : []), "files", "attempts", "calls", "about"];
 }
 
 function drawTabs(page) {
@@ -222,7 +222,6 @@ function followPlace(page, place, first) {
   openTab(page, tab, false);
   onlyPath(page, query.get("node"));
   if (tab === "conversation" && step) page.talk.choose(step, { focus: !first });
-  if (first && page.show.doc.live && !step && tab === "conversation") page.follower.hidden = false;
 }
 
 function onlyPath(page, id) {
@@ -306,7 +305,7 @@ function episodeKeys(page) {
     a: ["attempts", () => openTab(page, "attempts", true)],
     c: ["model calls", () => openTab(page, "calls", true)],
     i: ["about", () => openTab(page, "about", true)],
-    ...(page.show.doc.tree ? { r: ["tree", () => openTab(page, "tree", true)] } : {}),
+    ...(page.panels.tree ? { r: ["tree", () => openTab(page, "tree", true)] } : {}),
     ...(page.show.doc.live ? { F: ["follow what goes on", () => setFollow(page, !page.follow)] } : {}),
     "[": ["previous episode", () => neighbour(page, -1)],
     "]": ["next episode", () => neighbour(page, 1)],
