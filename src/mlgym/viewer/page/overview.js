@@ -170,7 +170,7 @@ export async function overview(root, place, go) {
   };
 }
 
-// Calls `refresh` when episodes of the run change: one call after the other, with pauses. Gives a function that ends it.
+// Calls `refresh` when episodes of the run change, one call after the other, with pauses. Gives a function to end it.
 function watching(run, refresh) {
   let [busy, again, stopped] = [false, false, false];
   async function turn() {
