@@ -16,7 +16,7 @@ const PAUSE_SHARE = 8; // between two looks, of the time that one takes
 // One run's overview at `#/run/NAME`, all runs' at `#/all`.
 export async function overview(root, place, go) {
   const run = place.view === "run" ? place.key : "";
-  let table = asColumns(await get("episodes", { run }, { fresh: true }));
+  let table = asColumns(await get("episodes", { run }));
   let words = wordsOf(table);
   let filters = readFilters(place.query);
   let places = [];

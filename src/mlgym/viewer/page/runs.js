@@ -9,7 +9,7 @@ const KINDS = { training: "stored training", imported: "imported", generated: "g
 
 // The runs at `#/`; where there is only one, its overview or its only episode.
 export async function runs(root, place, go) {
-  let told = await get("runs", {}, { fresh: true });
+  let told = await get("runs");
   if (told.runs.length === 1) {
     location.replace(await onlyAddress(told.runs[0]));
     return {};
