@@ -9,7 +9,7 @@ from mlgym.records import Attempt, Result, Scores, Split
 from mlgym.rows import Records, label
 from mlgym.viewer.brief import brief
 from mlgym.viewer.folder import Folder
-from mlgym.viewer.lines import Fact, deed
+from mlgym.viewer.lines import Fact
 from mlgym.viewer.shown import text
 from mlgym.viewer.steps import version
 from mlgym.viewer.tree import tree
@@ -72,13 +72,12 @@ def columns(of: Folder) -> Document:
     out["validation"] = [_score(one.validation, metric) for one in facts]
     out["marks"] = [[visible(mark) for mark in one.marks] for one in facts]
     out["brief"] = _briefs(facts)
-    out["deed"] = [deed(one.tool, one.args) for one in facts]
     out["money"] = _spent(of)
     out["tokens"] = _tokens(of)
     return out
 
 
-_KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size")
+_KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size", "deed")
 
 
 def _briefs(facts: Sequence[Fact]) -> list[str]:
