@@ -113,10 +113,8 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
         print(safe(f"Note: {note}."))
     if made.cut:
         print(f"Cut: {counted(made.cut, 'long text')}; --whole keeps all.")
-    print(
-        f"{made.page}: {counted(made.episodes, 'episode')} with {counted(made.steps, 'step')}, {made.bytes / 1e6:.2f} MB. "
-        "It opens from a disk in any browser; look through it before you send it."
-    )
+    held = f"{counted(made.episodes, 'episode')} with {counted(made.steps, 'step')}, {made.bytes / 1e6:.2f} MB"
+    print(f"{made.page}: {held}. It opens from a disk in any browser; look through it before you send it.")
 
 
 def _filled(store: "Store", folders: list[Path]) -> "Store":
