@@ -68,7 +68,9 @@ def _file(store: Store, out: Path, whole: bool) -> Bundled:
         text = _packed(_of_episode(store, key, whole, made))
         size += len(text)
         if size > LARGEST:
-            raise UsageError(f"A page of one file would have more than {LARGEST // 1_000_000} MB: give a folder's name.")
+            raise UsageError(
+                f"A page of one file would have more than {LARGEST // 1_000_000} MB: give a folder's name."
+            )
         inside.append(DATA.format(name, text))
     inside.insert(0, DATA.format("data", _packed(_of_all(store, names))))
     script, style = joined.script(), joined.style()
