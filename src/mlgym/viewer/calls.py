@@ -3,8 +3,8 @@
 A call is stored with only the messages that are new since the call before, after `keep` of those.
 """
 
-import itertools
 import json
+from bisect import bisect_left
 from typing import Any
 
 from mlgym.columns import Row
@@ -102,13 +102,12 @@ def _messages(of: Folder, n: int, wanted: list[int]) -> dict[int, Row]:
     left = sorted(wanted)
     for call in range(n, 0, -1):
         keep = min(max(facts[call - 1].keep, 0), end)
-        here = list(itertools.takewhile(lambda place, start=keep: place >= start, reversed(left)))
+        here = [place for place in left[bisect_left(left, keep) :] if place < end]
         if here:
             new = of.calls(call, 1)[0].get("messages")
             added = new if isinstance(new, list) else []
             found |= {place: _table(added[place - keep]) for place in here if place - keep < len(added)}
-            left = left[: len(left) - len(here)]
-        end = keep
+        left, end = left[: bisect_left(left, keep)], keep
         if not left:
             break
     return found

@@ -1,9 +1,10 @@
 // The steps of several episodes side by side, aligned by their numbers: a row a step, a column an episode.
 import { h } from "./dom.js";
 import { get } from "./source.js";
-import { href } from "./address.js";
 import { aligned, scored, scoreText } from "./contest.js";
 import { markOf } from "./curves.js";
+import { showOf } from "./episode.js";
+import { hitWords, statusWords, stepNode } from "./step.js";
 
 const ALIGNED_CHUNK = 100; // rows that come into the page together
 
@@ -105,13 +106,14 @@ function alignedCell(state, episode, which, n) {
 
 function cellChips({ line, metric }, i) {
   const value = scored(line.validation[i], metric);
+  const hit = line.hit[i];
   const bad = line.status[i] !== "ok" && line.status[i] !== "end";
   return [
-    bad ? h("span", { class: `chip ${line.status[i]}` }, line.status[i]) : null,
-    line.hit?.[i] ? h("span", { class: "chip hit" }, line.hit[i]) : null,
-    value === null ? null : h("span", { class: "chip score" }, `validation ${scoreText(value)}`),
-    line.attempt?.[i] !== null && value === null ? h("span", { class: "chip attempt" }, "no score") : null,
-  ].filter(Boolean);
+    bad ? h("span", { class: "chip bad", text: statusWords[line.status[i]] }) : null,
+    hit && hit !== line.status[i] ? h("span", { class: "chip warn", text: hitWords[hit] ?? hit }) : null,
+    value === null ? null : h("span", { class: "chip", text: `validation ${scoreText(value)}` }),
+    line.attempt[i] !== null && value === null ? h("span", { class: "chip warn", text: "no score shown" }) : null,
+  ];
 }
 
 async function unfoldRow(state, n, { button, whole }) {
@@ -121,28 +123,24 @@ async function unfoldRow(state, n, { button, whole }) {
   if (open) state.opened.add(n);
   else state.opened.delete(n);
   if (!open || whole.firstChild) return;
+  const row = button.closest(".row");
   const cells = state.episodes.map((_, which) =>
     h("div", { class: "cell", role: "cell" }, h("p", { class: "whose" }, markOf(which + 1), ` ${state.names[which]}`)));
   whole.append(h("div", { class: "num", role: "cell" }), ...cells);
   await Promise.all(cells.map(async (cell, which) => {
-    if (state.where[which].has(n)) cell.append(...(await wholeStep(state.episodes[which], n)));
+    if (state.where[which].has(n)) cell.append(await wholeStep(state.episodes[which], n, which));
   }));
+  if (whole.getBoundingClientRect().bottom > innerHeight) row.scrollIntoView({ block: "start" });
 }
 
-// One step as its episode's page shows it, and the way there.
-async function wholeStep({ key }, n) {
+// One step as its episode's page shows it.
+async function wholeStep(episode, n, which) {
   try {
-    const { steps } = await get(`e/${key}/steps`, { from: n, count: 1 });
-    const link = h("a", { href: href("e", key, { step: n }), text: `Step ${n} in its episode` });
-    return [stepBody(steps[0]), h("p", { class: "small" }, link)];
+    const { steps } = await get(`e/${episode.key}/steps`, { from: n, count: 1 });
+    return stepNode(steps[0], { ...showOf(episode, episode.key), column: `column-${which + 1}-` });
   } catch (problem) {
-    return [h("p", { class: "quiet", text: problem.message })];
+    return h("p", { class: "quiet", text: problem.message });
   }
-}
-
-function stepBody({ thought, action, observation }) {
-  const parts = { thought: thought.text, action: action.text?.text, observation: observation.text?.text };
-  return h("div", {}, ...Object.entries(parts).map(([, text]) => text && h("pre", { class: "code", text })));
 }
 
 function goRow(state, i, { scroll = true, focus = true } = {}) {

@@ -154,7 +154,7 @@ function messageNode(message) {
   return h(
     "article",
     { class: `message ${message.role}`, "aria-label": `${word}${message.new ? ", new" : ""}` },
-    h("h4", {}, word, message.new ? h("span", { class: "chip" }, "new") : null),
+    h("h3", {}, word, message.new ? h("span", { class: "chip" }, "new") : null),
     callText(message.text),
     ...(message.calls || []).map(toolCallNode),
   );
@@ -163,12 +163,12 @@ function messageNode(message) {
 function replyNode(reply) {
   if (!reply) return null;
   const reasoning = reply.reasoning?.text
-    ? h("div", { class: "reasoning" }, h("h5", {}, "Reasoning"), callText(reply.reasoning))
+    ? h("div", { class: "reasoning" }, h("h4", {}, "Reasoning"), callText(reply.reasoning))
     : null;
   return h(
     "article",
     { class: "message reply", "aria-label": "Reply" },
-    h("h4", {}, "Reply"),
+    h("h3", {}, "Reply"),
     reasoning,
     callText(reply.text),
     ...(reply.calls || []).map(toolCallNode),

@@ -32,13 +32,12 @@ export async function compare(root, place, go) {
   let steps = compareSteps(episodes, names, Number(place.query.get("step")));
   const apart = conditions(episodes);
   fill();
-  root.append(
+  const unlike = `Not under the same conditions: they differ in ${listed(apart)}.`;
+  root.append(h("div", {},
     h("h1", { text: `Compare: ${episodes[0].title || episodes[0].task}` }), said,
-    apart.length ? h("p", { class: "warn", text: `Not under the same conditions: they differ in ${listed(apart)}.` }) : null,
-    heads,
+    apart.length ? h("p", { class: "warn", text: unlike }) : null, heads,
     rivalPicker({ task: episodes[0].task, chosen, most: MOST_COMPARED, go }),
-    differingSettings(episodes, names), curves, contrastFiles(episodes, names), steps.node,
-  );
+    differingSettings(episodes, names), curves, contrastFiles(episodes, names), steps.node));
   requestAnimationFrame(() => steps.show());
   const unwatch = watch(async ({ changed }) => {
     if (changed && !chosen.some((key) => changed.includes(key))) return;
@@ -61,7 +60,8 @@ function compareKeys({ root, chosen, steps, go }) {
   const head = (i) => root.querySelectorAll(".contender a.name")[i];
   const heads = () => [...root.querySelectorAll(".contender")];
   const mine = () => heads().findIndex((each) => each.contains(document.activeElement));
-  const numbers = chosen.map((_, i) => [String(i + 1), [i ? "" : "1 to 6: to an episode's head", () => head(i).focus()]]);
+  const told = (i) => (i ? "" : `1 to ${chosen.length}: to the head of an episode`);
+  const numbers = chosen.map((_, i) => [String(i + 1), [told(i), () => head(i).focus()]]);
   return {
     j: ["next step", () => steps().move(1)],
     k: ["step before", () => steps().move(-1)],
@@ -88,7 +88,7 @@ function compareHeads(episodes, names, places) {
       h("p", { class: "score" }, h("b", { text: scoreText(finalScore(episode)) }), ` ${episode.metric} on test`),
       h("p", { class: "chips" }, ...contenderChips(episode, places[i], tied)),
       contenderFacts(episode),
-      h("a", { class: "button out", href: without(keys, i), "aria-label": `Without ${names[i]}`, text: "×" }));
+      h("a", { class: "out", href: without(keys, i), "aria-label": `Without ${names[i]}`, text: "×" }));
   });
   return h("div", { class: "contenders" }, ...cards);
 }
@@ -143,7 +143,9 @@ function compareCurves(episodes, names, chart) {
     const arrow = direction === "minimize" ? "lower is better" : "higher is better";
     const lines = [["baseline", scored(baseline?.[split], metric)], ["best known", split === "test" ? best : null]];
     const curves = episodes.map((each, i) => ({ name: names[i], mark: i + 1, points: climb(each, clock, split) }));
-    const clocks = Object.entries(CLOCKS).map(([key, { name }]) => [key, `by ${name}`]);
+    const runs = ({ cells }) => episodes.some(({ line }) => cells(line).at(-1) > 0);
+    const told = Object.entries(CLOCKS).filter(([, each]) => runs(each));
+    const clocks = told.map(([key, { name }]) => [key, `by ${name}`]);
     const scores = there.map((key) => [key, SPLIT_WORDS[key]]);
     clear(held).append(
       h("div", { class: "switches" },

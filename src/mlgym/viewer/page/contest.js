@@ -65,7 +65,10 @@ export function verdict(episodes, names, show) {
   const without = found.filter((e) => e.score === null).map(
     (e) => (e.live ? `${e.name} has not ended.` : `${e.name} has no valid submission.`),
   );
-  if (!ranked.length) return { text: ["Nobody has a score on test yet.", ...without].join(" "), place };
+  if (!ranked.length) {
+    const nobody = found.some((each) => each.live) ? ["Nobody has a score on test yet.", ...without] : without;
+    return { text: nobody.join(" "), place };
+  }
   const [first, ...others] = ranked;
   const margin = noise > 0 ? BETWEEN_GRADINGS * noise : 0;
   for (const each of ranked) place[each.i] = Math.abs(each.score - first.score) <= margin ? 1 : 2;
@@ -79,18 +82,31 @@ export function verdict(episodes, names, show) {
 function verdictSentences(first, others, { margin, noise, show }) {
   const gap = (each) => Math.abs(each.score - first.score);
   const [second] = others;
-  const apart = `two gradings of one submission may differ by ${show(margin)} (the task's noise is ${show(noise)})`;
-  const equal = others.filter((each) => gap(each) <= margin);
-  if (gap(second) === 0) {
-    const all = [first, ...others.filter((each) => gap(each) === 0)].map((each) => each.name);
-    return [`${listed(all)} have the same score on test, ${show(first.score)}: a tie.`];
+  const same = others.filter((each) => gap(each) === 0);
+  const behind = (after) => behindSentence(others.filter((each) => gap(each) > margin && !after.includes(each)), show);
+  if (same.length) {
+    const all = [first, ...same].map((each) => each.name);
+    return [`${listed(all)} have the same score on test, ${show(first.score)}: a tie.`, ...behind([])];
   }
+  const apart = `two gradings of one submission may differ by ${show(margin)} (the task's noise is ${show(noise)})`;
   const scores = `${show(first.score)} to ${show(second.score)}`;
   const lead = `${first.name} beats ${second.name} by ${show(gap(second))} on test (${scores})`;
-  if (!margin) return [`${lead}; the task's noise is not known, so nobody can say what that is worth.`];
-  if (!equal.length) return [`${lead}: more than the noise, for ${apart}.`];
-  const more = equal.length > 1 ? ` The same holds for ${listed(equal.slice(1).map((each) => each.name))}.` : "";
-  return [`${lead}, within the noise, for ${apart}: a tie.${more}`];
+  if (!margin) {
+    return [`${lead}; the task's noise is not known, so nobody can say what that is worth.`, ...behind([second])];
+  }
+  const equal = others.filter((each) => gap(each) <= margin);
+  if (!equal.length) return [`${lead}: more than the noise, for ${apart}.`, ...behind([second])];
+  const more = equal.slice(1).map((each) => each.name);
+  return [
+    `${lead}, within the noise, for ${apart}: a tie.`,
+    more.length ? `So it is with ${listed(more)}.` : null,
+    ...behind([]),
+  ].filter(Boolean);
+}
+
+function behindSentence(others, show) {
+  const told = others.map((each) => `${each.name} (${show(each.score)})`);
+  return told.length ? [`Behind ${told.length > 1 ? "are" : "is"} ${listed(told)}.`] : [];
 }
 
 // "a, b and c".
@@ -154,11 +170,14 @@ export function settings(episodes) {
     .filter(([, values]) => values.some((value) => value !== values[0]));
 }
 
-const CONDITIONS = new Set("version feedback tools sandbox python processors network max_validations unsafe packages".split(" "));
+const CONDITIONS = new Set(
+  ["version", "feedback", "tools", "sandbox", "python", "processors", "network", "max_validations", "packages"],
+);
 
 // What of that makes the scores of unlike protocols: not who they are and which seed they had.
 export function conditions(episodes) {
-  return settings(episodes).map(([name]) => name).filter((name) => CONDITIONS.has(name) || name.startsWith("limits."));
+  const matters = (name) => CONDITIONS.has(name) || name.startsWith("limits.");
+  return settings(episodes).map(([name]) => name).filter(matters);
 }
 
 function settingLeaves(value, name) {

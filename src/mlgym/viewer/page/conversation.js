@@ -15,7 +15,8 @@ export function conversation(show, { told, seen, everything }) {
   const talk = { show, told, seen, everything, blocks: [], chosen: 0, ranges: null, wide: false };
   talk.list = h("div", { class: "steps", role: "feed", "aria-label": "Steps", "aria-busy": "false" });
   talk.note = h("p", { class: "only", role: "status", hidden: true });
-  talk.node = h("div", { class: "conversation" }, talk.note, talk.list);
+  talk.none = h("p", { class: "nothing" }, "No step has been taken yet.");
+  talk.node = h("div", { class: "conversation" }, talk.note, talk.none, talk.list);
   talk.watcher = new IntersectionObserver(
     (entries) => {
       for (const entry of entries) {
@@ -53,7 +54,13 @@ function layBlocks(talk) {
     for (let from = first; from <= last; from += blockSteps)
       addBlock(talk, from, Math.min(blockSteps, last - from + 1));
   }
-  if (!talk.blocks.length) talk.list.append(h("p", { class: "nothing" }, "No step has been taken yet."));
+  tellNone(talk);
+}
+
+// A feed without articles is none.
+function tellNone(talk) {
+  talk.none.hidden = talk.blocks.length > 0;
+  talk.list.hidden = !talk.none.hidden;
 }
 
 function addBlock(talk, from, count) {
@@ -121,7 +128,6 @@ function dropBlocks(talk) {
 function growBlocks(talk) {
   if (talk.ranges) return;
   const total = talk.show.doc.steps;
-  if (!talk.blocks.length) clear(talk.list);
   const last = talk.blocks.at(-1);
   if (last && last.count < blockSteps) {
     last.count = Math.min(blockSteps, total - last.from + 1);
@@ -130,6 +136,7 @@ function growBlocks(talk) {
   for (let from = last ? last.from + blockSteps : 1; from <= total; from += blockSteps) {
     addBlock(talk, from, Math.min(blockSteps, total - from + 1));
   }
+  tellNone(talk);
 }
 
 function blockOf(talk, n) {
@@ -175,7 +182,7 @@ function pickStep(talk, target) {
 
 // The steps in view, [0, 0] where there are none.
 function viewRange(talk) {
-  const top = Number.parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
+  const top = document.querySelector(".stuck")?.getBoundingClientRect().bottom ?? 0;
   let from = 0;
   let to = 0;
   for (const block of talk.blocks) {

@@ -2,6 +2,7 @@
 import { h, s, clear, number } from "./dom.js";
 
 const CURVE_HEIGHT = 300;
+const CURVE_NAME = 170; // pixels that a name at a curve's end may take
 const CURVE_DASHES = ["", "7 3", "2 3", "9 3 2 3", "5 2 1 2 1 2", "1 4"];
 const CURVE_MARKS = ["circle", "square", "diamond", "triangle", "cross", "ring"];
 
@@ -61,7 +62,7 @@ function curveValue({ curve, y }, show) {
 
 // The number of an episode in its own colour, as it stands at its curve, head and column.
 export function markOf(mark) {
-  return h("span", { class: `mark line${mark}` }, String(mark));
+  return h("span", { class: `badge line${mark}` }, String(mark));
 }
 
 function valueAt(points, x) {
@@ -90,7 +91,7 @@ function curveScale(width, curves, levels) {
   let [low, top] = [Math.min(...ys), Math.max(...ys)];
   const pad = (top - low || Math.abs(top) || 1) * 0.08;
   [low, top] = [low - pad, top + pad];
-  const frame = { left: 58, right: width - (width < 560 ? 30 : 168), top: 14, bottom: CURVE_HEIGHT - 40 };
+  const frame = { left: 58, right: width - (width < 560 ? 30 : CURVE_NAME), top: 14, bottom: CURVE_HEIGHT - 40 };
   const span = high || 1;
   return {
     ...frame, low, high: top, end: span, narrow: width < 560,
@@ -163,13 +164,17 @@ function curveEnds(curves, levels, scale, show) {
     x: scale.x(points.at(-1).x), y: scale.y(points.at(-1).y),
   }));
   if (scale.narrow) return [...levels.map((level) => levelName(level, scale, show)), ...apart(own, scale).map(endName)];
-  const flat = levels.map(({ name, y }) => ({ look: "end", words: `${name} ${show(y)}`, x: scale.right, y: scale.y(y) }));
+  const place = (y) => ({ look: "end", x: scale.right, y: scale.y(y) });
+  const flat = levels.map(({ name, y }) => ({ ...place(y), words: `${name} ${show(y)}` }));
   return apart([...own, ...flat], scale).map(endName);
 }
 
 function apart(ends, scale) {
   const sorted = ends.sort((a, b) => a.y - b.y);
-  sorted.forEach((end, i) => (end.y = Math.max(end.y, i ? sorted[i - 1].y + 17 : scale.top)));
+  sorted.forEach((end, i) => {
+    const near = sorted.slice(0, i).filter((other) => Math.abs(other.x - end.x) < CURVE_NAME);
+    end.y = Math.max(end.y, scale.top, ...near.map((other) => other.y + 17));
+  });
   const over = Math.max(...sorted.map((end) => end.y)) - scale.bottom;
   if (over > 0) for (const end of sorted) end.y -= over;
   return sorted;

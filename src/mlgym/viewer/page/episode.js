@@ -38,7 +38,7 @@ export async function episode(root, place, go) {
 }
 
 // What all parts of the page ask for: the document and what follows from it.
-function showOf(doc, path) {
+export function showOf(doc, path) {
   const show = {
     doc,
     path,
@@ -93,9 +93,10 @@ function buildPage(page) {
     "follow",
   );
   page.opener = h("button", { type: "button", class: "small", onclick: () => page.talk.unfoldEvery() }, "unfold all");
-  page.panels.conversation.append(h("div", { class: "talk-head" }, page.opener, page.follower), page.talk.node);
-  page.panels.files.append(page.files.node);
-  page.panels.calls.append(page.calls.node);
+  const heading = (words) => h("h2", { class: "unseen", text: words });
+  page.panels.conversation.append(heading("Conversation"), h("div", { class: "talk-head" }, page.opener, page.follower), page.talk.node);
+  page.panels.files.append(heading("Files"), page.files.node);
+  page.panels.calls.append(heading("Calls"), page.calls.node);
   drawTabs(page);
   root.append(
     h(
@@ -106,9 +107,11 @@ function buildPage(page) {
       ...Object.values(page.panels),
     ),
   );
-  new ResizeObserver(() =>
-    document.documentElement.style.setProperty("--stuck", `${root.querySelector(".stuck").offsetHeight}px`),
-  ).observe(root.querySelector(".stuck"));
+  const stuck = root.querySelector(".stuck");
+  new ResizeObserver(() => {
+    const top = Number.parseFloat(getComputedStyle(stuck).top) || 0;
+    root.style.setProperty("--stuck", `${top + stuck.offsetHeight}px`);
+  }).observe(stuck);
 }
 
 function tabNames(doc) {

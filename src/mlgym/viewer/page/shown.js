@@ -114,7 +114,12 @@ function closedNode(shown, body, parts) {
   const line = h(
     "details",
     { class: "quietly" },
-    h("summary", {}, words, h("span", { class: "count" }, plural(shown.lines, "line"))),
+    h(
+      "summary",
+      {},
+      words,
+      /\d lines?\b|lines \d/.test(words) ? null : h("span", { class: "count" }, plural(shown.lines, "line")),
+    ),
     body,
   );
   line.addEventListener("toggle", () => {
@@ -172,9 +177,9 @@ function linesNode(lines, shown, name, first) {
 
 function unfoldButton(hidden, shown, act) {
   const chars = shown.size - shownText(shown).length;
-  let words = "show all of it";
+  let words = shown.hunks ? `show all ${plural(shown.lines, "line")}` : "show all of it";
   if (hidden > 0) words = `show ${number(hidden)} more ${hidden === 1 ? "line" : "lines"}`;
-  else if (chars > 0) words = `show ${number(chars)} more characters`;
+  else if (chars > 0 && !shown.hunks) words = `show ${number(chars)} more characters`;
   return h("button", { type: "button", class: "unfold", "aria-expanded": "false", onclick: act }, words);
 }
 

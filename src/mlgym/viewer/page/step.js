@@ -3,24 +3,24 @@ import { h, money, number, seconds } from "./dom.js";
 import { get } from "./source.js";
 import { shownNode } from "./shown.js";
 
-const hitWords = {
+export const hitWords = {
   oom: "out of memory",
   disk: "disk full",
   processes: "too many processes",
   output: "output cut",
   timeout: "time limit",
 };
-const statusWords = { error: "error", timeout: "timed out", format: "not understood", end: "the end" };
+export const statusWords = { error: "error", timeout: "timed out", format: "not understood", end: "the end" };
 
 // How a step is told on one line, for lists, marks and titles.
 export function stepWords(n, tool, brief) {
   return `Step ${n}: ${brief || tool || "text"}`;
 }
 
-// The article of a step. `show` has key, doc, link(params) and numbers of the episode; `joined` says that it belongs to
-// the reply of the step before.
+// The article of a step. `show` has key, doc, link(params) and numbers of the episode, `column` where several stand
+// beside each other; `joined` says that it belongs to the reply of the step before.
 export function stepNode(card, show, joined = false) {
-  const id = `step-${card.n}`;
+  const id = `${show.column ?? ""}step-${card.n}`;
   const title = h(
     "h3",
     { id: `${id}-h` },
@@ -58,7 +58,7 @@ function chipsNode(card) {
   }
   if (card.hit && card.hit !== card.status)
     chips.push(h("span", { class: "chip warn" }, hitWords[card.hit] || card.hit));
-  for (const mark of card.marks || []) chips.push(h("span", { class: "chip mark" }, markWords(mark)));
+  for (const mark of card.marks || []) chips.push(h("span", { class: "chip saved" }, markWords(mark)));
   return chips.length ? h("p", { class: "chips" }, ...chips) : null;
 }
 
@@ -117,7 +117,7 @@ export function scoresNode(attempt, show) {
     "tr",
     {},
     ...["", doc.metric || "score", "to the best before", "to the baseline"].map((word) =>
-      h("th", { scope: "col" }, word),
+      word ? h("th", { scope: "col" }, word) : h("td"),
     ),
   );
   const rows = ["validation", "test"]
@@ -147,7 +147,7 @@ export function scoresNode(attempt, show) {
 
 // A cell with the difference of two scores, and in a word whether it is better.
 export function differenceCell(score, other, doc) {
-  if (score == null || other == null) return h("td", { class: "none" }, "–");
+  if (score == null || other == null) return h("td", { class: "unknown" }, "–");
   const gap = score - other;
   const better = doc.direction === "minimize" ? gap < 0 : gap > 0;
   const look = gap === 0 ? "equal" : better ? "better" : "worse";
