@@ -94,7 +94,7 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
     from mlgym import pack
     from mlgym.disk import guarded
     from mlgym.report.console import safe
-    from mlgym.viewer.bundle import FILE, bundle, free
+    from mlgym.viewer.bundle import FILE, bundle, counted, free
     from mlgym.viewer.store import Store
 
     free(out, force)  # before the work
@@ -108,15 +108,13 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
             notes |= dict.fromkeys(packed.notes)
         made = bundle(Store(copies), out, whole=whole, force=force)
     for kind, count in sorted(replaced.items()):
-        print(f"Replaced: {kind}, {count} times.")
+        print(f"Replaced: {kind}, {counted(count, 'time')}.")
     for note in notes:
         print(safe(f"Note: {note}."))
     if made.cut:
-        print(f"Cut: {made.cut} long texts; --whole keeps all of them.")
-    print(
-        f"{made.page}: {made.episodes} episodes with {made.steps} steps, {made.bytes / 1e6:.2f} MB. "
-        "It opens from a disk in any browser; look through it before you send it."
-    )
+        print(f"Cut: {counted(made.cut, 'long text')}; --whole keeps all.")
+    held = f"{counted(made.episodes, 'episode')} with {counted(made.steps, 'step')}, {made.bytes / 1e6:.2f} MB"
+    print(f"{made.page}: {held}. It opens from a disk in any browser; look through it before you send it.")
 
 
 def _filled(store: "Store", folders: list[Path]) -> "Store":
