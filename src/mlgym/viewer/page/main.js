@@ -9,8 +9,8 @@ import { search } from "./search.js";
 import { episode } from "./episode.js";
 import { compare } from "./compare.js";
 
-// A view is `async (root, place, go) => {keys, stop, moved}`, all three optional: `place` is what `parse` gives; `moved`
-// gets the place when only its query has changed, and says with true that it has followed.
+// A view is `async (root, place, go) => {keys, stop, moved}`, all three optional: `place` is what `parse` gives;
+// `moved` gets the place when only its query has changed, and says with true that it has followed.
 const VIEWS = { "": runs, run: overview, all: overview, search, e: episode, compare };
 const THEMES = { "": ["◐", "Theme: as the system"], light: ["○", "Theme: light"], dark: ["●", "Theme: dark"] };
 const SKELETON_MS = 150;
@@ -137,7 +137,9 @@ function start() {
   whenServer((there) => {
     const banner = document.getElementById("gone");
     banner.hidden = there;
-    banner.textContent = there ? "" : "The server does not answer: what you see may be old. Is `mlgym view` still running?";
+    banner.textContent = there
+      ? ""
+      : "The server does not answer: what you see may be old. Is `mlgym view` still running?";
   });
   addEventListener("scroll", () => scrolled.set(location.hash, window.scrollY), { passive: true });
   addEventListener("hashchange", show);
