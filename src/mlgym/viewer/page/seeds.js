@@ -20,7 +20,8 @@ export const FEW = 20;
 
 // Everything that a cell shows, as text: as long as it stays the same, so does the cell.
 export function cellState(table, of, places) {
-  return `${of} ${places.map((at) => [table.key[at], table.state[at], table[of][at], table.score[at]].join()).join(" ")}`;
+  const columns = ["key", "state", of, "score"].map((name) => table[name]);
+  return `${of} ${places.map((at) => columns.map((column) => column[at]).join()).join(" ")}`;
 }
 
 // Fill a cell; gives the box for its squares, which keeps their room.
