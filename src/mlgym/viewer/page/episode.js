@@ -76,7 +76,7 @@ function buildPage(page) {
     onkeydown: (event) => turnTabs(page, event),
   });
   page.panels = Object.fromEntries(
-    tabNames(show.doc).map((name) => [
+    allTabs.map((name) => [
       name,
       h("section", {
         id: `panel-${name}`,
@@ -118,8 +118,11 @@ function buildPage(page) {
   }).observe(stuck);
 }
 
+const allTabs = ["conversation", "tree", "files", "attempts", "calls", "about"];
+
+// The tabs of this episode: a tree where there is one.
 function tabNames(doc) {
-  return ["conversation", ...(doc.tree?.nodes.length > 2 ? ["tree"] : []), "files", "attempts", "calls", "about"];
+  return allTabs.filter((name) => name !== "tree" || doc.tree?.nodes.length > 2);
 }
 
 function drawTabs(page) {
@@ -172,7 +175,7 @@ function turnTabs(page, event) {
 
 // Show a tab; `push` where the back button should lead away from it again.
 function openTab(page, name, push, more = {}) {
-  const known = page.panels[name] ? name : "conversation";
+  const known = tabNames(page.show.doc).includes(name) ? name : "conversation";
   const changed = known !== page.tab;
   page.tab = known;
   if (push && changed) update({ tab: known === "conversation" ? null : known, ...more }, true);
@@ -305,7 +308,7 @@ function episodeKeys(page) {
     a: ["attempts", () => openTab(page, "attempts", true)],
     c: ["model calls", () => openTab(page, "calls", true)],
     i: ["about", () => openTab(page, "about", true)],
-    ...(page.panels.tree ? { r: ["tree", () => openTab(page, "tree", true)] } : {}),
+    ...(tabNames(page.show.doc).includes("tree") ? { r: ["tree", () => openTab(page, "tree", true)] } : {}),
     ...(page.show.doc.live ? { F: ["follow what goes on", () => setFollow(page, !page.follow)] } : {}),
     "[": ["previous episode", () => neighbour(page, -1)],
     "]": ["next episode", () => neighbour(page, 1)],
