@@ -215,10 +215,11 @@ function unfoldButton(hidden, shown, act) {
 
 async function unfold(body, shown, parts) {
   const button = body.querySelector(".unfold");
-  if (button) button.setAttribute("aria-busy", "true");
+  const focused = button !== null && document.activeElement === button;
+  button?.setAttribute("aria-busy", "true");
   try {
     const whole = shown.folded && parts.more ? await parts.more() : shown;
-    fillShown(body, whole || shown, parts, true);
+    fillShown(body, shown, parts, whole);
     if (focused) body.querySelector(".refold")?.focus({ preventScroll: true });
   } catch (problem) {
     if (button) button.textContent = `${problem.message} Try again`;
@@ -227,26 +228,28 @@ async function unfold(body, shown, parts) {
 }
 
 // Below what was unfolded: the next page where even that is not all, and the way back.
-function unfoldedEnd(body, shown, { name, more, page }) {
-  let at = shownText(shown).length;
-  const foot = h("p", { class: "fold-foot" });
-  const refold = () => {
-    fillShown(body, shown.before || shown, { name, more, page });
-    body.querySelector(".unfold")?.focus({ preventScroll: true });
+function unfoldedEnd(body, shown, whole, parts) {
+  let at = [...shownText(whole)].length;
+  const refold = (event) => {
+    const focused = document.activeElement === event.target;
+    fillShown(body, shown, parts);
+    if (focused) body.querySelector(".unfold")?.focus({ preventScroll: true });
   };
-  if (page && !shown.hunks && at < shown.size) {
-    const next = h("button", { type: "button", class: "unfold" }, nextWords(at, shown.size));
-    next.addEventListener("click", async () => {
-      const piece = await page(at);
-      at = piece.from + [...piece.text].length;
-      foot.before(h("pre", { class: "plain" }, piece.text));
-      if (at >= piece.size || !piece.text) next.remove();
-      else next.textContent = nextWords(at, piece.size);
-    });
-    foot.append(next);
-  }
-  foot.append(h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less"));
-  body.append(foot);
+  const back = h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less");
+  const foot = h("p", { class: "fold-foot" }, back);
+  if (!parts.page || whole.hunks || at >= whole.size) return foot;
+  const next = h("button", { type: "button", class: "further" }, nextWords(at, whole.size));
+  next.addEventListener("click", async () => {
+    const piece = await parts.page(at).catch((problem) => problem);
+    if (piece instanceof Error) return void (next.textContent = `${piece.message} Try again`);
+    at = piece.from + [...piece.text].length;
+    foot.before(h("pre", { class: "plain" }, piece.text));
+    next.textContent = nextWords(at, piece.size);
+    if (at >= piece.size || !piece.text) next.remove();
+    return undefined;
+  });
+  foot.prepend(next);
+  return foot;
 }
 
 function nextWords(at, size) {
