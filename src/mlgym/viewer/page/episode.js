@@ -5,7 +5,7 @@ import { bundled, get, watch } from "./source.js";
 import { aboutPanel } from "./about.js";
 import { attemptsPanel } from "./attempts.js";
 import { callsPanel } from "./calls.js";
-import { conversation } from "./conversation.js";
+import { announce, conversation } from "./conversation.js";
 import { filesPanel } from "./files.js";
 import { headNode, wayNode } from "./head.js";
 import { stepMarks, timeLine } from "./timeline.js";
@@ -325,11 +325,6 @@ async function copyLink(page) {
   } catch {
     announce(`The browser does not let pages copy; the link is ${address}`);
   }
-}
-
-function announce(words) {
-  const said = document.getElementById("said");
-  if (said) said.textContent = words;
 }
 
 // The other episodes of the run, once the page stands.
