@@ -18,7 +18,24 @@ from mlgym.store import Episode
 # What counts as a source beside the baseline's files: names that end so, but in these folders and in hidden ones.
 CHOICE: dict[str, Any] = {
     "ends": (
-        *("py", "pyi", "ipynb", "sh", "toml", "yaml", "yml", "json", "cfg", "ini", "md", "txt", "sql", "c", "cc", "cpp"),
+        *(
+            "py",
+            "pyi",
+            "ipynb",
+            "sh",
+            "toml",
+            "yaml",
+            "yml",
+            "json",
+            "cfg",
+            "ini",
+            "md",
+            "txt",
+            "sql",
+            "c",
+            "cc",
+            "cpp",
+        ),
         *("cu", "h", "hpp", "rs", "go", "java", "js", "ts", "r", "R", "jl"),
     ),
     "without": ("data", "__pycache__", "node_modules", "site-packages"),
