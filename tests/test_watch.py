@@ -24,7 +24,7 @@ from mlgym.records import LARGE, Action, Brief, Changes, Checkpoint, EpisodeSpec
 from mlgym.sandbox import SandboxSpec, open_shell, scratch
 from mlgym.sandbox.shell import Look, Shell
 from mlgym.scrub import Here
-from mlgym.store import Episode
+from mlgym.store import Episode, states
 from mlgym.verify import verify
 from mlgym.watch import CHOICE, Watch
 
@@ -181,17 +181,11 @@ class Watched:
 
 def folded(records: list[Changes]) -> list[dict[str, str]]:
     """The states that the records tell of, by their numbers."""
-    state, states, saved = dict[str, str](), list[dict[str, str]](), dict[str, dict[str, str]]()
-    for record in records:
-        states += [state] * (record.n - len(states))
-        for mark in record.marks:
-            if mark[0] == "+":
-                saved[mark[1:]] = state
-            else:
-                state = saved[mark[1:]]
-        state = {path: digest for path, digest in {**state, **record.files}.items() if digest}
-        states.append(state)
-    return states
+    out = list[dict[str, str]]()
+    for record, _, after in states(records, lambda _, digest: digest):
+        out += [out[-1]] * (record.n - len(out)) if out else []
+        out.append({path: digest for path, digest in after.items() if digest})
+    return out
 
 
 def test_recorded_changes_lead_from_the_starter_to_each_state(tmp_path: Path, backend: str) -> None:
@@ -218,8 +212,8 @@ def test_recorded_changes_lead_from_the_starter_to_each_state(tmp_path: Path, ba
         watched.watch.record(n, ())
         truths.append(watched.truth())
     records = watched.store.changes()
-    states = folded(records)
-    assert states + [states[-1]] * (len(truths) - len(states)) == truths
+    found = folded(records)
+    assert found + [found[-1]] * (len(truths) - len(found)) == truths
     for record in records[1:]:
         for path, digest in record.files.items():
             before = truths[record.n - 1].get(path)
@@ -302,8 +296,8 @@ def test_an_episode_records_what_its_steps_changed(recorded: Path) -> None:
         Changes(n=5, marks=("-here",)),
         Changes(n=6, files={"guess.txt": sha(b"40\n")}),
     ]
-    states = folded(Episode.read(recorded).changes())
-    assert states[5] == states[2] and "old.py" not in states[5]
+    found = folded(Episode.read(recorded).changes())
+    assert found[5] == found[2] and "old.py" not in found[5]
 
 
 def test_each_sandbox_records_the_same(recorded: Path, tmp_path: Path, backend: str) -> None:

@@ -132,7 +132,7 @@ class _Retracer:
         store, new = Episode(self.of.folder), dict(self.state)
         for name, digest in {**attempt.code, **attempt.files}.items():
             known = self.state.get(name)
-            path: Path | None = store.file(digest) if digest.isalnum() else None
+            path: Path | None = store.file(digest) if digest.isascii() and digest.isalnum() else None
             if path is None or (known and (known.key == digest or known.read() == _small(path))):
                 continue
             new[name] = Version(n, "attempt", digest, (path,))
