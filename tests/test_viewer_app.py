@@ -156,7 +156,7 @@ def test_documents(server: Server, runs: Path) -> None:
         ("e/KEY/nothing", 404),
         ("e/KEY/steps/3", 404),
         ("e/KEY/step", 404),
-        ("e/KEY/step/99", 404),
+        ("e/KEY/step/99", 400),
         ("e/KEY/step/x", 400),
         ("e/KEY/steps?from=-1", 400),
         ("e/KEY/steps?from=1e3", 400),

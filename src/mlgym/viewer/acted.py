@@ -15,6 +15,7 @@ LOOKS = ("view", "open", "goto", "scroll_up", "scroll_down", "search_dir", "sear
 GRADES = ("validate", "submit")
 NONE: Shown = shown("text", "")
 REFUSED = " (not made)"
+LONGEST = 300_000  # characters that are compared
 
 
 def acted(step: Step, known: Known, *, whole: bool = False) -> Shown:
@@ -56,7 +57,7 @@ def _create(step: Step, args: dict[str, str], known: Known, whole: bool) -> Show
 
 def _replace(step: Step, args: dict[str, str], known: Known, whole: bool) -> Shown | None:
     path, old, new = args.get("path", ""), args.get("old"), args.get("new")
-    if old is None or new is None:
+    if old is None or new is None or len(old) + len(new) > LONGEST:
         return None
     lexer = language(path)
     hunks = replaced(step, old, new, lexer) or differences.between(old, new, lexer)

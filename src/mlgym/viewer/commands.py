@@ -1,5 +1,6 @@
 """Shell commands as people read them: what they write and run, each part in its own language."""
 
+import itertools
 import posixpath
 import re
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Literal
 
 from mlgym.viewer.ink import Spans, inked, language
 
-LONGEST = 200_000  # characters of a command that are looked at
+LONGEST, MOST = 200_000, 100  # characters of a command that are looked at, and stretches that are told apart
 _HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)\\?([A-Za-z_]\w{0,60})\1(?!<)")
 _TARGET = re.compile(
     r"(>>?)[ \t]*['\"]?([^\s'\"|;&<>]{1,300})|\btee[ \t]+(-a[ \t]+)?['\"]?([^\s'\"|;&<>-][^\s'\"|;&<>]{0,300})"
@@ -40,7 +41,9 @@ class Part:
 
 def parts(command: str) -> list[Part]:
     """The stretches of a command, which together are the command."""
-    return [part for part in _heredocs(command[:LONGEST]) if part.text]
+    out = [part for part in itertools.islice(_heredocs(command[:LONGEST]), MOST) if part.text]
+    rest = command[sum(len(part.text) for part in out) :]
+    return [*out, Part(rest, lexer="")] if rest else out
 
 
 def inked_command(command: str) -> Spans:
