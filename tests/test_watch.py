@@ -21,11 +21,14 @@ from mlgym.errors import SandboxError
 from mlgym.onward import onward
 from mlgym.pack import pack
 from mlgym.records import LARGE, Action, Brief, Changes, Checkpoint, EpisodeSpec, Limits, Restore
+from mlgym.runs import open_run
 from mlgym.sandbox import SandboxSpec, open_shell, scratch
 from mlgym.sandbox.shell import Look, Shell
 from mlgym.scrub import Here
-from mlgym.store import Episode, states
+from mlgym.store import Episode, episodes, states
 from mlgym.verify import verify
+from mlgym.viewer.changes import history
+from mlgym.viewer.folder import Folder
 from mlgym.watch import CHOICE, Watch
 
 ROOT = Path(__file__).parent.parent
@@ -363,3 +366,18 @@ def test_packed_verified_and_compact(recorded: Path, tmp_path: Path) -> None:
         digest for attempt in kept for digest in {**attempt.files, **attempt.code}.values()
     }
     assert len(episode.changes()) == 6, "what changed is told still"
+
+
+def test_retraced_files_are_those_that_were_recorded(recorded: Path, tmp_path: Path) -> None:
+    """Where nothing was recorded, what was written and seen leads to the same files, as far as it is known."""
+    run = tmp_path / "run"
+    shutil.copytree(recorded.parents[2], run)
+    (folder,) = episodes(run)
+    (folder / "changes.jsonl").unlink()
+    exact, told = (history(Folder(each, "r/guess/worker/0", open_run(run).anchors)) for each in (recorded, folder))
+    assert exact.exact and not told.exact
+    for n in range(8):
+        left, right = exact.after(n), told.after(n)
+        sure = {name for name in right if name in left and f"changed {name}" not in told.note(n)}
+        assert {name: left[name].read() for name in sure} == {name: right[name].read() for name in sure}
+        assert ("new.py" in sure) == (n in (2, 4, 5, 6, 7)), "known where it was written, printed or graded"

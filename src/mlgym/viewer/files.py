@@ -51,7 +51,11 @@ def _shown(lexer: str, versions: tuple[Version | None, Version | None], compared
     new, old = map(text_of, versions)
     if new is None:
         data = versions[0].read() if versions[0] else b""
-        return {"binary": True} if data is not None else {"note": TOO_LARGE if versions[0] and versions[0].key == LARGE else LET_GO}
+        return (
+            {"binary": True}
+            if data is not None
+            else {"note": TOO_LARGE if versions[0] and versions[0].key == LARGE else LET_GO}
+        )
     lines = inked(visible(new), lexer) if versions[0] else []
     shown: Document = {"spans": lines[:LINES], "cut": len(lines) > LINES}
     if compared and old is None:
