@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -27,6 +27,7 @@ from mlgym.records import Attempt, Changes, EpisodeSpec, Message, Record, Reply,
 EPISODE_BYTES = 2_000_000_000
 COMPACT = "compact"  # an empty file in an episode's attempts
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 def slug(text: str) -> str:
@@ -60,6 +61,24 @@ def episodes(run: Path) -> Iterator[Path]:
 def lines(path: Path) -> list[bytes]:
     """The lines of a JSONL file; a torn last one is left out."""
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def states(
+    changes: Iterable[Changes], made: Callable[[int, str], T]
+) -> Iterator[tuple[Changes, dict[str, T], dict[str, T]]]:
+    """Each record of changes with the workspace before and after it: path -> what `made` makes of a step and a digest,
+    that of a file that is gone being empty.
+    """
+    state, saved = dict[str, T](), dict[str, dict[str, T]]()
+    for one in changes:
+        for mark in one.marks:
+            if mark[:1] == "+":
+                saved[mark[1:]] = state
+            else:
+                state = saved.get(mark[1:], state)
+        after = {**state, **{path: made(one.n, digest) for path, digest in one.files.items()}}
+        yield one, state, after
+        state = after
 
 
 class Episode:
