@@ -158,7 +158,7 @@ function addHit(found, hit, before) {
   if (hit.key !== before) found.append(hitGroup(hit.key));
   const words = hit.snippet.map(([kind, text]) => (kind === "hit" ? h("mark", { text }) : text));
   const link = { class: "hit", href: href("e", hit.key, { step: hit.n }), "data-step": hit.n };
-  const step = h("span", { class: "step quiet", text: `step ${hit.n}` });
+  const step = h("span", { class: "hit-step quiet", text: `step ${hit.n}` });
   const field = h("span", { class: "field quiet", text: hit.field });
   const snippet = h("span", { class: "snippet mono" }, words);
   found.lastChild.lastChild.append(h("li", {}, h("a", link, step, field, snippet)));
