@@ -216,7 +216,7 @@ class Step(Record):
 
 
 class Changes(Record):
-    """What step `n` changed of the workspace's sources, since where its marks had left them: path -> sha256, empty
+    """What step `n` changed of the workspace's sources, since where its `marks` had left them: path -> sha256, empty
     where the file is gone, LARGE where it has become too large to be kept. Step 0 has all sources as the agent found
     them. Not `whole`: some were not looked at. A step without a record changed nothing, and was looked at as the last
     one before it was.
@@ -225,6 +225,7 @@ class Changes(Record):
     n: int
     files: dict[str, str] = Field(default_factory=dict)
     whole: bool = True
+    marks: tuple[str, ...] = ()
 
 
 class Cost(Record):

@@ -145,7 +145,7 @@ class Rollout:
         self.halt.check()
         self.env.reset(seed=self.spec.seed)
         self.saved = Marks(self.research)
-        self.watch.begin(recorded)
+        self.watch.begin(len(recorded))
         flow = straight(self.agent(self.research.brief, self.model))
         self.held.callback(flow.close)
         observation: Observation | None = None

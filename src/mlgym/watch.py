@@ -5,21 +5,38 @@ nothing of it; a look that fails fails nothing else. A state that is gone back t
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from mlgym.env import ResearchEnv
 from mlgym.errors import SandboxError
-from mlgym.records import LARGE, Changes, Step
+from mlgym.records import LARGE, Changes
 from mlgym.sandbox.shell import Look
 from mlgym.sandbox.tar import SubmissionRefused
 from mlgym.store import Episode
 
-# What counts as a source beside the baseline's files, wherever it lies but in these folders and in hidden ones.
+# What counts as a source beside the baseline's files: names that end so, but in these folders and in hidden ones.
 CHOICE: dict[str, Any] = {
     "ends": (
-        *(".py", ".pyi", ".ipynb", ".sh", ".toml", ".yaml", ".yml", ".json", ".cfg", ".ini", ".md", ".txt", ".sql"),
-        *(".c", ".cc", ".cpp", ".cu", ".h", ".hpp", ".rs", ".go", ".java", ".js", ".ts", ".r", ".R", ".jl"),
+        *(
+            "py",
+            "pyi",
+            "ipynb",
+            "sh",
+            "toml",
+            "yaml",
+            "yml",
+            "json",
+            "cfg",
+            "ini",
+            "md",
+            "txt",
+            "sql",
+            "c",
+            "cc",
+            "cpp",
+        ),
+        *("cu", "h", "hpp", "rs", "go", "java", "js", "ts", "r", "R", "jl"),
     ),
     "without": ("data", "__pycache__", "node_modules", "site-packages"),
     "depth": 5,
@@ -45,8 +62,8 @@ class Watch:
         names = tuple(research.task.baseline.files)
         self._choice = {**CHOICE, "names": names}
 
-    def begin(self, steps: Sequence[Step]) -> None:
-        """Look at what the agent finds, after the reset; go on from what was recorded of `steps`."""
+    def begin(self, steps: int) -> None:
+        """Look at what the agent finds, after the reset; go on from what was recorded of so many steps."""
         recorded = {changes.n: changes for changes in self._store.changes()}
         look = self._look()
         if look is None or (steps and 0 not in recorded):  # begun by an mlgym that did not look
@@ -57,15 +74,13 @@ class Watch:
             found = {path: _digest(data) for path, data in look.files.items()}
             recorded[0] = Changes(n=0, files=found, whole=look.whole)
             self._store.add_changes(recorded[0], {})
-        self._apply(recorded[0])
-        for step in steps:
-            self._follow(step.marks)
-            if step.n in recorded:
-                self._apply(recorded[step.n])
+        for _, changes in sorted(recorded.items()):
+            self._follow(changes.marks)
+            self._apply(changes)
         digests = {digest for changes in recorded.values() for digest in changes.files.values() if digest}
         self._kept = sum(path.stat().st_size for path in map(self._store.file, digests) if path.exists())
 
-    def record(self, n: int, marks: Iterable[str]) -> None:
+    def record(self, n: int, marks: tuple[str, ...]) -> None:
         """Look at what step `n` has changed, and store it."""
         if not self._on:
             return
@@ -73,8 +88,8 @@ class Watch:
         look = self._look()
         files, contents = self._changed(look) if look else ({}, {})
         whole = look is not None and look.whole
-        if files or whole != self._whole:
-            changes = Changes(n=n, files=files, whole=whole)
+        if files or marks or whole != self._whole:
+            changes = Changes(n=n, files=files, whole=whole, marks=marks)
             self._store.add_changes(changes, contents)
             self._apply(changes)
 

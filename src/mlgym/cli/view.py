@@ -1,10 +1,11 @@
-"""`mlgym view`: look at runs in a browser, while they run and afterwards."""
+"""`mlgym view`: look at runs in a browser, while they run and afterwards, or make a page of them."""
 
 import contextlib
 import getpass
 import os
 import socket
 import sys
+import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlgym.cache import cache_dir
 from mlgym.cli.app import Debug, app
 from mlgym.cli.look import last
 from mlgym.errors import UsageError
 
 if TYPE_CHECKING:
     from mlgym.viewer.app import Server
+    from mlgym.viewer.store import Store
 
 PORTS = range(8460, 8480)  # the first that is free, where none is asked for
 
@@ -44,6 +47,14 @@ def view(
     browse: Annotated[
         bool | None, typer.Option("--open/--no-open", help="Whether to open a browser; else on a desktop only.")
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", metavar="OUT", help="Make a page to send instead: one file if OUT ends in .html, else a folder."
+        ),
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="With --bundle: cut no long texts.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --bundle: replace what is there.")] = False,
     debug: Debug = False,
 ) -> None:
     """Look at runs in a browser: what agents did, while they do it and afterwards. Ctrl-C ends it.
@@ -57,7 +68,10 @@ def view(
     except ImportError as error:
         raise UsageError(f"{error.name} is missing: pip install 'mlgym-env[viewer]'.") from error
 
-    store = Store(_folders(paths))
+    folders = _folders(paths)
+    if bundle:
+        return _bundled(folders, bundle, whole, force)
+    store = _filled(Store(folders, cache_dir() / "viewer"), folders)
     given = read_tokens(tokens) if tokens else ()
     server = _listening(port, lambda number: Server(store, host=host, port=number, tokens=given, names=names or ()))
     browse = _desktop() if browse is None else browse
@@ -71,6 +85,43 @@ def view(
         threading.Thread(target=webbrowser.open, args=(server.once,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):  # the signal that stopped it, once more
         server.run()
+
+
+def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
+    """Make a page of a copy that is scrubbed as `mlgym pack` does it, since a page is sent to others."""
+    from collections import Counter
+
+    from mlgym import pack
+    from mlgym.disk import guarded
+    from mlgym.report.console import safe
+    from mlgym.viewer.bundle import FILE, bundle, counted, free
+    from mlgym.viewer.store import Store
+
+    free(out, force)  # before the work
+    with tempfile.TemporaryDirectory(prefix="mlgym-page-") as scratch, guarded(Path(scratch)):
+        copies, replaced, notes = list[Path](), Counter[str](), dict[str, None]()
+        for n, folder in enumerate(_filled(Store(folders), folders).sources):
+            (into := Path(scratch) / str(n)).mkdir()
+            packed = pack.copied(folder, into, largest=FILE)
+            copies.append(packed.file)
+            replaced.update(packed.replaced)
+            notes |= dict.fromkeys(packed.notes)
+        made = bundle(Store(copies), out, whole=whole, force=force)
+    for kind, count in sorted(replaced.items()):
+        print(f"Replaced: {kind}, {counted(count, 'time')}.")
+    for note in notes:
+        print(safe(f"Note: {note}."))
+    if made.cut:
+        print(f"Cut: {counted(made.cut, 'long text')}; --whole keeps all.")
+    held = f"{counted(made.episodes, 'episode')} with {counted(made.steps, 'step')}, {made.bytes / 1e6:.2f} MB"
+    print(f"{made.page}: {held}. It opens from a disk in any browser; look through it before you send it.")
+
+
+def _filled(store: "Store", folders: list[Path]) -> "Store":
+    """The store, unless there is nothing in it."""
+    if not store.keys:
+        raise UsageError(f"There is no episode in {', '.join(map(str, folders))}; 'mlgym run TASK' makes one.")
+    return store
 
 
 def _folders(paths: list[Path] | None) -> list[Path]:

@@ -59,7 +59,7 @@ class Look:
 
     def __init__(self, looks: Looks, ask: dict[str, Any]) -> None:
         self.looks, self.ask, self.whole = looks, ask, True
-        self.ends, self.names, self.without = tuple(ask["ends"]), set(ask["names"]), set(ask["without"])
+        self.ends, self.names, self.without = set(ask["ends"]), set(ask["names"]), set(ask["without"])
         self.began, self.end = time.time_ns(), time.monotonic() + ask["seconds"]
         self.files, self.bytes, self.entries, self.places = ask["files"], ask["bytes"], ask["entries"], ask["places"]
         self.found: dict[str, Mark] = {}
@@ -94,6 +94,8 @@ class Look:
                     self.found[below + name] = self.looks.told[below + name]
         for name in folders if depth > 1 else ():
             try:
+                if self.barren(at, name, f"{below}{name}/"):
+                    continue
                 inner = os.open(name, PLACE, dir_fd=at)
             except OSError:
                 continue
@@ -103,6 +105,16 @@ class Look:
                 self.whole = False
             finally:
                 os.close(inner)
+
+    def barren(self, at: int, name: str, below: str) -> bool:
+        """Whether a folder is as it was and had nothing in it to look at."""
+        kept = self.looks.folders.get(below)
+        if kept is None or kept[1] or kept[2] or kept[0] != mark(os.stat(name, dir_fd=at, follow_symlinks=False)):
+            return False
+        self.folders[below] = kept
+        self.whole &= kept[3]
+        self.places -= 1
+        return True
 
     def listed(self, at: int, below: str) -> tuple[list[str], list[str]]:
         """The names in a folder of what may be sources, those that were asked for first, and of its folders."""
@@ -123,14 +135,16 @@ class Look:
                 self.entries -= 1
                 if self.entries < 0:
                     return sorted(files), sorted(folders), False
-                name, path = entry.name, below + entry.name
-                if name[0] == "." or not name.isprintable() or len(path.encode()) > 255:
+                name = entry.name
+                source = name.rpartition(".")[2] in self.ends or below + name in self.names
+                if not source and not entry.is_dir(follow_symlinks=False):
                     continue
-                if entry.is_dir(follow_symlinks=False):
-                    if name not in self.without and path not in self.without:
-                        folders.append(name)
-                elif name.endswith(self.ends) or path in self.names:
+                if name[0] == "." or not name.isprintable() or len((below + name).encode()) > 255:
+                    continue
+                if source:
                     files.append(name)
+                elif name not in self.without and below + name not in self.without:
+                    folders.append(name)
         return sorted(files, key=lambda name: (below + name not in self.names, name)), sorted(folders), True
 
     def file(self, at: int, name: str, path: str) -> None:

@@ -11,7 +11,7 @@ LONGEST = 100
 
 
 def brief(tool: str, args: Mapping[str, Any], opened: str = "") -> str:
-    """One line of at most LONGEST characters that says what an action does; `opened` is the classic tools' open file."""
+    """What an action does, in at most LONGEST characters; `opened` is the classic tools' open file."""
     words = {key: value if isinstance(value, str) else str(value) for key, value in args.items()}
     told = _TOLD.get(tool, _other)(tool, words, opened)
     line = " ".join(visible(told[: 10 * LONGEST]).split())

@@ -7,7 +7,6 @@ page unpacks when it is looked at. In one file the parts stand inside it, in a f
 import base64
 import gzip
 import hashlib
-import html
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,10 +19,14 @@ from mlgym.errors import UsageError
 from mlgym.viewer import joined
 from mlgym.viewer.documents import Document, answer, as_json
 from mlgym.viewer.shared import once
+from mlgym.viewer.shown import WHOLE
+from mlgym.viewer.steps import PAGE
 from mlgym.viewer.store import Store
 
 LARGEST = 20_000_000  # bytes of a page of one file
-HEAD, WHOLE = 20_000, 200_000  # characters of a text that are kept, and where all are asked for, at a time
+HEAD = 20_000  # characters of a text that are kept, where not all are asked for
+FIELDS = ("thought", "action", "observation")
+FILE = 5_000_000  # bytes of a file of an attempt: of larger ones nothing is shown
 LINES = 1000  # of a file of the workspace, where not all is asked for
 PAIRS = 30  # of episodes of a task, whose submissions are compared
 AT_ONCE = 200  # steps
@@ -51,14 +54,25 @@ def bundle(store: Store, out: Path, *, whole: bool = False, force: bool = False)
     """
     if not store.keys:
         raise UsageError("There is no episode to make a page of.")
+    single = free(out, force)
+    with guarded(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return _file(store, out, whole) if single else _folder(store, out, whole)
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things in words."""
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def free(out: Path, force: bool) -> bool:
+    """Whether `out` is a file's name, else a folder's; raises UsageError where no page may be put there."""
     single = out.suffix.lower() in (".html", ".htm")
     if out.exists() and not force:
         raise UsageError(f"{out} is there already: name another place, or replace it with --force.")
     if out.exists() and (out.is_dir() == single or (out.is_dir() and not (out / MARK).exists())):
-        raise UsageError(f"{out} is nothing that a page can take the place of: name another.")
-    with guarded(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return _file(store, out, whole) if single else _folder(store, out, whole)
+        raise UsageError(f"{out} is no page that was made before, so it is not replaced: name another place.")
+    return single
 
 
 def _file(store: Store, out: Path, whole: bool) -> Bundled:
@@ -68,7 +82,9 @@ def _file(store: Store, out: Path, whole: bool) -> Bundled:
         text = _packed(_of_episode(store, key, whole, made))
         size += len(text)
         if size > LARGEST:
-            raise UsageError(f"A page of one file would have more than {LARGEST // 1_000_000} MB: give a folder's name.")
+            raise UsageError(
+                f"A page of one file would have more than {LARGEST // 1_000_000} MB: give a folder's name."
+            )
         inside.append(DATA.format(name, text))
     inside.insert(0, DATA.format("data", _packed(_of_all(store, names))))
     script, style = joined.script(), joined.style()
@@ -130,25 +146,26 @@ def _pairs(store: Store) -> Document:
 def _of_episode(store: Store, key: str, whole: bool, made: Bundled) -> Document:
     """All documents of an episode that the page may ask for, by their addresses below the episode's."""
     ask = partial(_asked, store, key)
-    told = {"": ask(""), "steps": _steps(store, key)}
+    told: Document = {"": ask(""), "steps": _steps(store, key)}
     cards = told["steps"]["steps"]
     made.episodes, made.steps = made.episodes + 1, made.steps + len(cards)
     cut = 0
     for card in cards:
-        sizes = {name: card[name]["size"] for name in ("thought", "action", "observation")}
-        if any(card[name].get("folded", sizes[name] > len(card[name]["text"] or "")) for name in sizes):
-            told[f"step/{card['n']}"] = ask(f"step/{card['n']}", most=WHOLE if whole else HEAD)
+        n, sizes = card["n"], {name: card[name]["size"] for name in FIELDS}
+        if card["action"]["folded"] or card["observation"]["folded"] or sizes["thought"] > len(card["thought"]["text"]):
+            whole_card = ask(f"step/{n}")
+            told[f"step/{n}"] = (
+                whole_card if whole else {**whole_card, **{name: _head(whole_card[name]) for name in FIELDS}}
+            )
         for name in [name for name, size in sizes.items() if size > (WHOLE if whole else HEAD)]:
             if whole:
-                told[f"text?field={name}&step={card['n']}"] = _text(ask, card["n"], name, sizes[name])
+                told[f"text?field={name}&step={n}"] = _text(ask, "text", sizes[name], step=n, field=name)
             cut += not whole
-    with suppress(UsageError):
-        told["calls"] = ask("calls")
-        told |= {f"call/{call['n']}": ask(f"call/{call['n']}") for call in told["calls"]["calls"]}
+    told |= _calls(ask, whole)
     told |= _files(ask, len(cards), whole)
     if cut:
         made.cut += cut
-        note = f"Of {cut} long texts this page holds the first {HEAD:,} characters."
+        note = f"Of {counted(cut, 'long text')} this page holds the first {HEAD:,} characters."
         told[""]["problems"] = [*told[""].get("problems", ()), note]
     return told
 
@@ -167,8 +184,37 @@ def _steps(store: Store, key: str) -> Document:
     return told
 
 
-def _text(ask: Any, n: int, field: str, size: int) -> str:
-    pages = (ask("text", step=n, field=field, count=WHOLE, **{"from": at}) for at in range(0, size, WHOLE))
+def _calls(ask: Any, whole: bool) -> Document:
+    """The model's calls, and the long texts that are new in each."""
+    told: Document = {"calls": ask("calls")}
+    for n in (call["n"] for call in told["calls"]["calls"]):
+        told[f"call/{n}"] = call = ask(f"call/{n}")
+        texts = {str(each["place"]): each["text"] for each in call["messages"] if each["new"]}
+        texts |= {name: call["reply"][name] for name in ("text", "reasoning")}
+        for field, text in texts.items():
+            if text["size"] > len(text["text"]):
+                field = "reply" if field == "text" else field
+                size = text["size"] if whole else min(HEAD, text["size"])
+                told[f"calltext?call={n}&field={field}"] = _text(ask, "calltext", size, call=n, field=field)
+    return told
+
+
+def _head(shown: Document) -> Document:
+    """The beginning of a text, a Shown or a Text as documents have them."""
+    if isinstance(shown.get("text"), str):
+        return {**shown, "text": shown["text"][:HEAD]}
+    left, spans = HEAD, []
+    for line in shown["spans"] or ():
+        left -= sum(len(part) for _, part in line) + 1
+        if left < 0:
+            break
+        spans.append(line)
+    text = shown["text"] and _head(shown["text"])
+    return {**shown, "text": text, "spans": shown["spans"] and spans}
+
+
+def _text(ask: Any, what: str, size: int, **query: Any) -> str:
+    pages = (ask(what, **query, **{"from": at, "count": min(PAGE, size - at)}) for at in range(0, size, PAGE))
     return "".join(page["text"] for page in pages)
 
 
@@ -207,7 +253,7 @@ def _mark(store: Store, key: str, whole: bool) -> str:
 
 
 def _meta(policy: str) -> str:
-    return f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">\n'
+    return f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
 
 
 def _sha(text: str) -> str:

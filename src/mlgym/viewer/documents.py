@@ -7,7 +7,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from mlgym.errors import UsageError
 from mlgym.records import clean
-from mlgym.viewer import comparing, episode, files, steps
+from mlgym.viewer import calls, comparing, episode, files, steps
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.store import Store
 
@@ -28,7 +28,8 @@ def answer(store: Store, path: str, query: Query) -> Document:
     if parts[0] == "e" and 5 <= len(parts) <= 7:
         key, what, number = "/".join(parts[1:5]), *[*parts[5:], "", ""][:2]
         if (number != "") == (what in NUMBERED) and what in OF_EPISODE:
-            return OF_EPISODE[what](_folder(store, key), {**query, "n": number})
+            of = _folder(store, key)
+            return OF_EPISODE[what](of, {**query, "n": number, "state": "" if what else store.state(key)})
     elif path in OF_STORE:
         return OF_STORE[path](store, query)
     raise NotFound(f"There is no document {path[:200]!a}.")
@@ -45,7 +46,7 @@ def as_json(value: Document) -> bytes:
 def _folder(store: Store, key: str) -> Folder:
     """The episode of a key; a key is looked up among those that are known and never taken for a path."""
     try:
-        return Folder(store.folder(key), key, store.run(key).anchors)
+        return Folder(store.folder(key), key, store.run(key).anchors, store)
     except UsageError as error:
         raise NotFound(str(error)) from error
 
@@ -64,6 +65,11 @@ def _number(query: Query, name: str, default: int | None = None) -> int:
     return int(given)
 
 
+def _part(query: Query) -> tuple[int, int]:
+    """Which part of a long text: from which character on, and how many."""
+    return _number(query, "from", 0), _number(query, "count", steps.PAGE)
+
+
 OF_STORE: dict[str, Callable[[Store, Query], Document]] = {
     "runs": lambda store, query: store.runs(),
     "episodes": lambda store, query: store.episodes(query.get("run", "")),
@@ -79,8 +85,13 @@ OF_STORE: dict[str, Callable[[Store, Query], Document]] = {
 }
 NUMBERED = ("step", "call")
 OF_EPISODE: dict[str, Callable[[Folder, Query], Document]] = {
-    "": lambda of, query: episode.document(of),
+    "": lambda of, query: episode.document(of, query.get("state", "")),
     "steps": lambda of, query: steps.cards(of, _number(query, "from", 1), _number(query, "count", 50)),
+    "step": lambda of, query: steps.card(of, _number(query, "n")),
+    "text": lambda of, query: steps.page(of, _number(query, "step"), query.get("field", ""), *_part(query)),
+    "calls": lambda of, query: calls.listed(of),
+    "call": lambda of, query: calls.one(of, _number(query, "n"), _number(query, "from") if "from" in query else None),
+    "calltext": lambda of, query: calls.page(of, _number(query, "call"), query.get("field", ""), *_part(query)),
     "files": lambda of, query: files.listing(of, _number(query, "step")),
     "file": lambda of, query: files.content(
         of, _number(query, "step"), query.get("path", ""), query.get("against", "none")

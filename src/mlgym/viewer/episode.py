@@ -12,6 +12,8 @@ from mlgym.viewer.folder import Folder
 from mlgym.viewer.lines import Fact
 from mlgym.viewer.shown import text
 from mlgym.viewer.steps import version
+from mlgym.viewer.tree import tree
+from mlgym.viewer.values import finite, plain
 from mlgym.viewer.visible import visible
 
 Document = dict[str, Any]
@@ -49,7 +51,8 @@ def document(of: Folder, state: str = "") -> Document:
         "attempts": [_attempt(one, of, records) for one in of.attempts],
         "steps": len(line["n"]),
         "calls": len(of.call_facts),
-        "tree": None,
+        "tree": tree(of.facts, records.metric),
+        "source": visible(spec.source),
         "exact_files": (of.folder / "files.jsonl").exists(),
         "line": line,
     }
@@ -140,21 +143,3 @@ def _attempt(one: Attempt, of: Folder, records: Records) -> Document:
 def scores(found: Scores | None) -> Document | None:
     """Scores with names that can be shown."""
     return None if found is None else {visible(name): finite(value) for name, value in found.items()}
-
-
-def finite(value: float | None) -> float | None:
-    """A number that JSON can hold, None for any other."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def plain(value: Any) -> Any:
-    """Data that JSON can hold, its texts made visible."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, float):
-        return finite(value)
-    if isinstance(value, dict):
-        return {visible(str(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

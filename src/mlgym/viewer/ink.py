@@ -54,8 +54,8 @@ def inked(text: str, lexer: str) -> Spans:
             if part:
                 _add(lines[-1], kind, part)
     rest = plain(text[done:])
-    for part in rest[0]:
-        _add(lines[-1], *part)
+    for kind, piece in rest[0]:
+        _add(lines[-1], kind, piece)
     return [*lines, *rest[1:]]
 
 

@@ -3,9 +3,6 @@
 const holder = document.getElementById("data");
 const opened = new Map(); // the name of a part, and the promise of what it holds
 
-// Whether all data is in this page or beside it.
-export const bundled = holder !== null;
-
 // The document at `path`, as the server would give it. Throws an Error with a sentence where it was left out.
 export async function fromBundle(path, params) {
   const main = await part("");
@@ -24,13 +21,14 @@ function ofEpisode(held, what, params) {
     return { ...held.steps, steps: held.steps.steps.slice(from - 1, from - 1 + (params.count ?? 50)) };
   }
   if (what === "text") return textPage(held[`text?field=${params.field}&step=${params.step}`], params);
+  if (what === "calltext") return textPage(held[`calltext?call=${params.call}&field=${params.field}`], params);
   if (what === "file") return fileAt(held, params);
   const query = Object.keys(params).filter((name) => params[name] !== "").sort().map((name) => `${name}=${params[name]}`);
   return held[what + (query.length ? `?${query.join("&")}` : "")];
 }
 
 function textPage(whole, { from = 0, count = 100000 }) {
-  if (whole === undefined) return undefined;
+  if (whole === undefined) return { text: "(The rest was left out of this page: `mlgym view` of the run shows it.)", from, size: 0 };
   const letters = [...whole];
   return { text: letters.slice(from, from + count).join(""), from, size: letters.length };
 }
@@ -100,11 +98,11 @@ async function searchBundle(main, { q = "", run = "", in: where = "all", after =
   const hits = [];
   if (!words.some((word) => word.length > 2)) return { hits, more: false, after: "" };
   for (const key of Object.keys(main.parts).filter((each) => !run || each.startsWith(`${run}/`))) {
-    const { steps } = await part(main.parts[key]);
-    for (const card of steps.steps) {
+    const held = await part(main.parts[key]);
+    for (const { n, ...card } of held.steps.steps) {
       for (const field of fields) {
-        const snippet = snippetOf(fieldText(card[field]), words);
-        if (snippet) hits.push({ key, n: card.n, field, snippet });
+        const snippet = snippetOf(fieldText((held[`step/${n}`] ?? card)[field]), words);
+        if (snippet) hits.push({ key, n, field, snippet });
       }
     }
   }

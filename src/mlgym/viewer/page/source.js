@@ -1,22 +1,21 @@
 // Where documents come from: the server's `api/`, or the data inside a page that was made as one file.
+import { fromBundle } from "./bundled.js";
 
-const BUNDLE = document.getElementById("data");
 const KEPT = 300; // documents kept, the oldest of which goes first
 const kept = new Map();
 const watchers = new Set();
 const serverWatchers = new Set();
-let held = null;
 let stream = null;
 let away = false;
 
-// Whether all data is inside this page.
-export const bundled = BUNDLE !== null;
+// Whether all data is inside this page, or beside it.
+export const bundled = document.getElementById("data") !== null;
 
 // A document, such as get("e/" + key + "/steps", {from: 1, count: 50}). Throws an Error with a sentence for readers.
 // `fresh` asks again, `signal` gives up.
 export async function get(path, params = {}, { fresh = false, signal = null } = {}) {
+  if (bundled) return fromBundle(path, params);
   const address = documentAddress(path, params);
-  if (bundled) return (held ??= unpacked()).then((all) => fromBundle(all, path, address));
   if (!fresh && kept.has(address)) return kept.get(address);
   const asked = fetched(address, signal);
   if (signal) return asked;
@@ -87,18 +86,4 @@ function listenLive() {
     tellServer(false);
     if (stream.readyState === EventSource.CLOSED) setTimeout(listenLive, 5000);
   };
-}
-
-async function unpacked() {
-  const bytes = Uint8Array.from(atob(BUNDLE.textContent.trim()), (letter) => letter.charCodeAt(0));
-  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  BUNDLE.remove();
-  return new Response(plain).json();
-}
-
-function fromBundle(all, path, address) {
-  const told = all[address];
-  if (told === undefined) throw new Error("This page was made without that part; `mlgym view` of the run shows it.");
-  if (told.error) throw new Error(told.error);
-  return told;
 }
