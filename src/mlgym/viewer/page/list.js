@@ -33,10 +33,24 @@ export function episodeList(withRun, picked, sort, pick) {
     const button = h("button", { type: "button", class: "link", text: label, onclick: () => sort(nextOrder(name)) });
     return h("div", { role: "columnheader", class: `c-${name}`, "data-column": name }, button);
   });
-  const all = h("input", { type: "checkbox", "aria-label": "Select all that are listed", onchange: () => pickAll(all.checked) });
-  const head = h("div", { role: "row", class: "line head", "aria-rowindex": 1 }, h("div", { role: "columnheader", class: "c-pick" }, all), heads);
+  const all = h("input", {
+    type: "checkbox",
+    "aria-label": "Select all that are listed",
+    onchange: () => pickAll(all.checked),
+  });
+  const head = h(
+    "div",
+    { role: "row", class: "line head", "aria-rowindex": 1 },
+    h("div", { role: "columnheader", class: "c-pick" }, all),
+    heads,
+  );
   const body = h("div", { role: "rowgroup", class: "lines" });
-  const node = h("div", { role: "table", class: `list${withRun ? " with-run" : ""}`, "aria-label": "Episodes" }, h("div", { role: "rowgroup", class: "heads" }, head), body);
+  const node = h(
+    "div",
+    { role: "table", class: `list${withRun ? " with-run" : ""}`, "aria-label": "Episodes" },
+    h("div", { role: "rowgroup", class: "heads" }, head),
+    body,
+  );
   let order = "";
 
   function nextOrder(name) {
@@ -58,8 +72,15 @@ export function episodeList(withRun, picked, sort, pick) {
 
   function newRow(key) {
     const box = h("input", { type: "checkbox", onchange: () => flip(key, box.checked) });
-    const cells = columns.map(([name]) => h("div", { role: "cell", class: `c-${name}${isNumber(name) ? " num" : ""}` }));
-    const row = h("div", { role: "row", class: "line", "data-key": key }, h("div", { role: "cell", class: "c-pick" }, box), cells);
+    const cells = columns.map(([name]) =>
+      h("div", { role: "cell", class: `c-${name}${isNumber(name) ? " num" : ""}` }),
+    );
+    const row = h(
+      "div",
+      { role: "row", class: "line", "data-key": key },
+      h("div", { role: "cell", class: "c-pick" }, box),
+      cells,
+    );
     fillRow(row, key);
     return row;
   }
@@ -67,7 +88,10 @@ export function episodeList(withRun, picked, sort, pick) {
   function fillRow(row, key) {
     const at = table.place.get(key);
     row.dataset.state = table.state[at];
-    row.firstChild.firstChild.setAttribute("aria-label", `Select ${table.task[at]}, ${table.method[at]}, seed ${table.seed[at]}`);
+    row.firstChild.firstChild.setAttribute(
+      "aria-label",
+      `Select ${table.task[at]}, ${table.method[at]}, seed ${table.seed[at]}`,
+    );
     columns.forEach(([name, , make], column) => {
       const cell = row.children[column + 1];
       if (name === "task") fillTask(cell, at);
@@ -77,7 +101,14 @@ export function episodeList(withRun, picked, sort, pick) {
   }
 
   function fillTask(cell, at) {
-    const link = cell.firstChild ?? cell.appendChild(h("a", { class: "cut", onfocus: () => (cursor = places.indexOf(table.place.get(cell.parentNode.dataset.key))) }));
+    const link =
+      cell.firstChild ??
+      cell.appendChild(
+        h("a", {
+          class: "cut",
+          onfocus: () => (cursor = places.indexOf(table.place.get(cell.parentNode.dataset.key))),
+        }),
+      );
     link.href = href("e", table.key[at]);
     link.textContent = table.task[at];
     link.title = `${table.task[at]}, seed ${table.seed[at]}`;
@@ -144,7 +175,7 @@ export function episodeList(withRun, picked, sort, pick) {
     show(next, chosen, filters) {
       [table, places, order] = [next, chosen, filters.sort];
       const under = cursor >= 0 ? document.activeElement?.closest(".line")?.dataset.key : null;
-      if (of !== filters.of) rows.forEach((row) => row.remove()), rows.clear();
+      if (of !== filters.of) (rows.forEach((row) => row.remove()), rows.clear());
       of = filters.of;
       cursor = under ? places.findIndex((at) => table.key[at] === under) : -1;
       node.setAttribute("aria-rowcount", places.length + 1);
@@ -172,12 +203,24 @@ function endedCell(table, at) {
   const [state, ended, why] = [table.state[at], table.ended[at], table.why[at]];
   const words = (state === "done" || state === "failed") && ended ? ended : state;
   const said = why && state !== "done" ? h("span", { class: "why quiet", text: why }) : null;
-  return h("span", { class: `ended ${state}`, title: why || state }, stateSign(state), h("span", { class: "unseen", text: `${state}: ` }), h("span", { text: words }), said);
+  return h(
+    "span",
+    { class: `ended ${state}`, title: why || state },
+    stateSign(state),
+    h("span", { class: "unseen", text: `${state}: ` }),
+    h("span", { text: words }),
+    said,
+  );
 }
 
 function scoreCell(table, at, of) {
   const score = of === "progress" && table.final[at] !== null ? table.final[at] : table.score[at];
   if (score !== null) return h("span", { title: table.metric[at], text: number(score) });
   if (table.validation[at] === null) return h("span", { class: "quiet", text: "–" });
-  return h("span", { class: "quiet", title: `${table.metric[at]} on the validation split` }, "val ", number(table.validation[at]));
+  return h(
+    "span",
+    { class: "quiet", title: `${table.metric[at]} on the validation split` },
+    "val ",
+    number(table.validation[at]),
+  );
 }

@@ -9,8 +9,8 @@ import { search } from "./search.js";
 import { episode } from "./episode.js";
 import { compare } from "./compare.js";
 
-// A view is `async (root, place, go) => {keys, stop, moved}`, all three optional: `place` is what `parse` gives; `moved`
-// gets the place when only its query has changed, and says with true that it has followed.
+// A view is `async (root, place, go) => {keys, stop, moved}`, all three optional: `place` is what `parse` gives;
+// `moved` gets the place when only its query has changed, and says with true that it has followed.
 const VIEWS = { "": runs, run: overview, all: overview, search, e: episode, compare };
 const THEMES = { "": ["◐", "Theme: as the system"], light: ["○", "Theme: light"], dark: ["●", "Theme: dark"] };
 const SKELETON_MS = 150;
@@ -87,6 +87,7 @@ function failed(root, error) {
   const again = h("button", { type: "button", text: "Try again", onclick: () => show() });
   const home = h("a", { href: "#/", text: "All runs" });
   const head = h("h1", { text: "This cannot be shown" });
+  document.title = "Cannot be shown · mlgym";
   clear(root).append(h("div", { class: "empty" }, head, h("p", { text: error.message }), h("p", {}, again, " ", home)));
   return {};
 }
@@ -136,7 +137,9 @@ function start() {
   whenServer((there) => {
     const banner = document.getElementById("gone");
     banner.hidden = there;
-    banner.textContent = there ? "" : "The server does not answer: what you see may be old. Is `mlgym view` still running?";
+    banner.textContent = there
+      ? ""
+      : "The server does not answer: what you see may be old. Is `mlgym view` still running?";
   });
   addEventListener("scroll", () => scrolled.set(location.hash, window.scrollY), { passive: true });
   addEventListener("hashchange", show);

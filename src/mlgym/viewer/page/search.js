@@ -14,14 +14,40 @@ export async function search(root, place, go) {
   let query = asked(place.query);
   let [hits, after, more, turn, timer] = [[], "", false, null, 0];
   const names = new Map();
-  const text = h("input", { type: "search", id: "search-text", placeholder: "words, or “a phrase”", spellcheck: "false", autocomplete: "off", oninput: () => soon({ q: text.value }) });
-  const where = h("select", { "aria-label": "Where", onchange: () => change({ in: where.value }, true) }, Object.entries(FIELDS).map(([value, label]) => h("option", { value, text: label })));
-  const which = h("select", { "aria-label": "Run", onchange: () => change({ run: which.value }, true) }, h("option", { value: "", text: "All runs" }), known.map(({ run }) => h("option", { value: run, text: run })));
+  const text = h("input", {
+    type: "search",
+    id: "search-text",
+    placeholder: "words, or “a phrase”",
+    spellcheck: "false",
+    autocomplete: "off",
+    oninput: () => soon({ q: text.value }),
+  });
+  const where = h(
+    "select",
+    { "aria-label": "Where", onchange: () => change({ in: where.value }, true) },
+    Object.entries(FIELDS).map(([value, label]) => h("option", { value, text: label })),
+  );
+  const which = h(
+    "select",
+    { "aria-label": "Run", onchange: () => change({ run: which.value }, true) },
+    h("option", { value: "", text: "All runs" }),
+    known.map(({ run }) => h("option", { value: run, text: run })),
+  );
   const status = h("p", { class: "small quiet", role: "status" });
   const found = h("div", { class: "hits" });
   const further = h("button", { type: "button", hidden: true, text: "More", onclick: () => ask(true) });
-  const form = h("form", { class: "filters", role: "search", onsubmit: (event) => (event.preventDefault(), change({ q: text.value }, true), focusHit(0)) },
-    h("label", { class: "unseen", for: "search-text", text: "Search" }), text, where, known.length > 1 ? which : null);
+  const form = h(
+    "form",
+    {
+      class: "filters",
+      role: "search",
+      onsubmit: (event) => (event.preventDefault(), change({ q: text.value }, true), focusHit(0)),
+    },
+    h("label", { class: "unseen", for: "search-text", text: "Search" }),
+    text,
+    where,
+    known.length > 1 ? which : null,
+  );
   root.append(h("h1", { tabindex: -1, text: "Search" }), form, status, found, further);
 
   function soon(some) {
@@ -49,10 +75,19 @@ export async function search(root, place, go) {
     const mine = (turn = new AbortController());
     fill();
     if (!onward) [hits, after, more] = [[], "", false];
-    if (query.q.trim().length < LEAST) return show(query.q.trim() ? `Give a word of at least ${LEAST} characters.` : "Words in any order, each in the same thought, action or observation; “quoted words” as they stand.");
+    if (query.q.trim().length < LEAST)
+      return show(
+        query.q.trim()
+          ? `Give a word of at least ${LEAST} characters.`
+          : "Words in any order, each in the same thought, action or observation; “quoted words” as they stand.",
+      );
     status.textContent = onward ? status.textContent : "Searching …";
     try {
-      const told = await get("search", { ...query, after: onward ? after : "", limit: 50 }, { signal: mine.signal, fresh: true });
+      const told = await get(
+        "search",
+        { ...query, after: onward ? after : "", limit: 50 },
+        { signal: mine.signal, fresh: true },
+      );
       if (turn !== mine) return;
       hits = [...hits, ...told.hits];
       [after, more] = [told.after, told.more];
@@ -68,11 +103,16 @@ export async function search(root, place, go) {
       if (groups.at(-1)?.key !== hit.key) groups.push({ key: hit.key, hits: [] });
       groups.at(-1).hits.push(hit);
     }
-    const kept = found.children.length && hits.length > 50 ? [...found.querySelectorAll("a.hit")].indexOf(document.activeElement) : -1;
+    const kept =
+      found.children.length && hits.length > 50
+        ? [...found.querySelectorAll("a.hit")].indexOf(document.activeElement)
+        : -1;
     clear(found).append(...groups.map(hitGroup));
     if (kept >= 0) focusHit(kept);
     further.hidden = !more;
-    status.textContent = words || `${plural(hits.length, "hit")}${more ? " so far" : ""} in ${plural(new Set(hits.map((hit) => hit.key)).size, "episode")}`;
+    status.textContent =
+      words ||
+      `${plural(hits.length, "hit")}${more ? " so far" : ""} in ${plural(new Set(hits.map((hit) => hit.key)).size, "episode")}`;
     if (hits.length) sayChange(status.textContent);
     names.clear();
   }
@@ -92,7 +132,10 @@ export async function search(root, place, go) {
 
   await ask(false);
   if (!query.q) setTimeout(() => text.focus());
-  const [next, before] = [["next hit", () => move(1)], ["the one before", () => move(-1)]];
+  const [next, before] = [
+    ["next hit", () => move(1)],
+    ["the one before", () => move(-1)],
+  ];
   return {
     stop: () => (clearTimeout(timer), turn?.abort()),
     moved(now) {
@@ -102,22 +145,51 @@ export async function search(root, place, go) {
       return true;
     },
     keys: {
-      j: next, k: before, n: next, p: before,
-      Enter: ["open the episode at the hit", () => go(found.querySelector("a.hit")?.getAttribute("href") ?? location.hash)],
+      j: next,
+      k: before,
+      n: next,
+      p: before,
+      Enter: [
+        "open the episode at the hit",
+        () => go(found.querySelector("a.hit")?.getAttribute("href") ?? location.hash),
+      ],
       "/": ["to the search field", () => (text.focus(), text.select())],
     },
   };
 }
 
 function asked(query) {
-  return { q: query.get("q") ?? "", run: query.get("run") ?? "", in: FIELDS[query.get("in")] ? query.get("in") : "all" };
+  return {
+    q: query.get("q") ?? "",
+    run: query.get("run") ?? "",
+    in: FIELDS[query.get("in")] ? query.get("in") : "all",
+  };
 }
 
 function hitGroup({ key, hits }) {
   const [run, task, method, seed] = key.split("/");
-  const head = h("h2", {}, h("a", { href: href("e", key), text: task }), h("span", { class: "quiet small", text: `${method}, seed ${seed} · ${run}` }));
-  const lines = hits.map((hit) => h("li", {}, h("a", { class: "hit", href: href("e", key, { step: hit.n }), "data-step": hit.n },
-    h("span", { class: "step quiet", text: `step ${hit.n}` }), h("span", { class: "field quiet", text: hit.field }),
-    h("span", { class: "snippet mono" }, hit.snippet.map(([kind, words]) => (kind === "hit" ? h("mark", { text: words }) : words))))));
+  const head = h(
+    "h2",
+    {},
+    h("a", { href: href("e", key), text: task }),
+    h("span", { class: "quiet small", text: `${method}, seed ${seed} · ${run}` }),
+  );
+  const lines = hits.map((hit) =>
+    h(
+      "li",
+      {},
+      h(
+        "a",
+        { class: "hit", href: href("e", key, { step: hit.n }), "data-step": hit.n },
+        h("span", { class: "step quiet", text: `step ${hit.n}` }),
+        h("span", { class: "field quiet", text: hit.field }),
+        h(
+          "span",
+          { class: "snippet mono" },
+          hit.snippet.map(([kind, words]) => (kind === "hit" ? h("mark", { text: words }) : words)),
+        ),
+      ),
+    ),
+  );
   return h("section", { class: "hit-group" }, head, h("ol", {}, lines));
 }
