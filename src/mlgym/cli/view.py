@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlgym.cache import cache_dir
-from mlgym.cli.app import Debug, app
+from mlgym.cli.app import Debug, app, tell
 from mlgym.cli.look import last
 from mlgym.errors import UsageError
 
@@ -93,7 +93,6 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
 
     from mlgym import pack
     from mlgym.disk import guarded
-    from mlgym.report.console import safe
     from mlgym.viewer.bundle import FILE, bundle, counted, free
     from mlgym.viewer.store import Store
 
@@ -110,7 +109,7 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
     for kind, count in sorted(replaced.items()):
         print(f"Replaced: {kind}, {counted(count, 'time')}.")
     for note in notes:
-        print(safe(f"Note: {note}."))
+        tell(f"Note: {note}.", sys.stdout)
     if made.cut:
         print(f"Cut: {counted(made.cut, 'long text')}; --whole keeps all.")
     held = f"{counted(made.episodes, 'episode')} with {counted(made.steps, 'step')}, {made.bytes / 1e6:.2f} MB"
