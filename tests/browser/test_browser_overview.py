@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stores
 from tests.browser.places import Place, at, ready, served
@@ -47,8 +47,8 @@ def test_the_grid_by_keys(visit: Visit, place: Place) -> None:
     expect(grid.locator("[aria-selected=true]")).to_have_count(0)
 
 
-def test_what_is_missing_says_why(visit: Visit, place: Place) -> None:
-    page = ready(visit(place.home, at("run", "first")))
+def test_what_is_missing_says_why(visit: Visit, served_story: Place) -> None:
+    page = ready(visit(served_story.home, at("run", "first")))
     cell = page.get_by_role("gridcell", name=f"{HOUSES}, tree")
     expect(cell).to_have_accessible_name(
         f"{HOUSES}, tree: missing. 0 of 1 episode ended. 1 missing. The provider answered 503."
@@ -127,10 +127,11 @@ def test_only_one_run_is_shown_at_once(visit: Visit, cache: Path, story_store: P
     with served(cache, story_store / "first") as place:
         page = ready(visit(place.home))
         page.wait_for_url(re.compile("#/run/first$"))
+        page.close()
     with served(cache, story_store / STORY) as place:
         page = visit(place.home)
         page.wait_for_url(re.compile("#/e/"))
-        ready(page)
+        ready(page).close()
 
 
 def test_what_runs_stays_where_it_is(visit: Visit, cache: Path, tmp_path: Path) -> None:
@@ -149,4 +150,18 @@ def test_what_runs_stays_where_it_is(visit: Visit, cache: Path, tmp_path: Path) 
         go_on()
         expect(row.locator(".c-steps")).to_have_text("4")
         assert page.evaluate("[scrollY, document.activeElement.href]") == before
-    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+        page.close()
+
+
+def test_a_server_that_is_gone(chromium: Browser, cache: Path, story_store: Path) -> None:
+    """What is shown stays, and a sentence says that it may be old; what was not read yet says what to do."""
+    with chromium.new_context() as context, context.new_page() as page:
+        with served(cache, story_store) as place:
+            page.goto(place.home + at("run", "first"))
+            ready(page)
+        expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+        expect(page.locator(f"{LIST} [data-key]")).to_have_count(ALL)
+        page.keyboard.press("g")
+        page.keyboard.press("h")
+        expect(page.get_by_role("heading", level=1)).to_have_text("This cannot be shown")
+        expect(page.locator("#view")).to_contain_text("Start `mlgym view` again")

@@ -159,14 +159,15 @@ function addHit(found, hit, before) {
   const words = hit.snippet.map(([kind, text]) => (kind === "hit" ? h("mark", { text }) : text));
   const link = { class: "hit", href: href("e", hit.key, { step: hit.n }), "data-step": hit.n };
   const step = h("span", { class: "hit-step quiet", text: `step ${hit.n}` });
-  const field = h("span", { class: "field quiet", text: hit.field });
+  const field = h("span", { class: "hit-field quiet", text: hit.field });
   const snippet = h("span", { class: "snippet mono" }, words);
   found.lastChild.lastChild.append(h("li", {}, h("a", link, step, field, snippet)));
 }
 
 function hitGroup(key) {
   const [run, task, method, seed] = key.split("/");
-  const about = h("span", { class: "quiet small", text: `${method}, seed ${seed} · ${run}` });
+  const label = method.replace(/-[0-9a-f]{8}$/, ""); // a folder's name; what it ends in tells it from others
+  const about = h("span", { class: "quiet small", title: key, text: `${label}, seed ${seed} · ${run}` });
   return h(
     "section",
     { class: "hit-group" },
