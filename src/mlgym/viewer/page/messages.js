@@ -1,7 +1,7 @@
 // One call of a model: the exact messages that it was sent, new ones marked, and its reply with the reasoning.
 import { h, plural } from "./dom.js";
 import { get } from "./source.js";
-import { asShown, shownNode } from "./shown.js";
+import { asShown, pageLetters, shownNode } from "./shown.js";
 
 const roleWords = { system: "System", user: "User", assistant: "Model", tool: "Tool", missing: "Not recorded" };
 
@@ -100,10 +100,10 @@ function callText(text, call, field) {
       shownNode({ ...shown, folded: false }, { name: "observation" }),
       h("p", { class: "quiet" }, "It goes on."),
     );
-  const page = (from) => get(`${call.home}/calltext`, { call: call.n, field, from, count: 100000 });
+  const page = (from) => get(`${call.home}/calltext`, { call: call.n, field, from, count: pageLetters });
   const more = async () => {
     const first = await page(0);
     return { ...shown, text: { text: first.text, size: first.size, lines: text.lines }, folded: false };
   };
-  return shownNode(shown, { name: "observation", more, page });
+  return shownNode(shown, { name: "observation", more, page, whole: pageLetters });
 }
