@@ -56,7 +56,7 @@ function contrastRow({ path, change, sizes }, pair) {
   row.addEventListener("toggle", async () => {
     if (!row.open || body.hasChildNodes()) return;
     const told = await get("compare/file", { ...pair, path }).catch((problem) => ({ note: problem.message }));
-    body.append(told.hunks ? hunksNode(told.hunks, { title: path }) : h("p", { class: "quiet", text: told.note }));
+    body.append(told.hunks?.length ? hunksNode(told.hunks, { title: path }) : h("p", { class: "quiet", text: told.note }));
   });
   return row;
 }

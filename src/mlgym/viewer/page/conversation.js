@@ -30,7 +30,7 @@ export function conversation(show, { told, seen, everything }) {
     { rootMargin: "1200px 0px" },
   );
   talk.list.addEventListener("focusin", (event) => pickStep(talk, event.target));
-  talk.list.addEventListener("click", (event) => pickStep(talk, event.target));
+  talk.list.addEventListener("click", (event) => event.isTrusted && pickStep(talk, event.target));
   layBlocks(talk);
   return {
     node: talk.node,

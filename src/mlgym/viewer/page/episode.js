@@ -94,7 +94,11 @@ function buildPage(page) {
   );
   page.opener = h("button", { type: "button", class: "small", onclick: () => page.talk.unfoldEvery() }, "unfold all");
   const heading = (words) => h("h2", { class: "unseen", text: words });
-  page.panels.conversation.append(heading("Conversation"), h("div", { class: "talk-head" }, page.opener, page.follower), page.talk.node);
+  page.panels.conversation.append(
+    heading("Conversation"),
+    h("div", { class: "talk-head" }, page.opener, page.follower),
+    page.talk.node,
+  );
   page.panels.files.append(heading("Files"), page.files.node);
   page.panels.calls.append(heading("Calls"), page.calls.node);
   drawTabs(page);
@@ -146,7 +150,9 @@ function drawTabs(page) {
       ),
     ),
   );
-  if (focused) page.tabs.querySelector("[aria-selected=true]")?.focus();
+  const chosen = page.tabs.querySelector("[aria-selected=true]");
+  if (focused) chosen?.focus();
+  if (chosen) page.tabs.scrollLeft = chosen.offsetLeft + chosen.offsetWidth / 2 - page.tabs.clientWidth / 2;
 }
 
 function turnTabs(page, event) {
@@ -265,13 +271,14 @@ function tellRange(page) {
   if (page.tab === "conversation") page.line.range(...page.talk.inView());
 }
 
-// The next index from `n` on, in a direction, whose step is wanted.
-function seekStep(page, by, wanted) {
+// Go to the next step in a direction that is wanted, or say that there is none.
+function seekStep(page, by, wanted, what) {
   const { line } = page.show.doc;
   const from = page.tab === "conversation" ? page.talk.current() : page.chosen || 0;
-  for (let n = (from || (by > 0 ? 0 : 1)) + by; n >= 1 && n <= line.n.length; n += by)
-    if (wanted(line, n - 1)) return n;
-  return 0;
+  for (let n = (from || (by > 0 ? 0 : 1)) + by; n >= 1 && n <= line.n.length; n += by) {
+    if (wanted(line, n - 1)) return goStep(page, n, true);
+  }
+  return announce(`No ${what} ${by > 0 ? "after" : "before"} this step.`);
 }
 
 function episodeKeys(page) {
@@ -287,10 +294,10 @@ function episodeKeys(page) {
   return {
     j: ["next step", move(1)],
     k: ["previous step", move(-1)],
-    n: ["next grading", () => goStep(page, seekStep(page, 1, graded), true)],
-    p: ["previous grading", () => goStep(page, seekStep(page, -1, graded), true)],
-    e: ["next error or limit", () => goStep(page, seekStep(page, 1, wrong), true)],
-    E: ["previous error or limit", () => goStep(page, seekStep(page, -1, wrong), true)],
+    n: ["next grading", () => seekStep(page, 1, graded, "grading")],
+    p: ["previous grading", () => seekStep(page, -1, graded, "grading")],
+    e: ["next error or limit", () => seekStep(page, 1, wrong, "error")],
+    E: ["previous error or limit", () => seekStep(page, -1, wrong, "error")],
     o: ["unfold the step, or fold it", toggle],
     Enter: ["", toggle],
     O: ["unfold all that is loaded, or fold it", () => page.talk.unfoldEvery()],

@@ -4,6 +4,7 @@ import { h, clear, number, plural } from "./dom.js";
 const foldHead = { action: 30, observation: 12, thought: 24 };
 const foldTail = { action: 0, observation: 6, thought: 0 };
 const inlineLines = 5;
+const rowLetters = 110;
 
 // Highlighted lines as the children of one code block; `first` numbers them from that one on.
 export function spansNode(spans, { first = 0, label = "" } = {}) {
@@ -66,6 +67,13 @@ function textLines(text) {
 
 function plainNode(text, name) {
   return h(name === "thought" ? "div" : "pre", { class: name === "thought" ? "prose" : "plain" }, text);
+}
+
+// A Text as a Shown.
+export function asShown(text) {
+  const folded = [...text.text].length < text.size;
+  const here = folded ? text : { ...text, text: text.text.trimEnd() };
+  return { kind: "text", text: here, spans: null, hunks: null, size: text.size, lines: text.lines, folded };
 }
 
 // One Shown (or a Text as one): `name` is its field, `more()` fetches the whole Shown, `page(from)` what lies beyond.
@@ -156,14 +164,36 @@ function bodyLines(shown) {
   return shown.hunks ? [] : shown.spans || textLines(shownText(shown));
 }
 
-// What stands open of one that is not unfolded: the ends that the document gives, or those of a text that is rather long.
+// What stands open of one that is not unfolded: the ends that the document gives, or those of one that is rather long.
 function shownEnds(shown, name) {
   const lines = bodyLines(shown);
-  if (shown.folded) return { head: lines, tail: shown.hunks ? [] : shown.tail || [], folded: true };
-  const head = foldHead[name] || foldHead.observation;
-  const tail = foldTail[name] || 0;
-  if (lines.length <= head + tail + inlineLines) return { head: lines, tail: [], folded: false };
-  return { head: lines.slice(0, head), tail: tail ? lines.slice(-tail) : [], folded: true };
+  const most = foldHead[name] || foldHead.observation;
+  const last = foldTail[name] || 0;
+  if (shown.folded) {
+    const tail = shown.hunks ? [] : shown.tail || [];
+    return { head: tail.length ? lines : lines.slice(0, fitting(lines, most + last)), tail, folded: true };
+  }
+  if (rowsOf(lines) <= most + last + inlineLines) return { head: lines, tail: [], folded: false };
+  const head = lines.slice(0, fitting(lines, most));
+  const rest = lines.slice(head.length);
+  const tail = last ? rest.slice(rest.length - fitting([...rest].reverse(), last)) : [];
+  return { head, tail, folded: rest.length > tail.length };
+}
+
+// How many rows lines take when they are wrapped, and how many lines fit into so many rows (one at least).
+function rowsOf(lines) {
+  return lines.reduce((sum, line) => sum + lineRows(line), 0);
+}
+
+function lineRows(line) {
+  const size = Array.isArray(line) ? line.reduce((sum, part) => sum + part[1].length, 0) : line.length;
+  return Math.max(1, Math.ceil(size / rowLetters));
+}
+
+function fitting(lines, rows) {
+  let left = rows;
+  const over = lines.findIndex((line) => (left -= lineRows(line)) < 0);
+  return Math.max(over < 0 ? lines.length : over, 1);
 }
 
 // Lines as code where they have classes, as text else; the last lines of a text come as lines with classes too.
@@ -185,11 +215,12 @@ function unfoldButton(hidden, shown, act) {
 
 async function unfold(body, shown, parts) {
   const button = body.querySelector(".unfold");
-  if (button) button.setAttribute("aria-busy", "true");
+  const focused = button !== null && document.activeElement === button;
+  button?.setAttribute("aria-busy", "true");
   try {
     const whole = shown.folded && parts.more ? await parts.more() : shown;
-    fillShown(body, whole || shown, parts, true);
-    body.querySelector(".refold")?.focus({ preventScroll: true });
+    fillShown(body, shown, parts, whole || shown);
+    if (focused) body.querySelector(".refold")?.focus({ preventScroll: true });
   } catch (problem) {
     if (button) button.textContent = `${problem.message} Try again`;
     button?.removeAttribute("aria-busy");
@@ -197,17 +228,17 @@ async function unfold(body, shown, parts) {
 }
 
 // Below what was unfolded: the next page where even that is not all, and the way back.
-function unfoldedEnd(body, shown, { name, more, page }) {
-  let at = shownText(shown).length;
+function unfoldedEnd(body, shown, whole, parts) {
+  let at = [...shownText(whole)].length;
   const foot = h("p", { class: "fold-foot" });
   const refold = () => {
-    fillShown(body, shown.before || shown, { name, more, page });
+    fillShown(body, shown, parts);
     body.querySelector(".unfold")?.focus({ preventScroll: true });
   };
-  if (page && !shown.hunks && at < shown.size) {
-    const next = h("button", { type: "button", class: "unfold" }, nextWords(at, shown.size));
+  if (parts.page && !whole.hunks && at < whole.size) {
+    const next = h("button", { type: "button", class: "unfold" }, nextWords(at, whole.size));
     next.addEventListener("click", async () => {
-      const piece = await page(at);
+      const piece = await parts.page(at);
       at = piece.from + [...piece.text].length;
       foot.before(h("pre", { class: "plain" }, piece.text));
       if (at >= piece.size || !piece.text) next.remove();
@@ -216,7 +247,7 @@ function unfoldedEnd(body, shown, { name, more, page }) {
     foot.append(next);
   }
   foot.append(h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less"));
-  body.append(foot);
+  return foot;
 }
 
 function nextWords(at, size) {
