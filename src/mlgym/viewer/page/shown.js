@@ -219,7 +219,7 @@ async function unfold(body, shown, parts) {
   button?.setAttribute("aria-busy", "true");
   try {
     const whole = shown.folded && parts.more ? await parts.more() : shown;
-    fillShown(body, shown, parts, whole || shown);
+    fillShown(body, shown, parts, whole);
     if (focused) body.querySelector(".refold")?.focus({ preventScroll: true });
   } catch (problem) {
     if (button) button.textContent = `${problem.message} Try again`;
@@ -230,23 +230,25 @@ async function unfold(body, shown, parts) {
 // Below what was unfolded: the next page where even that is not all, and the way back.
 function unfoldedEnd(body, shown, whole, parts) {
   let at = [...shownText(whole)].length;
-  const foot = h("p", { class: "fold-foot" });
-  const refold = () => {
+  const refold = (event) => {
+    const focused = document.activeElement === event.target;
     fillShown(body, shown, parts);
-    body.querySelector(".unfold")?.focus({ preventScroll: true });
+    if (focused) body.querySelector(".unfold")?.focus({ preventScroll: true });
   };
-  if (parts.page && !whole.hunks && at < whole.size) {
-    const next = h("button", { type: "button", class: "unfold" }, nextWords(at, whole.size));
-    next.addEventListener("click", async () => {
-      const piece = await parts.page(at);
-      at = piece.from + [...piece.text].length;
-      foot.before(h("pre", { class: "plain" }, piece.text));
-      if (at >= piece.size || !piece.text) next.remove();
-      else next.textContent = nextWords(at, piece.size);
-    });
-    foot.append(next);
-  }
-  foot.append(h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less"));
+  const back = h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less");
+  const foot = h("p", { class: "fold-foot" }, back);
+  if (!parts.page || whole.hunks || at >= whole.size) return foot;
+  const next = h("button", { type: "button", class: "further" }, nextWords(at, whole.size));
+  next.addEventListener("click", async () => {
+    const piece = await parts.page(at).catch((problem) => problem);
+    if (piece instanceof Error) return void (next.textContent = `${piece.message} Try again`);
+    at = piece.from + [...piece.text].length;
+    foot.before(h("pre", { class: "plain" }, piece.text));
+    next.textContent = nextWords(at, piece.size);
+    if (at >= piece.size || !piece.text) next.remove();
+    return undefined;
+  });
+  foot.prepend(next);
   return foot;
 }
 
