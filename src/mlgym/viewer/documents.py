@@ -85,7 +85,7 @@ OF_STORE: dict[str, Callable[[Store, Query], Document]] = {
 }
 NUMBERED = ("step", "call")
 OF_EPISODE: dict[str, Callable[[Folder, Query], Document]] = {
-    "": lambda of, query: episode.document(of, query.get("state", "")),
+    "": lambda of, query: episode.document(of),
     "steps": lambda of, query: steps.cards(of, _number(query, "from", 1), _number(query, "count", 50)),
     "step": lambda of, query: steps.card(of, _number(query, "n")),
     "text": lambda of, query: steps.page(of, _number(query, "step"), query.get("field", ""), *_part(query)),
