@@ -42,9 +42,10 @@ def test_each_key_that_the_help_tells(visit: Visit, place: Place, name: str) -> 
     flat = [key for keys in told for key in keys]
     assert set(f"{promised} {EVERYWHERE}".split()) <= set(flat), told
     for keys in told:
-        page.goto(f"{place.home}#/nowhere")
-        page.goto(place.home + address)
-        ready(page)
+        if not page.url.startswith(place.home + address.partition("?")[0]) or page.get_by_role("dialog").count():
+            page.goto(f"{place.home}#/nowhere")
+            page.goto(place.home + address)
+            ready(page)
         for key in keys:
             page.keyboard.press(key)
         ready(page)

@@ -81,7 +81,8 @@ function compareHeads(episodes, names, places) {
   const keys = episodes.map((each) => each.key);
   const tied = places.filter((place) => place === 1).length > 1;
   const cards = episodes.map((episode, i) => {
-    const where = [episode.run, `seed ${episode.seed}`, episode.model].filter(Boolean).join(" · ");
+    const model = episode.method.includes(episode.model) ? "" : episode.model;
+    const where = [episode.run, `seed ${episode.seed}`, model].filter(Boolean).join(" · ");
     return h("article", { class: `contender line${i + 1}`, "aria-label": names[i] },
       h("h2", {}, markOf(i + 1), " ", h("a", { class: "name", href: href("e", episode.key), text: names[i] })),
       h("p", { class: "quiet small", text: where }),

@@ -88,9 +88,9 @@ function verdictSentences(first, others, { margin, noise, show }) {
     const all = [first, ...same].map((each) => each.name);
     return [`${listed(all)} have the same score on test, ${show(first.score)}: a tie.`, ...behind([])];
   }
-  const apart = `two gradings of one submission may differ by ${show(margin)} (the task's noise is ${show(noise)})`;
+  const apart = `two gradings of one submission may differ by ${show(margin, 2)} (the task's noise is ${show(noise, 2)})`;
   const scores = `${show(first.score)} to ${show(second.score)}`;
-  const lead = `${first.name} beats ${second.name} by ${show(gap(second))} on test (${scores})`;
+  const lead = `${first.name} beats ${second.name} by ${show(gap(second), 2)} on test (${scores})`;
   if (!margin) {
     return [`${lead}; the task's noise is not known, so nobody can say what that is worth.`, ...behind([second])];
   }
