@@ -53,7 +53,7 @@ def document(of: Folder) -> Document:
         "calls": len(of.call_facts),
         "tree": tree(of.facts, records.metric),
         "source": visible(spec.source),
-        "exact_files": (of.folder / "files.jsonl").exists(),
+        "exact_files": (of.folder / "changes.jsonl").exists(),
         "line": line,
     }
     return {**out, "problems": of.problems}

@@ -67,6 +67,24 @@ class Known:
             return "\n".join([*found.lines, ""]) if found and found.whole else None
         return self._starter(key) if self._starter and not self._swept else None
 
+    @property
+    def files(self) -> dict[str, Lines | None]:
+        """What is known of each file, by its path in the workspace; None where it is known no more."""
+        return self._files
+
+    @property
+    def swept(self) -> bool:
+        """Whether a command may have changed any of the files."""
+        return self._swept
+
+    def learn(self, path: str, text: str) -> None:
+        """Know the whole text of a file."""
+        self._keep(path, text)
+
+    def settle(self) -> None:
+        """All files are known again that are going to be, as those of a graded attempt are."""
+        self._swept = False
+
     def before(self, part: Part) -> str | None:
         """The text of the file that a part of a command writes anew."""
         return None if part.appends or not part.known else self.text(part.path)

@@ -215,10 +215,11 @@ function unfoldButton(hidden, shown, act) {
 
 async function unfold(body, shown, parts) {
   const button = body.querySelector(".unfold");
-  if (button) button.setAttribute("aria-busy", "true");
+  const focused = button !== null && document.activeElement === button;
+  button?.setAttribute("aria-busy", "true");
   try {
     const whole = shown.folded && parts.more ? await parts.more() : shown;
-    fillShown(body, whole || shown, parts, true);
+    fillShown(body, shown, parts, whole || shown);
     if (focused) body.querySelector(".refold")?.focus({ preventScroll: true });
   } catch (problem) {
     if (button) button.textContent = `${problem.message} Try again`;
@@ -227,17 +228,17 @@ async function unfold(body, shown, parts) {
 }
 
 // Below what was unfolded: the next page where even that is not all, and the way back.
-function unfoldedEnd(body, shown, { name, more, page }) {
-  let at = shownText(shown).length;
+function unfoldedEnd(body, shown, whole, parts) {
+  let at = [...shownText(whole)].length;
   const foot = h("p", { class: "fold-foot" });
   const refold = () => {
-    fillShown(body, shown.before || shown, { name, more, page });
+    fillShown(body, shown, parts);
     body.querySelector(".unfold")?.focus({ preventScroll: true });
   };
-  if (page && !shown.hunks && at < shown.size) {
-    const next = h("button", { type: "button", class: "unfold" }, nextWords(at, shown.size));
+  if (parts.page && !whole.hunks && at < whole.size) {
+    const next = h("button", { type: "button", class: "unfold" }, nextWords(at, whole.size));
     next.addEventListener("click", async () => {
-      const piece = await page(at);
+      const piece = await parts.page(at);
       at = piece.from + [...piece.text].length;
       foot.before(h("pre", { class: "plain" }, piece.text));
       if (at >= piece.size || !piece.text) next.remove();
@@ -246,7 +247,7 @@ function unfoldedEnd(body, shown, { name, more, page }) {
     foot.append(next);
   }
   foot.append(h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less"));
-  body.append(foot);
+  return foot;
 }
 
 function nextWords(at, size) {
