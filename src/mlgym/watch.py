@@ -18,7 +18,24 @@ from mlgym.store import Episode
 # What counts as a source beside the baseline's files: names that end so, but in these folders and in hidden ones.
 CHOICE: dict[str, Any] = {
     "ends": (
-        *("py", "pyi", "ipynb", "sh", "toml", "yaml", "yml", "json", "cfg", "ini", "md", "txt", "sql", "c", "cc", "cpp"),
+        *(
+            "py",
+            "pyi",
+            "ipynb",
+            "sh",
+            "toml",
+            "yaml",
+            "yml",
+            "json",
+            "cfg",
+            "ini",
+            "md",
+            "txt",
+            "sql",
+            "c",
+            "cc",
+            "cpp",
+        ),
         *("cu", "h", "hpp", "rs", "go", "java", "js", "ts", "r", "R", "jl"),
     ),
     "without": ("data", "__pycache__", "node_modules", "site-packages"),
@@ -107,8 +124,7 @@ class Watch:
 
     def _apply(self, changes: Changes) -> None:
         self._whole = changes.whole
-        self.known |= changes.files
-        self.known = {path: digest for path, digest in self.known.items() if digest}
+        self.known = {path: digest for path, digest in {**self.known, **changes.files}.items() if digest}
 
     def _follow(self, marks: Iterable[str]) -> None:
         """Go where marks go: a state that is gone back to is what it was when it was saved."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlgym.cache import cache_dir
-from mlgym.cli.app import Debug, app
+from mlgym.cli.app import Debug, app, tell
 from mlgym.cli.look import last
 from mlgym.errors import UsageError
 
@@ -93,30 +93,27 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
 
     from mlgym import pack
     from mlgym.disk import guarded
-    from mlgym.report.console import safe
-    from mlgym.viewer.bundle import FILE, bundle, free
+    from mlgym.viewer.bundle import FILE, bundle, counted, free
     from mlgym.viewer.store import Store
 
     free(out, force)  # before the work
     with tempfile.TemporaryDirectory(prefix="mlgym-page-") as scratch, guarded(Path(scratch)):
         copies, replaced, notes = list[Path](), Counter[str](), dict[str, None]()
-        for n, run in enumerate(_filled(Store(folders), folders).runs()["runs"]):
+        for n, folder in enumerate(_filled(Store(folders), folders).sources):
             (into := Path(scratch) / str(n)).mkdir()
-            packed = pack.copied(Path(run["path"]), into, largest=FILE)
+            packed = pack.copied(folder, into, largest=FILE)
             copies.append(packed.file)
             replaced.update(packed.replaced)
             notes |= dict.fromkeys(packed.notes)
         made = bundle(Store(copies), out, whole=whole, force=force)
     for kind, count in sorted(replaced.items()):
-        print(f"Replaced: {kind}, {count} times.")
+        print(f"Replaced: {kind}, {counted(count, 'time')}.")
     for note in notes:
-        print(safe(f"Note: {note}."))
+        tell(f"Note: {note}.", sys.stdout)
     if made.cut:
-        print(f"Cut: {made.cut} long texts; --whole keeps all of them.")
-    print(
-        f"{made.page}: {made.episodes} episodes with {made.steps} steps, {made.bytes / 1e6:.2f} MB. "
-        "It opens from a disk in any browser; look through it before you send it."
-    )
+        print(f"Cut: {counted(made.cut, 'long text')}; --whole keeps all.")
+    held = f"{counted(made.episodes, 'episode')} with {counted(made.steps, 'step')}, {made.bytes / 1e6:.2f} MB"
+    print(f"{made.page}: {held}. It opens from a disk in any browser; look through it before you send it.")
 
 
 def _filled(store: "Store", folders: list[Path]) -> "Store":

@@ -7,7 +7,6 @@ page unpacks when it is looked at. In one file the parts stand inside it, in a f
 import base64
 import gzip
 import hashlib
-import html
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,6 +58,11 @@ def bundle(store: Store, out: Path, *, whole: bool = False, force: bool = False)
     with guarded(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
         return _file(store, out, whole) if single else _folder(store, out, whole)
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things in words."""
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def free(out: Path, force: bool) -> bool:
@@ -161,7 +165,7 @@ def _of_episode(store: Store, key: str, whole: bool, made: Bundled) -> Document:
     told |= _files(ask, len(cards), whole)
     if cut:
         made.cut += cut
-        note = f"Of {cut} long texts this page holds the first {HEAD:,} characters."
+        note = f"Of {counted(cut, 'long text')} this page holds the first {HEAD:,} characters."
         told[""]["problems"] = [*told[""].get("problems", ()), note]
     return told
 
@@ -249,7 +253,7 @@ def _mark(store: Store, key: str, whole: bool) -> str:
 
 
 def _meta(policy: str) -> str:
-    return f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">\n'
+    return f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
 
 
 def _sha(text: str) -> str:

@@ -24,11 +24,11 @@ _ABOUT = re.compile(
 
 def between(old: str, new: str, lexer: str = "", first: int = 1) -> Hunks:
     """The difference of two texts, of which the first lines have the number `first`; made visible and coloured."""
-    before, after = visible(old).split("\n"), visible(new).split("\n")
-    same = matches(before, after)
-    if same == [(0, 0, len(before))] and len(before) == len(after):
+    before, after = (visible(text).split("\n") if text else [] for text in (old, new))
+    if before == after:
         return []
-    return _hunks(same, inked("\n".join(before), lexer), inked("\n".join(after), lexer), first)
+    old_spans, new_spans = (inked("\n".join(rows), lexer) if rows else [] for rows in (before, after))
+    return _hunks(matches(before, after), old_spans, new_spans, first)
 
 
 def matches(old: Sequence[str], new: Sequence[str]) -> list[Match]:

@@ -19,12 +19,12 @@ from mlgym.viewer.visible import visible
 Document = dict[str, Any]
 
 
-def document(of: Folder, state: str = "") -> Document:
-    """The episode; `state` is what its store says of it, found from its records alone where it is empty."""
+def document(of: Folder) -> Document:
+    """The episode. `problems` are sentences about what could not be read."""
     spec, result, task = of.spec, of.result, of.task
     records = of.records
     line = columns(of)
-    state = state or _state(of, len(line["n"]))
+    state = of.state
     splits: tuple[Split, ...] = ("validation", "test")
     out = {
         "version": version(of),
@@ -32,7 +32,7 @@ def document(of: Folder, state: str = "") -> Document:
         "run": of.key.partition("/")[0],
         "task": visible(records.key["task"]),
         "title": visible(task.title) if task else "",
-        "instruction": text(task.instruction if task else ""),
+        "instruction": text(_instruction(of)),
         "method": visible(label(spec.model_dump())),
         "agent": visible(spec.agent),
         "model": visible(spec.model),
@@ -53,10 +53,22 @@ def document(of: Folder, state: str = "") -> Document:
         "calls": len(of.call_facts),
         "tree": tree(of.facts, records.metric),
         "source": visible(spec.source),
-        "exact_files": (of.folder / "files.jsonl").exists(),
+        "exact_files": (of.folder / "changes.jsonl").exists(),
         "line": line,
     }
     return {**out, "problems": of.problems}
+
+
+def _instruction(of: Folder) -> str:
+    """What the agent was told to do; of an imported episode and of an unknown task, the model's first message."""
+    if of.task and not of.spec.imported:
+        return of.task.instruction
+    for call in of.calls(1, 1):
+        messages = call.get("messages")
+        for one in messages if isinstance(messages, list) else ():
+            if isinstance(one, dict) and one.get("role") == "user":
+                return str(one.get("content"))
+    return of.task.instruction if of.task else ""
 
 
 def columns(of: Folder) -> Document:
@@ -111,13 +123,6 @@ def _tokens(of: Folder) -> list[int]:
     """The tokens that were sent and received by the end of each step."""
     total = [0, *itertools.accumulate(one.tokens_in + one.tokens_out for one in of.call_facts)]
     return [total[min(max(one.calls, 0), len(total) - 1)] for one in of.facts]
-
-
-def _state(of: Folder, steps: int) -> str:
-    result = of.result
-    if result and result.scored:
-        return "done" if result.boundary in ("", "budget") else "failed"
-    return "missing" if result else "stopped" if steps else "waiting"
 
 
 def _result(result: Result) -> Document:

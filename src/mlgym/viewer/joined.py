@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PAGE = Path(__file__).parent / "page"
-IMPORT = re.compile(r'^import \{ ?([\w$, ]*?) ?\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
+IMPORT = re.compile(r'^import \{ (\w+(?:, \w+)*),? \} from "\./([\w-]+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?function\b|const\b|let\b|class\b)", re.MULTILINE)
 MODULE = re.compile(r"^(?:import|export)\b|\bimport\s*\(|\bimport\.meta\b", re.MULTILINE)
 TOP = re.compile(r"^(?:async )?(?:function\*?|class|const|let|var) (\w+|\$|\{[^}]*\}|\[[^\]]*\])", re.MULTILINE)

@@ -5,17 +5,21 @@ A line is counted by its place, from 1 on: what a step or a call says of its own
 
 import json
 import os
+import threading
 import zlib
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import IO, Any, Generic, NamedTuple, TypeVar
 
 from pydantic_core import from_json
 
+from mlgym.viewer.commands import gist
+
 LONGEST = 200  # characters kept of an action's argument
 ARGUMENTS = 12
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 F = TypeVar("F")
 
 
@@ -113,11 +117,16 @@ def call(n: int, line: bytes) -> Call:
     return Call(n)
 
 
+def reading(path: Path | str) -> IO[bytes]:
+    """A file opened for reading; a link is not followed. Raises OSError."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_LINK))
+
+
 def _short(args: dict[str, Any]) -> dict[str, Any]:
-    kept = list(args.items())[:ARGUMENTS]
-    return {
-        str(key)[:LONGEST]: value[:LONGEST] if isinstance(value, str) else str(value)[:LONGEST] for key, value in kept
-    }
+    """The heads of an action's arguments; of a command its gist."""
+    told = {str(key)[:LONGEST]: str(value)[:LONGEST] for key, value in list(args.items())[:ARGUMENTS]}
+    command = args.get("command")
+    return told | ({"command": gist(command)[:LONGEST]} if isinstance(command, str) else {})
 
 
 class Growing(Generic[F]):
@@ -129,11 +138,21 @@ class Growing(Generic[F]):
         self.path, self._read = path, read
         self.inode = 0
         self.offsets, self.facts = array("q", [0]), list[F]()
+        self._lock = threading.Lock()
 
     def look(self) -> bool:
         """Read what is new; whether anything was."""
+        with self._lock:
+            return self._look()
+
+    def now(self) -> list[F]:
+        """The facts of all lines that were read."""
+        with self._lock:
+            return list(self.facts)
+
+    def _look(self) -> bool:
         try:
-            file = self.path.open("rb")
+            file = reading(self.path)
         except OSError:
             changed = bool(self.facts)
             self._again(0)
@@ -154,13 +173,19 @@ class Growing(Generic[F]):
 
     def lines(self, first: int, count: int) -> list[bytes]:
         """So many whole lines from line `first` (1 is the first) on; no others are read."""
-        first = max(1, first)
-        last = min(first - 1 + count, len(self.facts))
-        if last < first:
-            return []
-        with self.path.open("rb") as file:
-            file.seek(self.offsets[first - 1])
-            return file.read(self.offsets[last] - self.offsets[first - 1]).split(b"\n")[:-1]
+        with self._lock:
+            first = max(1, first)
+            last = min(first - 1 + count, len(self.facts))
+            if last < first:
+                return []
+            start, stop = self.offsets[first - 1], self.offsets[last]
+        with reading(self.path) as file:
+            file.seek(start)
+            return file.read(stop - start).split(b"\n")[:-1]
+
+    def take(self, inode: int, offsets: "array[int]", facts: list[F]) -> None:
+        """Begin with what was read before."""
+        self.inode, self.offsets, self.facts = inode, offsets, facts
 
     def _again(self, inode: int) -> None:
         self.inode = inode

@@ -65,7 +65,7 @@ def _graded(step: Step, scale: Scale, *, whole: bool) -> Shown:
             row += [f"baseline {number(before)}", _gap(score, before, scale if name == scale.metric else None)]
         rows.append(row)
     title = " ".join(rows[0][:2]) + (f" ({', '.join(rows[0][2:])})" if rows[0][2:] else "")
-    out = shown(tool or "validate", step.observation.text, title=title, whole=whole)
+    out = shown(tool if tool == "submit" else "validate", step.observation.text, title=title, whole=whole)
     return out if whole else {**out, "text": None, "tail": None, "spans": _table(rows), "folded": False}
 
 
@@ -123,7 +123,7 @@ def _refused(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
 def _wrote(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
     """A success that is told in a line."""
     ok = step.observation.status == "ok" and step.action.tool not in ("bash", "")
-    return make("text", body, title=visible(body)[:TITLE], quiet=True) if ok and body.count("\n") < 2 else None
+    return make("text", body, title=visible(body[:TITLE]), quiet=True) if ok and body.count("\n") < 2 else None
 
 
 def _traceback(step: Step, body: str, make: "partial[Shown]") -> Shown | None:

@@ -1,202 +1,333 @@
 """What a viewer was given to show: runs and episodes found under paths, each with a name of its own."""
 
-import math
 import os
-from collections.abc import Iterable, Sequence
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlgym.columns import Row
 from mlgym.errors import UsageError
-from mlgym.rows import Records
-from mlgym.runs import Run, open_run
-from mlgym.viewer.lines import Call, Fact, Growing, call, fact
+from mlgym.runs import Run
+from mlgym.viewer.cell import COLUMNS, Cell
+from mlgym.viewer.finding import MOST, Folders, title
+from mlgym.viewer.held import Held
+from mlgym.viewer.index import CALLS, NAMES, READ, STEPS, Index
+from mlgym.viewer.lines import Call, Fact, Growing
+from mlgym.viewer.searching import Scope, search
 
-COLUMNS = [
-    *("key", "run", "task", "method", "agent", "model", "seed", "state", "ended", "scored", "why"),
-    *("metric", "direction", "baseline", "best_known", "score", "final", "progress", "best_progress", "validation"),
-    *("steps", "attempts", "money", "tokens", "seconds", "began", "changed", "marks"),
-]
+WALK_S = 1.0  # seconds between two looks for new folders
+SLICE = 250  # episodes at rest that are looked at each time
+BUDGET_S = 0.2  # seconds of a look for episodes that were not read yet, while they are read in the background
+PAUSE_S = 0.01  # between two, for those who wait
+OPEN = 30_000  # lines of which the facts are held
 Document = dict[str, Any]
 
 
 class Store:
-    """The runs and episodes under `paths`; an episode's key is NAME/TASK/METHOD/SEED. `cache` is a folder for the
-    index, without which nothing is kept on disk.
+    """The runs and episodes under `paths`; an episode's key is NAME/TASK/METHOD/SEED. `cache` is the folder of the
+    index, without which nothing is kept for the next time.
     """
 
     def __init__(self, paths: Iterable[Path | str], cache: Path | None = None) -> None:
-        self.paths, self.cache = [Path(path) for path in paths], cache
-        self._runs: dict[str, Run] = {}
-        self._folders: dict[str, Path] = {}
-        self._steps: dict[str, Growing[Fact]] = {}
-        self._calls: dict[str, Growing[Call]] = {}
-        self._versions: dict[str, str] = {}
-        self.refresh()
+        self.paths = [Path(path).absolute() for path in paths]
+        self.index = Index(cache, self.paths) if cache else None
+        self._kept = self.index.kept() if self.index else {}
+        self._folders = Folders()
+        self._runs: dict[str, Held] = {}  # by name
+        self._cells: dict[str, tuple[Held, str, Cell]] = {}  # by key
+        self._opened: OrderedDict[tuple[str, int], Growing[Any]] = OrderedDict()
+        self._changed = set[str]()  # keys that nobody was told of
+        self._unread, self._hot, self._stale = (dict[str, None]() for _ in range(3))
+        self._indexed, self._gone = set[str](), list[str]()
+        self._boot, self._count, self._walked, self._place = secrets.token_hex(4), 0, -WALK_S, 0
+        self._lock, self._over, self._wake = threading.RLock(), threading.Event(), threading.Event()
+        self._worker: threading.Thread | None = None
+        with self._lock:
+            self._look(BUDGET_S if cache else None)
+        if self._folders.full:
+            raise UsageError(f"More than {MOST:,} folders lie there: name the runs to look at.")
 
     def start(self) -> None:
-        """Begin to read what is new in the background."""
+        """Read what is new in the background, and keep the index up to date."""
+        self._worker = threading.Thread(target=self._work, name="index of the viewer", daemon=True)
+        self._worker.start()
 
     def close(self) -> None:
-        """Stop reading in the background."""
+        """End what goes on in the background."""
+        self._over.set()
+        self._wake.set()
+        if self._worker:
+            self._worker.join()
+        if self.index:
+            self.index.close()
 
     def refresh(self) -> set[str]:
-        """Look for what is new; the keys of the episodes that changed."""
-        self._runs, self._folders = {}, {}
-        for folder in (found for path in self.paths for found in _runs(path.resolve())):
-            name = _unique(folder.name, self._runs)
-            self._runs[name] = run = open_run(folder)
-            for each in map(Path, run.folders):
-                self._folders["/".join((name, *each.parts[-3:]))] = each
-        versions = {key: _version(folder) for key, folder in self._folders.items()}
-        changed = {key for key in versions | self._versions if versions.get(key) != self._versions.get(key)}
-        self._versions = versions
+        """Look for what is new; the keys of the episodes that came, went or changed since the last time."""
+        with self._lock:
+            self._look(BUDGET_S if self._worker else None)
+            changed, self._changed = self._changed, set()
+        if changed:
+            self._wake.set()
         return changed
 
     @property
     def version(self) -> str:
         """Changes when a run or an episode came, went or changed."""
-        return str(hash(tuple(sorted(self._versions.items()))))
+        return f"{self._boot}-{self._count}"
 
     @property
     def keys(self) -> list[str]:
-        """The keys of all episodes."""
-        return list(self._folders)
+        """The keys of all episodes that have begun."""
+        with self._lock:
+            return [key for key, (_, _, cell) in self._cells.items() if cell.there]
+
+    @property
+    def sources(self) -> list[Path]:
+        """The folders of the runs, and those of episodes of which not the whole run was given."""
+        with self._lock:
+            return [Path(folder) for held in self._runs.values() for folder in held.sources]
 
     def folder(self, key: str) -> Path:
-        """The folder of an episode; raises UsageError where no known episode has that key."""
-        if key not in self._folders:
-            raise UsageError(f"There is no episode {key[:200]!a}.")
-        return self._folders[key]
+        """The folder of an episode; raises UsageError where no known episode that has begun has that key."""
+        return Path(self._cell(key).folder)
 
     def run(self, key: str) -> Run:
-        """The run of an episode, which knows its tasks' anchors."""
-        self.folder(key)
-        return self._runs[key.partition("/")[0]]
-
-    def episode_version(self, key: str) -> str:
-        """Changes when the episode may have changed."""
-        self.folder(key)
-        return self._versions[key]
-
-    def state(self, key: str) -> str:
-        """done, failed, running, waiting, cancelled, stopped or missing."""
-        return str(self._row(key)["state"])
+        """The run of an episode, which knows its tasks' anchors; raises UsageError."""
+        return self._cell(key).run
 
     def row(self, key: str) -> Row:
-        """What the list of episodes says of this one."""
-        return self._row(key)
+        """What the list of episodes says of this one, as it is now; raises UsageError."""
+        self._cell(key)
+        with self._lock:
+            held, name, cell = self._cells[key]
+            if cell.look():
+                self._note(key)
+            return {**cell.row, "key": key, "run": held.name, "state": held.state(name)}
+
+    def state(self, key: str) -> str:
+        """done, failed, running, cancelled, missing, stopped or waiting; raises UsageError."""
+        return str(self.row(key)["state"])
 
     def facts(self, key: str) -> Sequence[Fact]:
         """The facts of all steps, up to now."""
-        return self._grown_steps(key).facts
+        return self._grown(key, STEPS).now()
 
     def call_facts(self, key: str) -> Sequence[Call]:
         """The facts of all model calls, up to now."""
-        return self._grown_calls(key).facts
+        return self._grown(key, CALLS).now()
 
     def step_lines(self, key: str, first: int, count: int) -> list[bytes]:
         """So many lines of steps.jsonl from step `first` on (1 is the first); no others are read."""
-        return self._grown_steps(key).lines(first, count)
+        return self._grown(key, STEPS).lines(first, count)
 
     def call_lines(self, key: str, first: int, count: int) -> list[bytes]:
         """So many lines of calls.jsonl from call `first` on (1 is the first)."""
-        return self._grown_calls(key).lines(first, count)
-
-    def step_line(self, key: str, n: int) -> bytes:
-        """The line of one step; raises UsageError where there is none."""
-        return _one(self.step_lines(key, n, 1), f"There is no step {n} in {key}.")
-
-    def call_line(self, key: str, n: int) -> bytes:
-        """The line of one model call; raises UsageError where there is none."""
-        return _one(self.call_lines(key, n, 1), f"There is no model call {n} in {key}.")
+        return self._grown(key, CALLS).lines(first, count)
 
     def runs(self) -> Document:
         """Document 1."""
-        rows = [self._row(key) for key in self._folders]
-        out = []
-        for name, run in self._runs.items():
-            own = [row for row in rows if row["run"] == name]
-            ended = sum(row["scored"] for row in own)
-            running = sum(row["state"] == "running" for row in own)
-            out.append(
-                {
-                    "run": name,
-                    "path": str(run.path),
-                    "episodes": len(own),
-                    "ended": ended,
-                    "running": running,
-                    "tasks": len({row["task"] for row in own}),
-                    "methods": len({row["method"] for row in own}),
-                    "money": sum(row["money"] or 0.0 for row in own),
-                    "began": min((row["began"] for row in own if row["began"]), default=None),
-                    "changed": max((row["changed"] for row in own if row["changed"]), default=None),
-                    "state": "running" if running else "complete" if ended == len(own) else "stopped",
-                    "kind": "imported" if any("imported" in row["marks"] for row in own) else "run",
-                }
-            )
-        return {"version": self.version, "runs": out, "indexing": {"done": len(rows), "total": len(rows)}}
+        with self._lock:
+            total = sum(cell.there for _, _, cell in self._cells.values())
+            left = self._unread.keys() | (self._stale.keys() if self._worker and self._indexing else set())
+            return {
+                "version": self.version,
+                "runs": [held.summary() for held in self._runs.values()],
+                "indexing": {"done": total - len(left), "total": total},
+            }
 
     def episodes(self, run: str = "") -> Document:
         """Document 2: the episodes of one run, or of all; raises UsageError for a run that is not there."""
-        if run and run not in self._runs:
-            raise UsageError(f"There is no run {run[:200]!a}.")
-        rows = [row for key in self._folders if (row := self._row(key))["run"] == run or not run]
-        return {"version": self.version, "columns": COLUMNS, "rows": [[row[name] for name in COLUMNS] for row in rows]}
+        with self._lock:
+            self._known(run)
+            rows = [
+                {**cell.row, "key": key, "run": held.name, "state": held.state(name)}
+                for key, (held, name, cell) in self._cells.items()
+                if (not run or held.name == run) and key not in self._unread
+            ]
+            version = self.version
+        return {"version": version, "columns": COLUMNS, "rows": [[row[name] for name in COLUMNS] for row in rows]}
 
     def search(self, q: str, run: str = "", within: str = "all", after: str = "", limit: int = 50) -> Document:
         """Document 3."""
-        return {"hits": [], "more": False, "after": "", "note": "Search is being built."}
+        with self._lock:
+            path = self._known(run)
+            folders = {
+                key: cell.folder
+                for key, (held, _, cell) in self._cells.items()
+                if cell.there and (not run or held.name == run)
+            }
+            indexed = self._indexed & folders.keys() if self._indexing else set()
+        return search(Scope(folders, indexed, self.index, path), q, within, after, limit)
 
-    def _grown_steps(self, key: str) -> Growing[Fact]:
-        path = self.folder(key) / "steps.jsonl"
-        grown = self._steps.setdefault(key, Growing(path, fact))
+    @property
+    def _indexing(self) -> bool:
+        return self.index is not None and not self.index.trouble
+
+    def _known(self, run: str) -> str:
+        """The folder of a run, empty for all."""
+        if run and run not in self._runs:
+            raise UsageError(f"There is no run {run[:200]!a}.")
+        return self._runs[run].path if run else ""
+
+    def _cell(self, key: str) -> Cell:
+        with self._lock:
+            found = self._cells.get(key)
+        if found is None or not found[2].there:
+            raise UsageError(f"There is no episode {key[:300]!a}." if found is None else f"{key} has not begun.")
+        return found[2]
+
+    def _grown(self, key: str, kind: int) -> Growing[Any]:
+        folder = self._cell(key).folder
+        with self._lock:
+            grown = self._opened.get((folder, kind))
+            if grown is None:
+                grown = Growing(Path(folder) / NAMES[kind], READ[kind])
+                if self.index and (known := self.index.facts(folder, kind)):
+                    grown.take(*known)
+                self._opened[folder, kind] = grown
+            self._opened.move_to_end((folder, kind))
+            while len(self._opened) > 2 and sum(len(each.facts) for each in self._opened.values()) > OPEN:
+                self._opened.popitem(last=False)
         grown.look()
         return grown
 
-    def _grown_calls(self, key: str) -> Growing[Call]:
-        path = self.folder(key) / "calls.jsonl"
-        grown = self._calls.setdefault(key, Growing(path, call))
-        grown.look()
-        return grown
+    def _look(self, budget: float | None) -> None:
+        """Look for folders, drivers and changes; what was never read only for so many seconds."""
+        if time.monotonic() - self._walked >= WALK_S:
+            self._walk()
+            self._walked = time.monotonic()
+        for held in self._runs.values():
+            for name in held.listen():
+                self._note(_key(held, name))
+        until = None if budget is None else time.monotonic() + budget
+        for key in self._due():
+            new = key in self._unread
+            if new and until and time.monotonic() > until:
+                continue
+            self._unread.pop(key, None)
+            cell = self._cells[key][2]
+            if (new and cell.take(self._kept.pop(cell.folder, ""))) or cell.look():
+                self._note(key)
 
-    def _row(self, key: str) -> Row:
-        run_name, run = key.partition("/")[0], self.run(key)
-        folder = self._folders[key]
-        of = Records(str(folder), run_name, run.anchors)
-        columns = open_run(folder).columns()
-        told = {
-            kept: columns[kept][0].item() if hasattr(columns[kept][0], "item") else columns[kept][0] for kept in columns
-        }
-        result = of.result
-        ended = bool(told["scored"])
-        facts = [] if ended else self.facts(key)
-        seen = [step.validation.get(of.metric) for step in facts if step.validation]
-        state = "failed" if ended and told["boundary"] not in ("", "budget") else "done" if ended else "stopped"
-        return {
-            **{column: _known(told.get(column)) for column in COLUMNS},
-            "key": key,
-            "run": run_name,
-            "state": state,
-            "scored": ended,
-            "baseline": _known(told["baseline_test"]),
-            "score": _known(told["best_attempt"]),
-            "final": _known(told["best_submission"]),
-            "validation": seen[-1] if seen else of.score(result.get("validation")),
-            "tokens": told["tokens_in"] + told["tokens_out"],
-            "seconds": _known(told["command_s"] + told["model_s"] + told["grader_s"]),
-            "began": (folder / "spec.json").stat().st_mtime,
-            "changed": folder.stat().st_mtime,
-        }
+    def _due(self) -> list[str]:
+        """The keys of the episodes to look at now: those that run, that are new or whose folders changed, and some of
+        all others in turn.
+        """
+        keys = list(self._cells)
+        turn = [keys[(self._place + n) % len(keys)] for n in range(min(SLICE, len(keys)))]
+        self._place = (self._place + len(turn)) % max(1, len(keys))
+        running = [_key(held, name) for held in self._runs.values() for name in held.running & held.cells.keys()]
+        hot, self._hot = self._hot, {}
+        due = dict.fromkeys([*running, *hot, *turn, *self._unread])
+        return [key for key in due if (found := self._cells.get(key)) and found[2].there]
+
+    def _walk(self) -> None:
+        """Find what came and what went."""
+        self._folders.fresh.clear()
+        found, wholes = dict[str, dict[str, None]](), set[str]()
+        for given in self.paths:
+            for run, names, whole in self._folders.runs(os.path.realpath(given)):
+                found.setdefault(run, {}).update(dict.fromkeys(names))
+                wholes |= {run} if whole else set()
+        held_at = {held.path: held for held in self._runs.values()}
+        for run, those in found.items():
+            self._sync(held_at.get(run) or self._added(run, run in wholes), those)
+        for held in [held for held in held_at.values() if held.path not in found]:
+            self._sync(held, ())
+            del self._runs[held.name]
+        fresh = self._folders.fresh
+        for key, (held, name, _) in self._cells.items() if fresh else ():
+            if f"{held.path}/{name.rpartition('/')[0]}" in fresh:
+                self._hot[key] = None
+
+    def _added(self, run: str, whole: bool) -> Held:
+        name = _unique(_shown(title(run)), self._runs)
+        self._runs[name] = Held(name, run, whole)
+        return self._runs[name]
+
+    def _sync(self, held: Held, names: Iterable[str]) -> None:
+        new, gone = held.sync(names)
+        for name in new:
+            self._cells[_key(held, name)] = held, name, held.cells[name]
+            self._begun(_key(held, name), held.cells[name].there)
+        for name in gone:
+            self._drop(_key(held, name))
+
+    def _begun(self, key: str, there: bool) -> None:
+        if there:
+            self._unread[key] = None
+        else:
+            self._note(key)
+
+    def _note(self, key: str) -> None:
+        """An episode changed."""
+        self._changed.add(key)
+        self._count += 1
+        if self._indexing and self._cells[key][2].there:
+            self._stale[key] = None
+
+    def _drop(self, key: str) -> None:
+        """An episode went."""
+        self._gone.append(self._cells.pop(key)[2].folder)
+        for each in (self._unread, self._hot, self._stale):
+            each.pop(key, None)
+        self._indexed.discard(key)
+        self._changed.add(key)
+        self._count += 1
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            if self.catch_up(BUDGET_S):
+                self._wake.wait()
+                self._wake.clear()
+            else:
+                self._over.wait(PAUSE_S)
+
+    def catch_up(self, budget: float | None = None) -> bool:
+        """Read what is new, for so many seconds, and bring the index up to date; whether that is done."""
+        with self._lock:
+            self._look(budget)
+            if self._unread:
+                return False
+            self._kept, gone, self._gone = {}, self._gone, []
+        if not self.index or not self._indexing:
+            return True
+        if gone:
+            self.index.forget(gone)
+        made = self.index.made
+        whole = self.index.update(self._todo(), self._over.is_set)
+        with self._lock:
+            if self.index.made != made or not whole:
+                self._indexed.clear()
+                self._stale |= dict.fromkeys(self.keys)
+            return not self._stale
+
+    def _todo(self) -> Iterator[tuple[str, str, str]]:
+        """What the index is to be told, an episode at a time."""
+        while True:
+            with self._lock:
+                key = next(iter(self._stale), None)
+                if key is None:
+                    return
+                del self._stale[key]
+                held, _, cell = self._cells[key]
+                told = held.path, cell.folder, cell.kept()
+            if _shown(told[1]) == told[1]:
+                yield told
+                self._indexed.add(key)
 
 
-def _runs(path: Path, depth: int = 3) -> Iterable[Path]:
-    if (path / "spec.json").exists() or next(path.glob("*/*/*/spec.json"), None):
-        yield path
-    elif depth and path.is_dir():
-        for inner in sorted(path.iterdir()):
-            if inner.is_dir() and not inner.is_symlink():
-                yield from _runs(inner, depth - 1)
+def _key(held: Held, name: str) -> str:
+    return f"{held.name}/{_shown(name)}"
+
+
+def _shown(name: str) -> str:
+    """A file's name as text."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _unique(name: str, taken: Iterable[str]) -> str:
@@ -205,24 +336,3 @@ def _unique(name: str, taken: Iterable[str]) -> str:
         number += 1
         found = f"{name}-{number}"
     return found
-
-
-def _version(folder: Path) -> str:
-    told = []
-    for name in ("spec.json", "steps.jsonl", "calls.jsonl", "result.json"):
-        try:
-            about = os.stat(folder / name)  # noqa: PTH116
-            told.append(f"{about.st_ino:x}.{about.st_size:x}.{about.st_mtime_ns:x}")
-        except OSError:
-            told.append("")
-    return "-".join(told)
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _one(found: list[bytes], missing: str) -> bytes:
-    if not found:
-        raise UsageError(missing)
-    return found[0]

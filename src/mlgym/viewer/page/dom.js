@@ -112,6 +112,11 @@ export function moment(t) {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
+// A moment as the time since then, which the shell keeps up to date.
+export function when(t) {
+  return h("time", { title: moment(t), "data-since": t ?? "", text: ago(t) });
+}
+
 // "1 episode", "2 episodes".
 export function plural(n, one, many = `${one}s`) {
   return `${n === null || n === undefined ? "–" : n.toLocaleString("en")} ${n === 1 ? one : many}`;

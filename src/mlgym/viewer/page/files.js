@@ -185,6 +185,7 @@ async function drawFile(panel, file, turn) {
 
 function fileBody(found, against) {
   if (found.binary) return h("p", { class: "nothing" }, "This file is not text.");
+  if (found.note) return h("p", { class: "nothing" }, found.note);
   if (against !== "none") {
     const same = !found.hunks || !found.hunks.length;
     if (same)

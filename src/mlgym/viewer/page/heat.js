@@ -15,8 +15,8 @@ const ARROWS = {
   End: [0, FAR],
 };
 
-// The grid: `pick(task, method)` is called for a cell ("" for all of them at a heading). Gives {node, update(table, of),
-// mark(filters, places), enter()}; `of` is the column that is shown.
+// The grid: `pick(task, method)` is called for a cell ("" for all of them at a heading), `of` is the column that is
+// shown. Gives {node, update(table, of), mark(filters, places), enter()}.
 export function heatMap(table, of, pick) {
   const node = h("div", { class: "heat" });
   let grid = null;

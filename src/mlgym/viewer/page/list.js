@@ -1,9 +1,10 @@
 // The list of episodes: a table of which only the rows in sight are in the document.
-import { h, clear, number, money, count, seconds, ago, moment } from "./dom.js";
+import { h, clear, number, money, count, seconds, when } from "./dom.js";
 import { href } from "./address.js";
 import { stateSign, progressBar } from "./signs.js";
 import { isNumber } from "./episodes.js";
 
+const WHOLE = 100; // rows that are in the document all at once
 const SPARE = 12; // rows above and below those in sight
 const ROW_REM = { wide: 2.5, narrow: 5.6 };
 const NARROW = "(max-width: 46rem)";
@@ -19,7 +20,7 @@ const LIST_COLUMNS = [
   ["money", "Money", (table, at) => money(table.money[at])],
   ["tokens", "Tokens", (table, at) => count(table.tokens[at])],
   ["seconds", "Time", (table, at) => seconds(table.seconds[at])],
-  ["changed", "Changed", (table, at) => h("time", { title: moment(table.changed[at]), text: ago(table.changed[at]) })],
+  ["changed", "Changed", (table, at) => when(table.changed[at])],
 ];
 
 // The list. `sort(order)` is called with the order that the reader asks for, `picked` is a Set of keys that `pick` is
@@ -81,6 +82,7 @@ export function episodeList(withRun, picked, sort, pick) {
       h("div", { role: "cell", class: "c-pick" }, box),
       cells,
     );
+    row.addEventListener("focusin", () => (cursor = places.indexOf(table.place.get(key))));
     fillRow(row, key);
     return row;
   }
@@ -101,14 +103,7 @@ export function episodeList(withRun, picked, sort, pick) {
   }
 
   function fillTask(cell, at) {
-    const link =
-      cell.firstChild ??
-      cell.appendChild(
-        h("a", {
-          class: "cut",
-          onfocus: () => (cursor = places.indexOf(table.place.get(cell.parentNode.dataset.key))),
-        }),
-      );
+    const link = cell.firstChild ?? cell.appendChild(h("a", { class: "cut" }));
     link.href = href("e", table.key[at]);
     link.textContent = table.task[at];
     link.title = `${table.task[at]}, seed ${table.seed[at]}`;
@@ -123,12 +118,10 @@ export function episodeList(withRun, picked, sort, pick) {
   function draw() {
     if (!node.isConnected || !table) return;
     const top = body.getBoundingClientRect().top;
-    const from = Math.max(0, Math.floor(-top / height) - SPARE);
-    const to = Math.min(places.length, Math.ceil((innerHeight - top) / height) + SPARE);
-    const wanted = [];
-    if (cursor >= 0 && cursor < from) wanted.push(cursor);
-    for (let line = from; line < to; line++) wanted.push(line);
-    if (cursor >= to && cursor < places.length) wanted.push(cursor);
+    const first = Math.floor(-top / height) - SPARE;
+    const last = Math.ceil((innerHeight - top) / height) + SPARE;
+    const seen = (line) => places.length <= WHOLE || line === cursor || (line >= first && line <= last);
+    const wanted = [...places.keys()].filter((line) => seen(line));
     const keys = new Set(wanted.map((line) => table.key[places[line]]));
     rows.forEach((row, key) => keys.has(key) || (row.remove(), rows.delete(key)));
     let next = body.firstChild;

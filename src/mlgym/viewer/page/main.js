@@ -1,5 +1,5 @@
 // The shell: finds the view of an address, mounts it, and holds what all views share.
-import { h, clear } from "./dom.js";
+import { h, clear, ago } from "./dom.js";
 import { parse, href } from "./address.js";
 import { listen, help } from "./keys.js";
 import { whenServer } from "./source.js";
@@ -14,6 +14,7 @@ import { compare } from "./compare.js";
 const VIEWS = { "": runs, run: overview, all: overview, search, e: episode, compare };
 const THEMES = { "": ["◐", "Theme: as the system"], light: ["○", "Theme: light"], dark: ["●", "Theme: dark"] };
 const SKELETON_MS = 150;
+const TICK_MS = 15000; // between two looks at how long ago things were
 const EVERYWHERE = {
   "?": ["these keys", () => help(mounted.keys ?? {}, EVERYWHERE)],
   "/": ["search", () => go("#/search")],
@@ -142,6 +143,11 @@ function start() {
       : "The server does not answer: what you see may be old. Is `mlgym view` still running?";
   });
   addEventListener("scroll", () => scrolled.set(location.hash, window.scrollY), { passive: true });
+  setInterval(() => {
+    for (const time of document.querySelectorAll("time[data-since]")) {
+      if (time.dataset.since) time.textContent = ago(Number(time.dataset.since));
+    }
+  }, TICK_MS);
   addEventListener("hashchange", show);
   show();
 }

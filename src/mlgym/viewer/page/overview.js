@@ -16,7 +16,7 @@ const PAUSE_SHARE = 8; // between two looks, of the time that one takes
 // One run's overview at `#/run/NAME`, all runs' at `#/all`.
 export async function overview(root, place, go) {
   const run = place.view === "run" ? place.key : "";
-  let table = asColumns(await get("episodes", { run }, { fresh: true }));
+  let table = asColumns(await get("episodes", { run }));
   let words = wordsOf(table);
   let filters = readFilters(place.query);
   let places = [];
@@ -170,7 +170,7 @@ export async function overview(root, place, go) {
   };
 }
 
-// Calls `refresh` when episodes of the run change: one call after the other, with pauses. Gives a function that ends it.
+// Calls `refresh` when episodes of the run change, one call after the other, with pauses. Gives a function to end it.
 function watching(run, refresh) {
   let [busy, again, stopped] = [false, false, false];
   async function turn() {

@@ -1,5 +1,5 @@
 // The view of all runs: which there are, how far each is, and where to read on.
-import { h, clear, money, ago, moment, plural } from "./dom.js";
+import { h, clear, money, moment, when, plural } from "./dom.js";
 import { href } from "./address.js";
 import { get, watch } from "./source.js";
 import { stateChip } from "./signs.js";
@@ -9,7 +9,7 @@ const KINDS = { training: "stored training", imported: "imported", generated: "g
 
 // The runs at `#/`; where there is only one, its overview or its only episode.
 export async function runs(root, place, go) {
-  let told = await get("runs", {}, { fresh: true });
+  let told = await get("runs");
   if (told.runs.length === 1) {
     location.replace(await onlyAddress(told.runs[0]));
     return {};
@@ -95,7 +95,8 @@ function fillRun(row, run) {
   );
   const share = run.episodes ? (100 * run.ended) / run.episodes : 0;
   const bar = h("span", { class: "share", "aria-hidden": "true" }, h("i", { css: { width: `${share}%` } }));
-  const words = `${run.ended.toLocaleString("en")} of ${run.episodes.toLocaleString("en")}${run.running ? `, ${run.running} running` : ""}`;
+  const going = run.running ? `, ${run.running} running` : "";
+  const words = `${run.ended.toLocaleString("en")} of ${run.episodes.toLocaleString("en")}${going}`;
   clear(row).append(
     name,
     h("td", {}, stateChip(run.state)),
@@ -103,8 +104,8 @@ function fillRun(row, run) {
     h("td", { class: "num", text: run.tasks }),
     h("td", { class: "num", text: run.methods }),
     h("td", { class: "num", text: money(run.money) }),
-    h("td", {}, h("time", { title: moment(run.began), text: moment(run.began) })),
-    h("td", {}, h("time", { title: moment(run.changed), text: ago(run.changed) })),
+    h("td", {}, moment(run.began)),
+    h("td", {}, when(run.changed)),
   );
 }
 

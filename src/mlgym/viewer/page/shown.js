@@ -1,5 +1,6 @@
 // Renders what an agent wrote and got back: highlighted code, differences, text; long ones folded, quiet ones closed.
 import { h, clear, number, plural } from "./dom.js";
+import { bundled } from "./source.js";
 
 const foldHead = { action: 30, observation: 12, thought: 24 };
 const foldTail = { action: 0, observation: 6, thought: 0 };
@@ -242,7 +243,7 @@ async function unfold(body, shown, parts) {
 
 // Below what was unfolded: the next page where even that is not all, and the way back.
 function unfoldedEnd(body, shown, whole, parts) {
-  let at = parts.whole ?? wholeLetters;
+  let at = bundled ? [...shownText(whole)].length : (parts.whole ?? wholeLetters);
   const refold = (event) => {
     const focused = document.activeElement === event.target;
     fillShown(body, shown, parts);
@@ -256,9 +257,10 @@ function unfoldedEnd(body, shown, whole, parts) {
     const piece = await parts.page(at).catch((problem) => problem);
     if (piece instanceof Error) return void (next.textContent = `${piece.message} Try again`);
     at = piece.from + pageLetters;
-    foot.before(h("pre", { class: "plain" }, piece.text));
+    if (piece.text) foot.before(h("pre", { class: "plain" }, piece.text));
     next.textContent = nextWords(at, piece.size);
-    if (at >= piece.size || !piece.text) next.remove();
+    if (!piece.text) next.replaceWith(h("span", { class: "quiet" }, "The rest was left out of this page."));
+    else if (at >= piece.size) next.remove();
     return undefined;
   });
   foot.prepend(next);

@@ -2,6 +2,7 @@
 import { fromBundle } from "./bundled.js";
 
 const KEPT = 300; // documents kept, the oldest of which goes first
+const OF_STORE = /^(runs|episodes)\b/; // documents of many episodes, kept as long as the server tells of changes
 const kept = new Map();
 const watchers = new Set();
 const serverWatchers = new Set();
@@ -16,7 +17,8 @@ export const bundled = document.getElementById("data") !== null;
 export async function get(path, params = {}, { fresh = false, signal = null } = {}) {
   if (bundled) return fromBundle(path, params);
   const address = documentAddress(path, params);
-  if (!fresh && kept.has(address)) return kept.get(address);
+  const follows = stream?.readyState === EventSource.OPEN || !OF_STORE.test(address);
+  if (!fresh && follows && kept.has(address)) return kept.get(address);
   const asked = fetched(address, signal);
   if (signal) return asked;
   kept.delete(address);
@@ -69,16 +71,27 @@ function tellServer(there) {
   serverWatchers.forEach((callback) => callback(there));
 }
 
+// Forget what is no longer so: of the episodes with these keys, and of all runs.
+function dropChanged(keys) {
+  const stale = (keys ?? []).map((key) => documentAddress(`e/${key}`, {}));
+  for (const address of kept.keys()) {
+    const own = stale.some((start) => `${address}/`.startsWith(`${start}/`));
+    if (keys === null || own || OF_STORE.test(address)) kept.delete(address);
+  }
+}
+
 function listenLive() {
   let lost = false;
   stream = new EventSource("api/live");
   stream.onopen = () => {
     tellServer(true);
+    dropChanged(null);
     if (lost) watchers.forEach((callback) => callback({ runs: "", changed: null }));
     lost = false;
   };
   stream.onmessage = (event) => {
     const told = JSON.parse(event.data);
+    dropChanged(told.changed);
     watchers.forEach((callback) => callback(told));
   };
   stream.onerror = () => {

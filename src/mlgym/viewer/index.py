@@ -1,0 +1,365 @@
+"""What was read of episodes, kept in one sqlite file for the next time: their rows, the facts of their lines, and the
+words of their steps by runs of three characters.
+
+It can be thrown away: a file that is damaged or of another version is, and all is read again. Several processes may
+write it: each episode is looked at within a transaction, and what another has just written is left as it is.
+"""
+
+import hashlib
+import os
+import socket
+import sqlite3
+import threading
+import time
+from array import array
+from bisect import bisect
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+from zlib import compress, decompress, error
+
+from pydantic_core import from_json, to_json
+
+from mlgym.viewer.lines import Call, Fact, call, fact, reading
+from mlgym.viewer.words import fold, searched
+
+VERSION = 1
+SCHEMA = f"""
+CREATE TABLE episodes (id INTEGER PRIMARY KEY, folder TEXT UNIQUE NOT NULL, run TEXT NOT NULL, kept TEXT NOT NULL);
+CREATE TABLE files (
+    episode INTEGER, kind INTEGER, inode INTEGER, size INTEGER, changed INTEGER, stop INTEGER, count INTEGER,
+    PRIMARY KEY (episode, kind)
+);
+CREATE TABLE chunks (
+    episode INTEGER, kind INTEGER, n INTEGER, first INTEGER, count INTEGER, offsets BLOB, facts BLOB,
+    PRIMARY KEY (episode, kind, n)
+);
+CREATE TABLE next (first INTEGER);
+INSERT INTO next VALUES (1);
+CREATE VIRTUAL TABLE words USING fts5 (
+    action, thought, observation, content='', detail=column, columnsize=0, tokenize='trigram case_sensitive 1'
+);
+PRAGMA user_version = {VERSION};
+"""
+DAMAGE = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_SCHEMA,
+)
+STEPS, CALLS = 0, 1
+NAMES = ("steps.jsonl", "calls.jsonl")
+MAKE: tuple[Callable[..., Any], ...] = (Fact, Call)
+READ: tuple[Callable[[int, bytes], Any], ...] = (fact, call)
+CHUNK = 2_000_000  # bytes of lines that are written at a time
+BUSY_S = 20.0
+OLD_S = 90 * 86400.0  # after which an index that nobody opened is thrown away
+TIMES = 3  # that a damaged file is made anew
+
+
+class Place(NamedTuple):
+    """Where a step lies: its episode's folder, its number, and where its line begins and ends. `id` gives the order."""
+
+    id: int
+    folder: str
+    n: int
+    start: int
+    stop: int
+
+
+class Index:
+    """The index of a set of paths in the folder `cache`; `trouble` says why it cannot be kept there. Then nothing is
+    found in it.
+    """
+
+    def __init__(self, cache: Path, paths: Iterable[Path]) -> None:
+        told = "\n".join([socket.gethostname(), *sorted(map(str, paths))])  # machines that share a disk share no index
+        self.path = cache / f"{hashlib.sha256(told.encode(errors='replace')).hexdigest()[:20]}.sqlite"
+        self.trouble, self.made = "", 0  # how often a damaged or older file was thrown away
+        self._damaged = False
+        self._writer: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        try:
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _tidy(cache)
+        except OSError as error:
+            self.trouble = error.strerror or "its folder cannot be made"
+        self._write(lambda db: None)
+
+    @property
+    def sound(self) -> bool:
+        """Whether something can be found in it."""
+        return not self.trouble and not self._damaged
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._let_go()
+
+    def kept(self) -> dict[str, str]:
+        """What was kept of each episode's row, by its folder."""
+        with self._reading() as db:
+            return dict(db.execute("SELECT folder, kept FROM episodes"))
+        return {}
+
+    def update(self, episodes: Iterable[tuple[str, str, str]], stop: Callable[[], bool] = lambda: False) -> bool:
+        """Bring episodes up to date, each told as its run's folder, its own, and what is to be kept of its row; whether
+        that was done, and not left when told to `stop` or because others wrote all the time.
+        """
+
+        def written(db: sqlite3.Connection) -> None:
+            writing = _Writing(db, stop)
+            for run, folder, kept in episodes:
+                if stop():
+                    break
+                writing.episode(run, folder, kept)
+            db.execute("COMMIT")
+
+        return self._write(written) and not stop()
+
+    def forget(self, folders: Iterable[str]) -> None:
+        """Drop episodes that are gone."""
+
+        def dropped(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            for folder in folders:
+                for (number,) in db.execute("SELECT id FROM episodes WHERE folder = ?", (folder,)).fetchall():
+                    for table, column in (("chunks", "episode"), ("files", "episode"), ("episodes", "id")):
+                        db.execute(f"DELETE FROM {table} WHERE {column} = ?", (number,))
+            db.execute("COMMIT")
+
+        self._write(dropped)
+
+    def facts(self, folder: str, kind: int) -> "tuple[int, array[int], list[Any]] | None":
+        """The inode of a file of lines, where its lines begin and the last ends, and the facts of each."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT inode, offsets, facts FROM episodes JOIN files ON files.episode = id "
+                "JOIN chunks ON chunks.episode = id AND chunks.kind = files.kind "
+                "WHERE folder = ? AND files.kind = ? ORDER BY n",
+                (folder, kind),
+            ).fetchall()
+            offsets, facts = array("q", [0]), list[Any]()
+            with suppress(ValueError, TypeError, error):
+                for _, held, told in rows:
+                    offsets.frombytes(held[offsets.itemsize :])
+                    facts += [MAKE[kind](*one) for one in from_json(decompress(told))]
+                return (rows[0][0], offsets, facts) if rows else None
+        return None
+
+    def places(self, match: str, run: str = "", after: int = 0) -> Generator[Place, None, None]:
+        """The steps that answer a query of the words, in order, of one run's folder or of all."""
+        with self._reading() as db:
+            db.execute("BEGIN")  # all of it as it is now
+            chunks = db.execute(
+                "SELECT first, count, folder, n, id FROM chunks JOIN episodes ON id = episode "
+                "WHERE kind = 0 AND first + count > ? AND (run = ? OR ? = '') ORDER BY first",
+                (after, run, run),
+            ).fetchall()
+            firsts = [chunk[0] for chunk in chunks]
+            offsets, of = array("q"), -1
+            for low, high in _joined(chunks):
+                for (number,) in db.execute(
+                    "SELECT rowid FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid",
+                    (match, max(low, after + 1), high - 1),
+                ):
+                    first, _, folder, n, episode = chunks[bisect(firsts, number) - 1]
+                    if of != first:
+                        of, offsets = first, _offsets(db, episode, n)
+                    start, stop = offsets[number - first : number - first + 2]
+                    yield Place(number, folder, n + number - first, start, stop)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own; what it finds wrong ends the reading."""
+        try:
+            with closing(_connected(self.path if self.sound else Path(":memory:"))) as db:
+                yield db
+        except sqlite3.Error as error:
+            if self.sound:
+                self._failed(error)
+
+    def _write(self, task: Callable[[sqlite3.Connection], None]) -> bool:
+        """Do a task with the connection that writes, again where the file had to be made anew; whether it was done."""
+        with self._lock:
+            for _ in range(TIMES):
+                if self.trouble:
+                    return False
+                try:
+                    if self._damaged:
+                        self._make_anew()
+                    self._writer = self._writer or _opened(self.path)
+                    task(self._writer)
+                    return True
+                except sqlite3.Error as error:
+                    self._let_go()
+                    if not self._failed(error):
+                        return False
+                except BaseException:
+                    self._let_go()
+                    raise
+            return False
+
+    def _failed(self, error: sqlite3.Error) -> bool:
+        """Whether the file is to be made anew."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return False
+        if code in DAMAGE and self.made < TIMES:
+            self._damaged = True
+        else:
+            self.trouble = str(error)
+        return self._damaged
+
+    def _make_anew(self) -> None:
+        self.made += 1
+        for end in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                self.path.with_name(self.path.name + end).unlink()
+        self._damaged = False
+
+    def _let_go(self) -> None:
+        if self._writer is not None:
+            with suppress(sqlite3.Error):
+                self._writer.close()
+            self._writer = None
+
+
+class _Writing:
+    """Episodes written in transactions of some CHUNK bytes of lines."""
+
+    def __init__(self, db: sqlite3.Connection, stop: Callable[[], bool]) -> None:
+        self.db, self.stop, self.bytes = db, stop, 0
+        db.execute("BEGIN IMMEDIATE")
+
+    def episode(self, run: str, folder: str, kept: str) -> None:
+        """Write what is new of an episode."""
+        self.db.execute(
+            "INSERT INTO episodes (folder, run, kept) VALUES (?, ?, ?) "
+            "ON CONFLICT (folder) DO UPDATE SET kept = excluded.kept, run = excluded.run WHERE kept != excluded.kept",
+            (folder, run, kept),
+        )
+        [number] = self.db.execute("SELECT id FROM episodes WHERE folder = ?", (folder,)).fetchone()
+        for kind, name in enumerate(NAMES):
+            with suppress(OSError):
+                self._file(number, kind, f"{folder}/{name}")
+
+    def _file(self, number: int, kind: int, path: str) -> None:
+        held = self.db.execute(
+            "SELECT inode, size, changed, stop, count FROM files WHERE episode = ? AND kind = ?", (number, kind)
+        ).fetchone() or (0, 0, 0, 0, 0)
+        stop, count = held[3:]
+        if held[:3] == _about(path):
+            return
+        with reading(path) as file:
+            about = _about(file.fileno())
+            if stop and (held[0] != about[0] or about[1] < stop or about[1] == held[1]):  # another, or written over
+                self.db.execute("DELETE FROM chunks WHERE episode = ? AND kind = ?", (number, kind))
+                stop = count = 0
+            file.seek(stop)
+            while lines := _lines(file):
+                self._chunk(number, kind, count + 1, stop, lines)
+                stop, count = stop + sum(map(len, lines)), count + len(lines)
+                if self._rest(number, kind, (about[0], stop, 0, stop, count)):
+                    return
+            self._keep(number, kind, (*about, stop, count))
+
+    def _chunk(self, number: int, kind: int, n: int, start: int, lines: list[bytes]) -> None:
+        [first] = self.db.execute("SELECT first FROM next").fetchone()
+        offsets = array("q", accumulate(map(len, lines), initial=start)).tobytes()
+        facts = [READ[kind](place, line) for place, line in enumerate(lines, n)]
+        told = compress(to_json(facts, inf_nan_mode="constants"), 1)
+        self.db.execute(
+            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", (number, kind, n, first, len(lines), offsets, told)
+        )
+        if kind == STEPS:
+            self.db.execute("UPDATE next SET first = first + ?", (len(lines),))
+            rows = ((first + place, *map(fold, searched(line))) for place, line in enumerate(lines))
+            self.db.executemany("INSERT INTO words (rowid, action, thought, observation) VALUES (?, ?, ?, ?)", rows)
+        self.bytes += sum(map(len, lines))
+
+    def _rest(self, number: int, kind: int, state: tuple[int, ...]) -> bool:
+        """Let others write, and keep what there is; whether to stop."""
+        if self.bytes < CHUNK:
+            return False
+        self._keep(number, kind, state)
+        self.db.execute("COMMIT")
+        self.db.execute("BEGIN IMMEDIATE")
+        self.bytes = 0
+        return self.stop()
+
+    def _keep(self, number: int, kind: int, state: tuple[int, ...]) -> None:
+        self.db.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", (number, kind, *state))
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The file, made where it is not there; raises sqlite3.DatabaseError where it is of another version."""
+    db = _connected(path)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("BEGIN IMMEDIATE")
+        [version] = db.execute("PRAGMA user_version").fetchone()
+        if not version:
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+        elif version != VERSION:
+            raise sqlite3.DatabaseError(f"it is of version {version}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.close()
+        raise
+    with suppress(OSError):
+        os.utime(path)
+    return db
+
+
+def _joined(chunks: list[Any]) -> Iterator[tuple[int, int]]:
+    """Ranges of numbers that lie in chunks, those that meet as one."""
+    low = high = 0
+    for first, count, *_ in chunks:
+        if first != high:
+            if high:
+                yield low, high
+            low = first
+        high = first + count
+    if high:
+        yield low, high
+
+
+def _offsets(db: sqlite3.Connection, episode: int, n: int) -> "array[int]":
+    found = "SELECT offsets FROM chunks WHERE episode = ? AND kind = 0 AND n = ?"
+    return array("q", db.execute(found, (episode, n)).fetchone()[0])
+
+
+def _lines(file: IO[bytes]) -> list[bytes]:
+    """The next whole lines of a file, some CHUNK bytes at a time."""
+    found, size = list[bytes](), 0
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        found.append(line)
+        size += len(line)
+        if size >= CHUNK:
+            break
+    return found
+
+
+def _about(file: str | int) -> tuple[int, int, int]:
+    about = os.lstat(file) if isinstance(file, str) else os.fstat(file)
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def _tidy(cache: Path) -> None:
+    """Throw away what nobody opened for long."""
+    for path in cache.glob("*.sqlite*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > OLD_S:
+                path.unlink()
