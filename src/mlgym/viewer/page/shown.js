@@ -6,7 +6,7 @@ const foldHead = { action: 30, observation: 12, thought: 24 };
 const foldTail = { action: 0, observation: 6, thought: 0 };
 const inlineLines = 5;
 const rowLetters = 110;
-const headLetters = 4000; // of a text at first, of one that is unfolded, and of each page beyond
+export const headLetters = 4000; // of a text at first, of one that is unfolded, and of each page beyond
 const wholeLetters = 200000;
 export const pageLetters = 100000;
 
@@ -73,9 +73,9 @@ function plainNode(text, name) {
   return h(name === "thought" ? "div" : "pre", { class: name === "thought" ? "prose" : "plain" }, text);
 }
 
-// A Text as a Shown. Signs that are made visible change how long it is, so that both its size and its length count.
-export function asShown(text) {
-  const folded = text.size > headLetters || [...text.text].length < text.size;
+// A Text as a Shown; the document gives its first `most` letters.
+export function asShown(text, most = headLetters) {
+  const folded = text.size > most;
   const here = folded ? text : { ...text, text: text.text.trimEnd() };
   return { kind: "text", text: here, spans: null, hunks: null, size: text.size, lines: text.lines, folded };
 }
