@@ -100,9 +100,9 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
     free(out, force)  # before the work
     with tempfile.TemporaryDirectory(prefix="mlgym-page-") as scratch, guarded(Path(scratch)):
         copies, replaced, notes = list[Path](), Counter[str](), dict[str, None]()
-        for n, run in enumerate(_filled(Store(folders), folders).runs()["runs"]):
+        for n, folder in enumerate(_filled(Store(folders), folders).sources):
             (into := Path(scratch) / str(n)).mkdir()
-            packed = pack.copied(Path(run["path"]), into, largest=FILE)
+            packed = pack.copied(folder, into, largest=FILE)
             copies.append(packed.file)
             replaced.update(packed.replaced)
             notes |= dict.fromkeys(packed.notes)
