@@ -46,7 +46,11 @@ def page(of: Folder, n: int, field: str, start: int = 0, count: int = PAGE) -> C
     if not found:
         raise UsageError(f"There is no step {n}: the episode has {len(of.facts)}.")
     step = found[0]
-    texts = {"action": said(step.action), "observation": step.observation.text, "thought": _thought(of, step.action.thought)}
+    texts = {
+        "action": said(step.action),
+        "observation": step.observation.text,
+        "thought": _thought(of, step.action.thought),
+    }
     if field not in texts:
         raise UsageError(f"A step has the fields {', '.join(texts)}, not {field[:40]!a}.")
     whole = texts[field]
