@@ -120,6 +120,7 @@ function drawLine(state) {
   picture.setAttribute("height", marks + 8);
   picture.setAttribute("viewBox", `0 0 ${wide} ${marks + 8}`);
   state.edges = lineEdges(state);
+  state.told = null;
   state.view = s("rect", { class: "line-view", y: state.strip - 3, height: stripHigh + 6, rx: 2 });
   state.cursor = s("path", { class: "line-cursor" });
   picture.append(
@@ -278,20 +279,27 @@ function listenLine(state) {
 }
 
 function moveCursor(state) {
-  const { slider, doc, chosen, over, edges, range } = state;
+  const { doc, chosen, over, edges, range } = state;
   const told = over || chosen;
-  slider.setAttribute("aria-valuemin", "1");
-  slider.setAttribute("aria-valuemax", String(Math.max(doc.line.n.length, 1)));
-  slider.setAttribute("aria-valuenow", String(chosen || 1));
-  slider.setAttribute("aria-valuetext", chosen ? lineWords(doc, chosen - 1) : "no step chosen");
-  clear(state.caption).append(...(told ? [lineWords(doc, told - 1)] : legendParts(doc.line)));
+  if (told !== state.told) tellStepOfLine(state, told);
   if (!edges) return;
   const middle = told ? (edges[told - 1] + edges[told]) / 2 : 0;
   state.cursor.setAttribute("d", told ? `M${middle},0V${state.strip + stripHigh + 2}` : "M0,0");
   const [from, to] = range;
   const left = from ? edges[from - 1] : 0;
   state.view.setAttribute("x", String(left));
-  state.view.setAttribute("width", String(to ? Math.max(edges[Math.min(to, edges.length - 1)] - left, 2) : 0));
+  state.view.setAttribute("width", String(to ? Math.max(edges[Math.min(to, doc.line.n.length)] - left, 2) : 0));
+}
+
+// The caption and the slider's own words: of the step under the pointer or the chosen one, else what the signs mean.
+function tellStepOfLine(state, told) {
+  const { slider, doc, chosen } = state;
+  state.told = told;
+  slider.setAttribute("aria-valuemin", "1");
+  slider.setAttribute("aria-valuemax", String(Math.max(doc.line.n.length, 1)));
+  slider.setAttribute("aria-valuenow", String(chosen || 1));
+  slider.setAttribute("aria-valuetext", chosen ? lineWords(doc, chosen - 1) : "no step chosen");
+  clear(state.caption).append(...(told ? [lineWords(doc, told - 1)] : legendParts(doc.line)));
 }
 
 // What the caption says of a step, which is also what a screen reader is told.
