@@ -120,7 +120,7 @@ function drawLine(state) {
   picture.setAttribute("height", marks + 8);
   picture.setAttribute("viewBox", `0 0 ${wide} ${marks + 8}`);
   state.edges = lineEdges(state);
-  state.told = null;
+  state.told = "";
   state.view = s("rect", { class: "line-view", y: state.strip - 3, height: stripHigh + 6, rx: 2 });
   state.cursor = s("path", { class: "line-cursor" });
   picture.append(
@@ -281,7 +281,7 @@ function listenLine(state) {
 function moveCursor(state) {
   const { doc, chosen, over, edges, range } = state;
   const told = over || chosen;
-  if (told !== state.told) tellStepOfLine(state, told);
+  if (state.told !== `${told} ${chosen}`) tellStepOfLine(state, told);
   if (!edges) return;
   const middle = told ? (edges[told - 1] + edges[told]) / 2 : 0;
   state.cursor.setAttribute("d", told ? `M${middle},0V${state.strip + stripHigh + 2}` : "M0,0");
@@ -294,7 +294,7 @@ function moveCursor(state) {
 // The caption and the slider's own words: of the step under the pointer or the chosen one, else what the signs mean.
 function tellStepOfLine(state, told) {
   const { slider, doc, chosen } = state;
-  state.told = told;
+  state.told = `${told} ${chosen}`;
   slider.setAttribute("aria-valuemin", "1");
   slider.setAttribute("aria-valuemax", String(Math.max(doc.line.n.length, 1)));
   slider.setAttribute("aria-valuenow", String(chosen || 1));
