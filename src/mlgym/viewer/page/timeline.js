@@ -189,6 +189,7 @@ function chartParts({ doc, edges, wide, chart }) {
   const points = [];
   let best = null;
   let path = "";
+  let drawn = -9;
   for (const i of graded) {
     const x = ((edges[i] + edges[i + 1]) / 2).toFixed(1);
     const y = high(line.validation[i]);
@@ -198,6 +199,8 @@ function chartParts({ doc, edges, wide, chart }) {
       best = line.validation[i];
       path += path ? `H${x}V${y}` : `M${x},${y}`;
     }
+    if (!ahead && x - drawn < 2) continue;
+    drawn = x;
     stems.push(s("path", { class: "stem", d: `M${x},${y}V${chart}` }));
     points.push(
       s("circle", { class: ahead ? "point ahead" : "point", cx: x, cy: y, r: graded.length > 200 ? 1.5 : 3 }),
