@@ -11,16 +11,26 @@ ROOT = Path(__file__).parent.parent
 
 
 def record(
-    name: str, head: Sequence[str], rows: Iterable[Sequence[str]], write: bool, backend: str, notes: str = ""
+    name: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    write: bool,
+    backend: str,
+    notes: str = "",
+    program: str = "",
 ) -> None:
-    """Print the table of `rows` under `head`; `write` keeps it in the file of that name, with `notes` above it."""
+    """Print the table of `rows` under `head`; `write` keeps it in the file of that name, with `notes` above it.
+
+    `program` is what made it, benchmarks/NAME.py by default.
+    """
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     print("\n".join(lines))
     if not write:
         return
     notes = f"{notes}\n\n" if notes else ""
     about = f"Commit {commit()}, {datetime.date.today()}, {backend}, {machine()}."
-    text = f"# Measured: {name}\n\n`python benchmarks/{name}.py --write` writes this file.\n\n{about}\n\n{notes}"
+    program = program or f"benchmarks/{name}.py"
+    text = f"# Measured: {name}\n\n`python {program} --write` writes this file.\n\n{about}\n\n{notes}"
     (ROOT / "benchmarks" / f"{name}.md").write_text(text + "\n".join(lines) + "\n")
 
 

@@ -1,9 +1,9 @@
 """Try each adapter with the real library: an environment of its own, one real step, a line of a table.
 
-    .venv/bin/python tests/adapters/run.py [NAME…]
+    .venv/bin/python tests/adapters/run.py [NAME…] [--write]
 
 An environment is made once, in the cache; it is marked when it is complete. What needs a Python that is not here is
-skipped, and says so. Exits with 1 where something failed.
+skipped, and says so. `--write` keeps the table in benchmarks/adapters.md. Exits with 1 where something failed.
 """
 
 import hashlib
@@ -21,8 +21,13 @@ from mlgym.cache import MARKER, cache_dir
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from record import record  # noqa: E402 - not a package
+
 TORCH = "torch==2.13.0"  # installed first: else another package asks for its newest, with gigabytes of CUDA
 STEP_S, INSTALL_S = 900, 3600
+NOTES = """Each library takes one real step with its adapter, in an environment of its own that the first run makes."""
 VERSIONS = """
 import json, sys
 from importlib.metadata import version
@@ -121,22 +126,29 @@ def attempt(tried: Tried) -> tuple[str, str]:
     return "ok", f"{', '.join(f'{name} {number}' for name, number in versions.items())}: {said[-1] if said else ''}"
 
 
-def main(names: list[str]) -> int:
+def main(names: list[str], write: bool) -> int:
     """Try those of the names, all without names; prints a line for each as it comes."""
     if unknown := set(names) - {tried.name for tried in ALL}:
         print(f"There is no {', '.join(sorted(unknown))} here; there are {', '.join(t.name for t in ALL)}.")
         return 2
-    failed = []
+    rows = []
     for tried in ALL:
         if names and tried.name not in names:
             continue
         began = time.monotonic()
         how, why = attempt(tried)
-        print(f"{tried.name:<12} {how:<8} {time.monotonic() - began:5.0f} s  {why}", flush=True)
-        failed += [tried.name] if how == "failed" else []
+        took = f"{time.monotonic() - began:.0f}"
+        print(f"{tried.name:<12} {how:<8} {took:>5} s  {why}", flush=True)
+        versions, _, said = why.partition(": ") if how == "ok" else ("", "", why)
+        rows.append((tried.name, how, took, versions, said))
+    if write:
+        head = ("library", "", "seconds", "versions", "what was done")
+        record("adapters", head, rows, write, "bubblewrap", NOTES, "tests/adapters/run.py")
+    failed = [name for name, how, *_ in rows if how == "failed"]
     print(f"failed: {', '.join(failed)}" if failed else "Every adapter that was tried works.")
     return bool(failed)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    given = sys.argv[1:]
+    sys.exit(main([name for name in given if name != "--write"], "--write" in given))

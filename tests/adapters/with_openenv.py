@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from openenv.core import GenericEnvClient
@@ -22,27 +23,31 @@ TASK = "duel-s3-d0.5"
 SLOW = "sleep 3; echo 1 1 1 1 1 > strategy.txt; echo done"
 
 
+async def answered(client: GenericEnvClient, result: Any) -> tuple[Any, int]:
+    """The answer that a job comes to, where `result` names one, and after how many polls."""
+    polls = 0
+    while job := result.observation["job"]:
+        result, polls = await client.step({"poll": job}), polls + 1
+    return result, polls
+
+
 async def at_ours(address: str) -> tuple[int, float]:
     """A client that waits 1.5 seconds for a message, and loses its connection once; polls and the sum of rewards."""
     client = GenericEnvClient(base_url=address, message_timeout_s=1.5)
     async with client:
-        result = await client.reset(task=TASK, seed=1, episode_id="mine")
-        while result.observation["job"]:
-            result = await client.step({"poll": result.observation["job"]})
+        result, _ = await answered(client, await client.reset(task=TASK, seed=1, episode_id="mine"))
         assert result.reward is None and not result.done and result.metadata["brief"]["task"] == TASK
-        session, polls = result.observation["session"], 0
+        session = result.observation["session"]
         result = await client.step({"text": SLOW})
         assert result.observation["job"] and result.metadata["running"]
         client._ws.transport.abort()  # a dropped socket
         await client._ws.wait_closed()
         await client.connect()
-        result = await client.reset(resume=session)
-        while job := result.observation["job"]:
-            result, polls = await client.step({"poll": job}), polls + 1
+        result, polls = await answered(client, await client.reset(resume=session))
         assert result.observation["text"].strip() == "done", result
         state = await client.state()
         assert state["episode_id"] == "mine" and state["step_count"] == 1, state
-        result = await client.step({"tool": "submit"})
+        result, _ = await answered(client, await client.step({"tool": "submit"}))
         assert result.done and result.metadata["status"] == "submitted", result
         return polls, result.metadata["reward"]
 

@@ -18,6 +18,7 @@ from typing import IO, Any, Generic, NamedTuple, Self, TypeVar
 from pydantic_core import from_json
 
 from mlgym.runs import BROKEN
+from mlgym.viewer.commands import gist
 
 LONGEST = 200  # characters kept of an action's argument, or of a name
 ARGUMENTS, MOST = 12, 100  # of an action, and of other things that a step has several of
@@ -135,10 +136,10 @@ def _text(value: Any) -> str:
 
 
 def _short(args: dict[str, Any]) -> dict[str, Any]:
-    kept = list(args.items())[:ARGUMENTS]
-    return {
-        str(key)[:LONGEST]: value[:LONGEST] if isinstance(value, str) else str(value)[:LONGEST] for key, value in kept
-    }
+    """The heads of an action's arguments; of a command its gist."""
+    told = {str(key)[:LONGEST]: str(value)[:LONGEST] for key, value in list(args.items())[:ARGUMENTS]}
+    command = args.get("command")
+    return told | ({"command": gist(command)[:LONGEST]} if isinstance(command, str) else {})
 
 
 class Mark(NamedTuple):
