@@ -35,6 +35,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 def walking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look looks for new folders too."""
     monkeypatch.setattr(module, "WALK_S", 0.0)
+    monkeypatch.setattr(module, "WALKING", float("inf"))
 
 
 def opened(folder: Path, cache: Path | None = None) -> Store:
@@ -148,6 +149,18 @@ def test_a_damaged_file_is_made_anew(harm: str, tmp_path: Path) -> None:
     assert all(len(store.facts(key)) == 4 for key in store.keys)
     assert store.index and (store.catch_up() or store.catch_up()), store.index.trouble
     assert found(store, "write.py") == wanted and store.index.sound and len(chunks(store)) == 3
+    store.close()
+
+
+def test_it_may_be_removed_at_any_time(tmp_path: Path) -> None:
+    for seed in range(3):
+        episode(tmp_path / "runs" / "run", seed=seed)
+    store = opened(tmp_path)
+    for gone in (tmp_path / "cache", store.index.path if store.index else None):
+        shutil.rmtree(gone) if gone and gone.is_dir() else gone and gone.unlink()
+        assert len(found(store, "write.py")) == 3 and all(len(store.facts(key)) == 4 for key in store.keys)
+        assert store.catch_up() or store.catch_up()
+        assert store.index and store.index.sound and len(chunks(store)) == 3 and len(found(store, "write.py")) == 3
     store.close()
 
 

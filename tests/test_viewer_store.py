@@ -32,6 +32,7 @@ REPORTED = {
 def walking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look looks for new folders too."""
     monkeypatch.setattr(module, "WALK_S", 0.0)
+    monkeypatch.setattr(module, "WALKING", float("inf"))
 
 
 def rows(store: Store, run: str = "") -> dict[str, dict[str, Any]]:
@@ -197,6 +198,20 @@ def test_broken_records_are_said_and_hide_nothing_else(tmp_path: Path) -> None:
     for seed in range(len(BROKEN)):
         assert (found[seed]["state"], found[seed]["scored"]) == ("missing", False), BROKEN[seed]
         assert found[seed]["why"].startswith("The records cannot be read: ")
+
+
+def test_a_hostile_run_hides_nothing_else(tmp_path: Path) -> None:
+    folder = episode(tmp_path / "run")
+    (tmp_path / "run" / "drivers").mkdir()
+    for name, text in (("a", "[]"), ("b", '{"pid": {}}'), ("c", '{"running": 5}'), ("d", "\x00")):
+        (tmp_path / "run" / "drivers" / f"{name}.json").write_text(text)
+    (tmp_path / "run" / "cells.jsonl").write_text('[]\n{"cell": 3}\n{"cell": "../../x"}\n\x00\n' + "[" * 9999 + "\n")
+    (tmp_path / "run" / "protocol.lock").write_text('{"task_protocol": {"tasks": {"duel-s0-d0.2": 7}}}')
+    for name in ("failed.jsonl", "cancelled.json"):
+        os.mkfifo(folder / name)
+    (folder / "result.json").unlink()
+    store = Store([tmp_path])
+    assert [row["state"] for row in rows(store).values()] == ["stopped"] and store.runs()["runs"][0]["episodes"] == 1
 
 
 def test_hostile_text_can_be_sent_and_seen(tmp_path: Path) -> None:

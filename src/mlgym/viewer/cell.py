@@ -16,6 +16,7 @@ from mlgym.columns import Row, Table
 from mlgym.records import better
 from mlgym.rows import ROWS, Records
 from mlgym.runs import BROKEN, Run
+from mlgym.viewer.finding import regular
 from mlgym.viewer.lines import Mark, reading
 from mlgym.viewer.visible import visible
 
@@ -98,7 +99,7 @@ class Cell:
         if result:
             self._tally = None
         else:
-            tries = beside.tries(Path(self.folder))
+            tries = beside.tries(Path(self.folder)) if regular(f"{self.folder}/{beside.FAILED}") else []
             of = Records(self.folder, "", self.run.anchors, spec=spec, result=self._so_far(of, tries))
             lost = bool(tries)
         told = Table(KINDS["episodes"])
@@ -240,6 +241,6 @@ def mark(path: str) -> list[int]:
         about = os.lstat(path)
     except OSError:
         return []
-    if stat.S_ISLNK(about.st_mode):
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
         return []
     return [about.st_ino, about.st_size, about.st_mtime_ns]

@@ -45,6 +45,7 @@ CREATE VIRTUAL TABLE words USING fts5 (
 PRAGMA user_version = {VERSION};
 """
 DAMAGE = (
+    sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_ERROR,
@@ -82,12 +83,9 @@ class Index:
         self.trouble, self.made = "", 0  # how often a damaged or older file was thrown away
         self._damaged = False
         self._writer: sqlite3.Connection | None = None
+        self._inode = 0
         self._lock = threading.Lock()
-        try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _tidy(cache)
-        except OSError as error:
-            self.trouble = error.strerror or "its folder cannot be made"
+        _tidy(cache)
         self._write(lambda db: None)
 
     @property
@@ -175,13 +173,20 @@ class Index:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own; what it finds wrong ends the reading."""
-        try:
-            with closing(_connected(self.path if self.sound else Path(":memory:"))) as db:
+        """A connection of its own, to nothing where there is no index; what it finds wrong ends the reading."""
+        with closing(self._connection()) as db:
+            try:
                 yield db
-        except sqlite3.Error as error:
-            if self.sound:
+            except sqlite3.Error as error:
                 self._failed(error)
+
+    def _connection(self) -> sqlite3.Connection:
+        if self.sound:
+            try:
+                return _connected(self.path)
+            except sqlite3.Error as error:
+                self._failed(error)
+        return _connected(":memory:")
 
     def _write(self, task: Callable[[sqlite3.Connection], None]) -> bool:
         """Do a task with the connection that writes, again where the file had to be made anew; whether it was done."""
@@ -190,9 +195,13 @@ class Index:
                 if self.trouble:
                     return False
                 try:
+                    if self._writer and _inode(self.path) != self._inode:  # somebody removed it, or made it anew
+                        self.made += 1
+                        self._let_go()
                     if self._damaged:
                         self._make_anew()
-                    self._writer = self._writer or _opened(self.path)
+                    if self._writer is None:
+                        self._writer, self._inode = _opened(self.path), _inode(self.path)
                     task(self._writer)
                     return True
                 except sqlite3.Error as error:
@@ -206,6 +215,8 @@ class Index:
 
     def _failed(self, error: sqlite3.Error) -> bool:
         """Whether the file is to be made anew."""
+        if not self.sound:
+            return self._damaged
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return False
@@ -301,12 +312,14 @@ class _Writing:
         self.db.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, kind, *state))
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path | str) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     """The file, made where it is not there; raises sqlite3.DatabaseError where it is of another version."""
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     db = _connected(path)
     try:
         db.execute("PRAGMA journal_mode = WAL")
@@ -357,6 +370,13 @@ def _lines(file: IO[bytes]) -> list[bytes]:
 def _about(file: str | int) -> tuple[int, int, int]:
     about = os.lstat(file) if isinstance(file, str) else os.fstat(file)
     return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _tidy(cache: Path) -> None:
