@@ -136,6 +136,7 @@ def test_the_output_of_diff_is_read_as_a_difference() -> None:
             "write src/a.py; python src/a.py | tail -5",
         ),
         ('python -c "\nimport torch\nprint(torch.__version__)\n" 2>&1', "python -c print(torch.__version__)"),
+        ("python - <<'E'\n" + "x = 1\n" * 20 + "E", "python - … (20 lines)"),
         ("set -e\nexport A=1\n# first\nmake", "make"),
         ("cat >> log.txt <<E\nx\nE", "add to log.txt"),
         ("", ""),
