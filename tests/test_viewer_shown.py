@@ -37,7 +37,7 @@ def texts(spans: ink.Spans) -> str:
 
 def applied(old: str, hunks: differences.Hunks, first: int = 1) -> str:
     """`old` with the hunks on it."""
-    lines, out, at = old.split("\n"), list[str](), first
+    lines, out, at = old.split("\n") if old else [], list[str](), first
     for hunk in hunks:
         out += lines[at - first : hunk["old"] - first]
         at = hunk["old"]
@@ -103,9 +103,9 @@ def test_hunks_laid_on_the_old_text_give_the_new_one() -> None:
         for _ in range(rng.randrange(6)):
             new.insert(rng.randrange(len(new) + 1), rng.choice([*words, f"new {rng.random()}"]))
         first = rng.choice([1, 17])
-        hunks = differences.between("\n".join(old), "\n".join(new), "", first)
-        assert applied("\n".join(old), hunks, first) == "\n".join(new)
-        assert bool(hunks) == ("\n".join(old) != "\n".join(new))
+        before, after, end = "\n".join(old), "\n".join(new), rng.choice(["", "\n"])
+        hunks = differences.between(before + end, after + end, "", first)
+        assert applied(before, hunks, first) == after and bool(hunks) == (before != after)
 
 
 def test_large_texts_are_compared_around_the_lines_that_both_have_once() -> None:

@@ -24,6 +24,8 @@ _ABOUT = re.compile(
 
 def between(old: str, new: str, lexer: str = "", first: int = 1) -> Hunks:
     """The difference of two texts, of which the first lines have the number `first`; made visible and coloured."""
+    if old.endswith("\n") and new.endswith("\n"):
+        old, new = old[:-1], new[:-1]
     before, after = (visible(text).split("\n") if text else [] for text in (old, new))
     if before == after:
         return []
