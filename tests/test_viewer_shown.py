@@ -189,7 +189,7 @@ def test_str_replace_and_insert_are_numbered_by_what_they_have_shown() -> None:
     shown = shown_after(step("str_replace", seen, path="a.py", old="x = 1", new="y = 2"))
     assert changed(shown) == ["-10 x = 1", "+10 y = 2"]
     failed = shown_after(step("str_replace", "not there", "error", path="a.py", old="q", new="r"))
-    assert changed(failed) == ["-1 q", "+1 r"] and failed["title"] == "a.py (not made)"
+    assert changed(failed) == ["-None q", "+None r"] and failed["title"] == "a.py (not made)"
     put = "[File: /w/workspace/a.py (4 lines total)]\n1:a\n2:NEW\n3:b\n4:c"
     assert changed(shown_after(step("insert", put, path="a.py", line=1, text="NEW"))) == ["+2 NEW"]
 

@@ -8,7 +8,7 @@ from functools import partial
 from mlgym.records import Scores, Step, better
 from mlgym.viewer import differences
 from mlgym.viewer.commands import reads
-from mlgym.viewer.ink import Spans, language
+from mlgym.viewer.ink import Spans, language, plain
 from mlgym.viewer.shown import Shown, shown
 from mlgym.viewer.visible import visible
 from mlgym.viewer.windows import Window, window
@@ -67,7 +67,8 @@ def _graded(step: Step, scale: Scale, *, whole: bool) -> Shown:
         rows.append(row)
     title = " ".join(rows[0][:2]) + (f" ({', '.join(rows[0][2:])})" if rows[0][2:] else "")
     out = shown(tool if tool == "submit" else "validate", step.observation.text, title=title, whole=whole)
-    return out if whole else {**out, "text": None, "tail": None, "spans": _table(rows), "folded": False}
+    said = plain(visible(step.observation.text[:500])) if tool == "submit" else []
+    return out if whole else {**out, "text": None, "tail": None, "spans": [*_table(rows), *said], "folded": False}
 
 
 def number(value: float) -> str:
