@@ -76,11 +76,11 @@ def view(
     server = _listening(port, lambda number: Server(store, host=host, port=number, tokens=given, names=names or ()))
     browse = _desktop() if browse is None else browse
     shown = server.address.replace(server.tokens[0], "TOKEN") if given else server.address
-    print(f"Viewing at {shown}", flush=True)
+    print(f"Viewing at {shown} (Ctrl-C ends it)", flush=True)
     if not is_local(host):
         print(f"What goes to {host} is not encrypted, the token neither: better go through ssh -L.", file=sys.stderr)
     elif not browse:
-        print(f"From another machine: {_tunnel(server)} there, then open that address.", flush=True)
+        print(f"From another machine, type this there and open the same address:\n  {_tunnel(server)}", flush=True)
     if browse:  # in a thread, as some browsers hold their caller; it is answered as soon as the server runs
         threading.Thread(target=webbrowser.open, args=(server.once,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):  # the signal that stopped it, once more
