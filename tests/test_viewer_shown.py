@@ -220,6 +220,8 @@ def test_a_traceback_is_told_by_its_last_line() -> None:
     )
     shown = observation(step("bash", text + "(Exit code 1.)", "error", command="python a.py"), Scale())
     assert (shown["kind"], shown["title"]) == ("traceback", "ValueError: too bad")
+    ranks = "".join(f"[rank0]: {line}\n" for line in text.replace("ValueError", "my.Failure").splitlines()[1:])
+    assert observation(step("bash", ranks, "error"), Scale())["title"] == "my.Failure: too bad"
     syntax = '  File "a.py", line 3\n    x x\n      ^\nSyntaxError: invalid syntax\n(Exit code 1.)'
     assert observation(step("bash", syntax, "error"), Scale())["title"] == "SyntaxError: invalid syntax"
     chained = (
