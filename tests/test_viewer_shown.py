@@ -199,8 +199,16 @@ def test_a_file_written_again_is_a_difference_where_the_old_text_is_known() -> N
     again = step("bash", command="cat > a.py <<'E'\none\nTWO\nE\npython a.py", n=3)
     assert changed(shown_after(first, step("bash", command="python a.py"), again)) == ["-2 two", "+2 TWO"]
     assert shown_after(first, again)["folded"]  # the command itself comes when it is unfolded
-    for unknown in ("sed -i s/one/1/ a.py", "git checkout .", "mv b.py a.py", "cd elsewhere", "python b.py > a.py"):
+    for unknown in (
+        "sed -i s/one/1/ a.py",
+        "git checkout .",
+        "ls && mv b.py a.py",
+        "cd elsewhere",
+        "python b.py > a.py",
+    ):
         assert shown_after(first, step("bash", command=unknown), again)["hunks"] is None, unknown
+    for kept in ("X=1 timeout 9 python a.py > log.txt 2>&1", "cat a.py | head -3", "cp a.py b.py", "rm -f b.py c*"):
+        assert shown_after(first, step("bash", command=kept), again)["hunks"], kept
     made = step("create", "Wrote /w/workspace/a.py (1 lines).", path="/w/workspace/a.py", content="one\n2\n")
     assert changed(shown_after(first, made)) == ["-2 two", "+2 2"]
 
