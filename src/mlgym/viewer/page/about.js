@@ -6,20 +6,18 @@ export function aboutPanel(show) {
   const { doc } = show;
   const result = doc.result || {};
   const cost = result.cost || {};
-  const spent =
-    cost.calls == null
-      ? {}
-      : {
-          money: money(cost.money),
-          calls: cost.calls,
-          "tokens sent": count(cost.tokens_in),
-          "of it cached": count(cost.tokens_cached),
-          "tokens received": count(cost.tokens_out),
-          commands: seconds(cost.command_s),
-          model: seconds(cost.model_s),
-          grading: seconds(cost.grader_s),
-          processors: cost.cpu_s ? `${seconds(cost.cpu_s)} of work` : "",
-        };
+  const told = (value, words) => (value ? words(value) : "");
+  const spent = {
+    money: told(cost.money, money),
+    calls: told(cost.calls, count),
+    "tokens sent": told(cost.tokens_in, count),
+    "of it cached": told(cost.tokens_cached, count),
+    "tokens received": told(cost.tokens_out, count),
+    commands: told(cost.command_s, seconds),
+    model: told(cost.model_s, seconds),
+    grading: told(cost.grader_s, seconds),
+    processors: told(cost.cpu_s, (value) => `${seconds(value)} of work`),
+  };
   const { cost: _, attempts: __, baseline, notes, ...ending } = result;
   return h(
     "div",

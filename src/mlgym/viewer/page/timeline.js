@@ -133,29 +133,29 @@ function drawLine(state) {
   moveCursor(state);
 }
 
+// A bar for each step, one for several where they are too narrow; it is the most telling of them.
 function barParts({ doc: { line }, edges, strip }) {
   const bars = [];
-  let kind = -1;
   let from = 0;
-  for (let i = 0; i < line.n.length; i += 1) {
-    if (kind < 0) from = edges[i];
-    kind = Math.max(kind, barKinds.indexOf(barKind(line.tool[i])));
-    const wide = edges[i + 1] - from;
-    if (wide < narrowest && i < line.n.length - 1) continue;
-    const name = barKinds[kind];
-    const gap = wide > 3 * narrowest ? 1.5 : 0.5;
-    bars.push(
-      s("rect", {
-        class: `bar ${name}`,
-        x: from.toFixed(1),
-        width: Math.max(wide - gap, 0.8).toFixed(1),
-        y: strip + stripHigh - barHigh[name],
-        height: barHigh[name],
-      }),
-    );
+  let kind = -1;
+  const draw = (to) => {
+    if (kind >= 0) bars.push(barNode(barKinds[kind], edges[from], edges[to] - edges[from], strip + stripHigh));
+    from = to;
     kind = -1;
+  };
+  for (let i = 0; i < line.n.length; i += 1) {
+    if (edges[i + 1] - edges[i] >= narrowest) draw(i);
+    kind = Math.max(kind, barKinds.indexOf(barKind(line.tool[i])));
+    if (edges[i + 1] - edges[from] >= narrowest) draw(i + 1);
   }
+  draw(line.n.length);
   return bars;
+}
+
+function barNode(kind, x, wide, foot) {
+  const gap = wide > 3 * narrowest ? 1.5 : 0.5;
+  const place = { x: x.toFixed(1), width: Math.max(wide - gap, 0.8).toFixed(1) };
+  return s("rect", { class: `bar ${kind}`, ...place, y: foot - barHigh[kind], height: barHigh[kind] });
 }
 
 function markParts({ doc: { line }, edges }, y) {
