@@ -18,20 +18,30 @@ export function aboutPanel(show) {
     grading: told(cost.grader_s, seconds),
     processors: told(cost.cpu_s, (value) => `${seconds(value)} of work`),
   };
-  const { cost: _, attempts: __, baseline, notes, ...ending } = result;
+  const { cost: _, baseline, notes, ...ending } = result;
+  const end = doc.result
+    ? { ...ending, scored: result.scored ? "yes" : "no", network: networkWords(ending.network) }
+    : {};
   return h(
     "div",
     { class: "about-panel" },
     aboutSection("Limits", { all: doc.limits.told }),
     aboutSection("Cost", spent),
-    aboutSection("The end", ending),
+    aboutSection("The end", end),
     aboutSection("Baseline", baseline || doc.baseline),
     notes?.length
       ? h("section", {}, h("h2", {}, "Notes"), h("ul", {}, ...notes.map((note) => h("li", {}, note))))
       : null,
-    aboutSection("Spec", doc.spec),
+    aboutSection("What the last attempt was graded by", doc.provenance),
+    aboutSection("Spec", { ...doc.spec, network: networkWords(doc.spec.network) }),
     aboutSection("This page", { key: doc.key, files: filesKnown(doc) }),
   );
+}
+
+// No hosts at all, some, or (an empty list) all of them.
+function networkWords(hosts) {
+  if (!hosts) return "none";
+  return hosts.length ? hosts.join(", ") : "all hosts";
 }
 
 function filesKnown(doc) {
@@ -56,7 +66,12 @@ function aboutSection(title, facts) {
 }
 
 function isEmpty(value) {
-  return value == null || value === "" || (typeof value === "object" && Object.values(value).every(isEmpty));
+  return (
+    value == null ||
+    value === "" ||
+    value === false ||
+    (typeof value === "object" && Object.values(value).every(isEmpty))
+  );
 }
 
 function aboutValue(value) {
