@@ -80,15 +80,19 @@ function emptyBlock(block, high) {
   block.loaded = 0;
 }
 
+// The page of cards that holds a step.
+export function askSteps(key, step, fresh = false) {
+  return get(`e/${key}/steps`, { from: step - ((step - 1) % pageSteps), count: pageSteps }, { fresh });
+}
+
 // The cards of steps from..from+count-1, by whole pages, which are kept; one that was kept short is asked for again.
 async function stepCards(show, from, count) {
   const cards = [];
   const end = from + count - 1;
   for (let page = from - ((from - 1) % pageSteps); page <= end; page += pageSteps) {
-    const ask = (fresh) => get(`e/${show.path}/steps`, { from: page, count: pageSteps }, { fresh });
-    let found = await ask(false);
+    let found = await askSteps(show.path, page);
     const short = page + found.steps.length <= Math.min(end, page + pageSteps - 1);
-    if (short && !bundled) found = await ask(true);
+    if (short && !bundled) found = await askSteps(show.path, page, true);
     cards.push(...found.steps.filter((card) => card.n >= from && card.n <= end));
   }
   return cards;

@@ -5,7 +5,7 @@ import { bundled, get, watch } from "./source.js";
 import { aboutPanel } from "./about.js";
 import { attemptsPanel } from "./attempts.js";
 import { callsPanel } from "./calls.js";
-import { announce, conversation } from "./conversation.js";
+import { announce, askSteps, conversation } from "./conversation.js";
 import { filesPanel } from "./files.js";
 import { headNode, wayNode } from "./head.js";
 import { stepMarks, timeLine } from "./timeline.js";
@@ -15,6 +15,7 @@ const liveEvery = 1000;
 
 // Mount the page of the episode that the address names.
 export async function episode(root, place, go) {
+  if (!place.query.get("tab")) askSteps(place.key, Number(place.query.get("step")) || 1).catch(() => null); // meanwhile
   const doc = await get(`e/${place.key}`, {}, { fresh: true });
   const page = { root, go, show: showOf(doc, place.key), tab: "", follow: false, rows: [], ended: false, pending: 0 };
   buildPage(page);

@@ -1,5 +1,5 @@
 // The view of a run, or of all: what its episodes came to, as a grid, figures and a list; kept up to date.
-import { h, clear, plural } from "./dom.js";
+import { h, clear, plural, visible } from "./dom.js";
 import { href, update } from "./address.js";
 import { get, watch } from "./source.js";
 import { asColumns, changedKeys, chosenPlaces, wordsOf } from "./episodes.js";
@@ -20,7 +20,7 @@ export async function overview(root, place, go) {
   let words = wordsOf(table);
   let filters = readFilters(place.query);
   let places = [];
-  document.title = `${run || "All episodes"} · mlgym`;
+  document.title = `${visible(run) || "All episodes"} · mlgym`;
   const nodes = { state: h("span", { class: "state" }), facts: h("dl", { class: "facts" }), rest: h("div") };
   const measure = h(
     "div",
@@ -88,7 +88,7 @@ export async function overview(root, place, go) {
     showSummary(table, nodes, (state) => apply({ ...noFilters(filters), state }, true));
     if (!run) clear(nodes.state);
     const part = table.state.includes("running") ? `${endedCount(table)} of ${table.size} · ` : "";
-    document.title = `${part}${run || "All episodes"} · mlgym`;
+    document.title = `${part}${visible(run) || "All episodes"} · mlgym`;
   }
 
   // What is new, without a row in the list changing its place.
