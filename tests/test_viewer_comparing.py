@@ -48,6 +48,8 @@ def test_files_are_the_same_differ_or_are_on_one_side(tmp_path: Path) -> None:
     }
     (hunk,) = difference(a, b, "x.py")["hunks"]
     assert [row[0] for row in hunk["lines"]] == ["=", "-", "+", "="]
+    ends = [handed(tmp_path / "ends", seed, {"x.py": text}) for seed, text in enumerate((b"1\n", b"1\r\n"))]
+    assert difference(*ends, "x.py") == {"path": "x.py", "hunks": [], "note": "They differ only in how lines end."}
     (alone,) = difference(a, b, "other.py")["hunks"]
     assert [row[0] for row in alone["lines"]] == ["+"]
 

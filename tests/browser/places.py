@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 VIEW = [sys.executable, "-m", "mlgym", "view"]
 STARTED_S = 30.0
@@ -67,7 +67,7 @@ def at(view: str, key: str = "", **query: object) -> str:
 def ready(page: Page) -> Page:
     """Wait until the page shows what it has to show."""
     page.wait_for_selector("#view h1")
-    page.wait_for_function("document.querySelector('[aria-busy=true]') === null")
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     return settled(page)
 
 

@@ -1,7 +1,7 @@
 """Stores made for the viewer's tests: episodes written as records, without an agent having run.
 
-A run `first` of two tasks, three methods and two seeds: STORY is an episode with everything a page can show, OTHER a
-short one of the same task, TREE one of a search agent; others failed or never came.
+A run `first` of two tasks, three methods and two seeds, and a run `second` of one episode. STORY is an episode with
+everything a page can show, OTHER a short one of the same task, TREE one of a search agent; others failed or never came.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from mlgym.driver import Driver
 from mlgym.records import (
     Action,
     Attempt,
+    Changes,
     Cost,
     EpisodeSpec,
     Limits,
@@ -38,9 +39,17 @@ STORY, OTHER, TREE = (
     f"first/{GAME}/tuner/0",
     f"first/{GAME}/tree/0",
 )
-START = 'def row_strategy(history):\n    """Return 0 or 1."""\n    return 0\n'
-BETTER = START.replace("return 0\n", "return history[-1][1] if history else 0\n")
 NEEDLE = "zebra crossing"
+START = 'def row_strategy(history):\n    """Return 0 or 1."""\n    return 0\n'
+SECOND = START.replace("return 0\n", "return 1\n")
+BETTER = START.replace("return 0\n", "return history[-1][1] if history else 0\n")
+CHANGED = {  # what the steps of STORY leave
+    2: {"strategy.py": START},
+    4: {"strategy.py": SECOND},
+    6: {"train.py": "import numpy\n\nboom()\n"},
+    11: {"notes.txt": f"one\ntwo\n{NEEDLE}\n"},
+    12: {"strategy.py": BETTER},
+}
 TRACEBACK = 'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\n    boom()\nNameError: boom\n'
 Told = tuple[str, dict[str, Any], str]
 
@@ -115,13 +124,18 @@ def episode(
 ) -> Path:
     """Store an episode of these steps, with a call of the model for each where it has one; its folder.
 
-    Where `ended` is empty it has no result. `more` are fields of the result, `spec` of the spec.
+    Where `ended` is empty it has no result. `more` are fields of the result, `spec` of the spec, and `changed` what the
+    steps left of files.
     """
     home = load_task(task)
     spec: dict[str, Any] = {"agent": "tuner", **more.pop("spec", {})}
     about = EpisodeSpec(task=home.reference, version=home.version, seed=seed, limits=Limits(steps=50), **spec)
     folder = episode_folder(run, about)
     store = Episode.open(folder, about)
+    for n, files in more.pop("changed", {}).items():
+        data = {name: text.encode() for name, text in files.items()}
+        kept = {name: hashlib.sha256(each).hexdigest() for name, each in data.items()}
+        store.add_changes(Changes(n=n, files=kept), dict(zip(kept.values(), data.values(), strict=True)))
     for each in steps:
         store.add_step(each)
     if about.model:
@@ -161,7 +175,7 @@ def _talk(store: Episode, steps: Sequence[Step]) -> None:
 
 
 def _attempt(store: Episode, metric: str, at: Step) -> Attempt:
-    text = (BETTER if at.n >= 12 else START).encode()
+    text = (BETTER if at.n >= 12 else SECOND).encode()
     digest = hashlib.sha256(text).hexdigest()
     store.file(digest).write_bytes(text)
     shown = next(iter((at.observation.validation or {"": 1.2}).values()))
@@ -200,7 +214,8 @@ def _result(home: Any, attempts: Sequence[Attempt], steps: Sequence[Step], ended
 def store(place: Path) -> Path:
     """The store of most tests; its folder."""
     run = place / "first"
-    episode(run, GAME, list(story()), spec=TALKER)
+    found = {"strategy.py": (load_task(GAME).workspace / "strategy.py").read_text()}
+    episode(run, GAME, list(story()), spec=TALKER, changed={0: found, **CHANGED})
     episode(run, GAME, list(plain(1.1)), seed=1, spec=TALKER, progress=0.3)
     episode(run, GAME, list(plain(1.2)), progress=0.7)
     episode(run, GAME, [], seed=1, ended="error", boundary="agent", why="The agent raised NameError.", progress=-1.0)
@@ -209,6 +224,7 @@ def store(place: Path) -> Path:
         episode(run, HOUSES, list(plain(0.85 + seed / 50)), seed=seed, progress=0.1 + seed / 4)
     lost = episode(run, HOUSES, [], seed=1, ended="", spec={"agent": "tree"})
     beside.add_try(lost, "model", "The provider answered 503.")
+    episode(place / "second", HOUSES, list(plain(0.9)), progress=0.2)
     return place
 
 

@@ -1,5 +1,7 @@
 """Episodes side by side: aligned by step, where they part, who won."""
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.browser.places import Place, at, ready
@@ -16,7 +18,7 @@ def test_side_by_side(visit: Visit, place: Place) -> None:
     expect(page.locator("#view")).to_contain_text("They part at their first step")
     page.keyboard.press("j")
     page.keyboard.press("j")
-    page.wait_for_function("location.hash.includes('step=2')")
+    expect(page).to_have_url(re.compile("step=2$"))
     page.reload()
     expect(ready(page).locator(".row.here")).to_contain_text("2")
 
@@ -27,12 +29,12 @@ def test_the_first_difference(visit: Visit, place: Place) -> None:
     page = ready(visit(place.home, at("compare", e=[f"{same}/0", f"{same}/1"])))
     expect(page.locator("#view")).to_contain_text("they part at step 2")
     page.keyboard.press("d")
-    page.wait_for_function("location.hash.includes('step=2')")
+    expect(page).to_have_url(re.compile("step=2$"))
     expect(page.locator(".row.here")).to_contain_text("0.87")
 
 
 def test_who_won_and_three_at_once(visit: Visit, place: Place) -> None:
-    page = ready(visit(place.home, at("compare", e=[STORY, OTHER, TREE]), width=390))
+    page = ready(visit(place.home, at("compare", e=[STORY, OTHER, TREE])))
     expect(page.get_by_role("table", name="Steps side by side").get_by_role("columnheader")).to_have_count(4)
     expect(page.locator(".verdict")).to_contain_text("tree")
     assert page.locator("svg").count() >= 1

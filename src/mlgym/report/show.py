@@ -21,7 +21,7 @@ def episode(folder: Path, *, steps_too: bool) -> None:
     out = Console(highlight=False)
     store = Episode.read(folder)
     spec, result, steps = store.spec, store.result, store.steps()
-    out.print(str(folder), style="bold", markup=False)
+    out.print(safe(str(folder)), style="bold", markup=False)
     for step in steps if steps_too else ():
         out.print(live(spec, step, None, False), end="")
     if result is None:
@@ -126,5 +126,6 @@ def _unified(starter: Path, store: Episode, attempt: Attempt) -> str:
             continue
         before = old.read_text(errors="replace").splitlines() if old.exists() else []
         after = safe(new.read_text(errors="replace")).splitlines()
-        out += difflib.unified_diff(before, after, f"starter/{name}", f"attempt {attempt.n}/{name}", lineterm="")
+        shown = safe(name).replace("\n", " ")
+        out += difflib.unified_diff(before, after, f"starter/{shown}", f"attempt {attempt.n}/{shown}", lineterm="")
     return "\n".join(out)

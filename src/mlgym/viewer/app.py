@@ -205,11 +205,13 @@ class Server(guard.Hearing):
 
 def application(routes: Routes) -> Starlette:
     """The application, without its guard."""
+    document = Route("/api/{path:path}", routes.document)
+    document.path_regex = re.compile("^/api/(?P<path>.*)$", re.DOTALL)  # a folder's name may hold a newline
     return Starlette(
         routes=[
             Route("/", routes.file),
             Route("/api/live", routes.changes),
-            Route("/api/{path:path}", routes.document),
+            document,
             Route("/{name}", routes.file),
         ]
     )

@@ -6,14 +6,14 @@ from typing import Any
 from mlgym.errors import UsageError
 from mlgym.records import Attempt
 from mlgym.store import Episode
-from mlgym.viewer import differences
-from mlgym.viewer.files import LINES
+from mlgym.viewer.differences import between
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.ink import language
 from mlgym.viewer.visible import visible
 
 Document = dict[str, Any]
 LARGEST = 2_000_000  # bytes of a file that is compared line by line
+LINES = 5_000
 
 
 def listing(a: Folder, b: Folder) -> Document:
@@ -34,10 +34,10 @@ def difference(a: Folder, b: Folder, path: str) -> Document:
     names = {visible(name): name for name in {*left, *right}}
     if path not in names:
         raise UsageError(f"Neither of the two has handed in a file '{path}'.")
-    texts, whys = zip(*(_text(_path(of, found.get(names[path]))) for of, found in ((a, left), (b, right))), strict=True)
-    why = next(filter(None, whys), "")
-    hunks = None if why else differences.between("\n".join(texts[0]), "\n".join(texts[1]), language(path))
-    return {"path": path, "hunks": hunks, "note": why}
+    (old, no_old), (new, no_new) = (_text(_path(of, has.get(names[path]))) for of, has in ((a, left), (b, right)))
+    why = no_old or no_new
+    hunks = None if why else between(old, new, language(path))
+    return {"path": path, "hunks": hunks, "note": why or ("" if hunks else "They differ only in how lines end.")}
 
 
 def handed_in(of: Folder) -> dict[str, str]:
@@ -63,17 +63,17 @@ def _row(name: str, left: Path | None, right: Path | None) -> Document:
     return {"path": visible(name), "change": "left" if left else "right", "sizes": sizes}
 
 
-def _text(path: Path | None) -> tuple[list[str], str]:
-    """The lines of a file, or why it has none that can be compared."""
+def _text(path: Path | None) -> tuple[str, str]:
+    """The text of a file, or why it has none that can be compared."""
     if path is None:
-        return [], ""
+        return "", ""
     try:
         data = path.read_bytes() if path.stat().st_size <= LARGEST else None
     except OSError:
-        return [], "The file was let go, for the episode's files were too large."
+        return "", "The file was let go, for the episode's files were too large."
     if data is None:
-        return [], f"The file is larger than {LARGEST:,} bytes."
+        return "", f"The file is larger than {LARGEST:,} bytes."
     if b"\0" in data:
-        return [], "The file is not text."
-    lines = visible(data.decode(errors="replace")).splitlines()
-    return lines, f"The file has more than {LINES:,} lines." if len(lines) > LINES else ""
+        return "", "The file is not text."
+    why = f"The file has more than {LINES:,} lines." if data.count(b"\n") > LINES else ""
+    return visible(data.decode(errors="replace")).removesuffix("\n"), why

@@ -43,15 +43,17 @@ class Folders:
         self._known[path] = changed if sure else 0, names
         return names
 
-    def runs(self, path: str, depth: int = DEPTH) -> Iterator[tuple[str, list[str]]]:
-        """The runs at or below `path`, each with its episodes as TASK/METHOD/SEED; an episode's own is of its run."""
+    def runs(self, path: str, depth: int = DEPTH) -> Iterator[tuple[str, list[str], bool]]:
+        """The runs at or below `path`, each with its episodes as TASK/METHOD/SEED, and whether those are all: where
+        `path` is that of an episode they are not.
+        """
         if regular(f"{path}/spec.json"):
             run, *names = path.rsplit("/", 3)
-            yield run or "/", ["/".join(names)]
+            yield run, ["/".join(names)], False
             return
         found = list(self._within(path))
         if found or regular(f"{path}/{CELLS}"):
-            yield path, found
+            yield path, found, True
         elif depth:
             for name in self.inner(path):
                 if not name.startswith(".") and name != ASIDE:

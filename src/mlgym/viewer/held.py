@@ -17,10 +17,10 @@ from mlgym.viewer.visible import visible
 
 
 class Held:
-    """The run in the folder `path`, called `name`."""
+    """The run in the folder `path`, called `name`; the `whole` of it, or some of its episodes."""
 
-    def __init__(self, name: str, path: str) -> None:
-        self.name, self.path, self.kind = name, path, kind(path)
+    def __init__(self, name: str, path: str, whole: bool) -> None:
+        self.name, self.path, self.whole, self.kind = name, path, whole, kind(path)
         self.cells: dict[str, Cell] = {}  # by TASK/METHOD/SEED, as the folders are called
         self.running, self.alive = set[str](), False
         self._plan: dict[str, Row] = {}
@@ -31,7 +31,7 @@ class Held:
     def sync(self, found: Iterable[str]) -> tuple[list[str], list[str]]:
         """Take note of the episodes that are there now; which are new or begun, and which are gone."""
         there = dict.fromkeys(found)
-        for name, row in self._planning():
+        for name, row in self._planning() if self.whole else ():
             self._plan[name] = row
         locked = mark(f"{self.path}/protocol.lock")
         if locked != self._locked:  # what is known of its tasks may be another
@@ -53,6 +53,11 @@ class Held:
             changed, self.alive = {*self.cells}, alive
         return changed & self.cells.keys()
 
+    @property
+    def sources(self) -> list[str]:
+        """Its folder, or those of its episodes where they alone are looked at."""
+        return [self.path] if self.whole else [cell.folder for cell in self.cells.values()]
+
     def state(self, name: str) -> str:
         """The state of an episode."""
         return self.cells[name].state(name in self.running, self.alive)
@@ -66,7 +71,7 @@ class Held:
         cancelled = regular(f"{self.path}/{beside.CANCELLED}")
         return {
             "run": self.name,
-            "path": visible(os.fsencode(self.path).decode(errors="replace")),
+            "path": visible(os.fsencode(self.path if self.whole else self.sources[0]).decode(errors="replace")),
             "episodes": len(rows),
             "ended": ended,
             "running": states.count("running"),

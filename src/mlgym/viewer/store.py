@@ -85,6 +85,12 @@ class Store:
         with self._lock:
             return [key for key, (_, _, cell) in self._cells.items() if cell.there]
 
+    @property
+    def sources(self) -> list[Path]:
+        """The folders of the runs, and those of episodes of which not the whole run was given."""
+        with self._lock:
+            return [Path(folder) for held in self._runs.values() for folder in held.sources]
+
     def folder(self, key: str) -> Path:
         """The folder of an episode; raises UsageError where no known episode that has begun has that key."""
         return Path(self._cell(key).folder)
@@ -222,13 +228,14 @@ class Store:
     def _walk(self) -> None:
         """Find what came and what went."""
         self._folders.fresh.clear()
-        found: dict[str, dict[str, None]] = {}
+        found, wholes = dict[str, dict[str, None]](), set[str]()
         for given in self.paths:
-            for run, names in self._folders.runs(os.path.realpath(given)):
+            for run, names, whole in self._folders.runs(os.path.realpath(given)):
                 found.setdefault(run, {}).update(dict.fromkeys(names))
+                wholes |= {run} if whole else set()
         held_at = {held.path: held for held in self._runs.values()}
         for run, those in found.items():
-            self._sync(held_at.get(run) or self._added(run), those)
+            self._sync(held_at.get(run) or self._added(run, run in wholes), those)
         for held in [held for held in held_at.values() if held.path not in found]:
             self._sync(held, ())
             del self._runs[held.name]
@@ -237,9 +244,9 @@ class Store:
             if f"{held.path}/{name.rpartition('/')[0]}" in fresh:
                 self._hot[key] = None
 
-    def _added(self, run: str) -> Held:
+    def _added(self, run: str, whole: bool) -> Held:
         name = _unique(_shown(title(run)), self._runs)
-        self._runs[name] = Held(name, run)
+        self._runs[name] = Held(name, run, whole)
         return self._runs[name]
 
     def _sync(self, held: Held, names: Iterable[str]) -> None:

@@ -36,7 +36,9 @@ function attemptsLead(doc) {
   if (base.validation != null) parts.push(`baseline ${number(base.validation)} on validation`);
   if (base.test != null) parts.push(`${number(base.test)} on test`);
   if (doc.best_known != null) parts.push(`best known ${number(doc.best_known)}`);
-  return `${parts.join(" · ")}. The agent saw validation scores only.`;
+  const seen =
+    doc.spec.feedback === "test" ? "The agent was shown test scores." : "The agent saw validation scores only.";
+  return `${parts.join(" · ")}. ${seen}`;
 }
 
 function attemptRow(attempt, show) {

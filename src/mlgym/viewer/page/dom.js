@@ -59,7 +59,11 @@ export function signed(x) {
 // A large count, short: 12.3k, 4.1M, 1.2B.
 export function count(x) {
   if (x === null || x === undefined) return "–";
-  for (const [unit, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, letter] of [
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (x >= unit) return `${(x / unit).toFixed(x < 100 * unit ? 1 : 0)}${letter}`;
   }
   return String(Math.round(x));
@@ -108,13 +112,19 @@ export function moment(t) {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
+// A moment as the time since then, which the shell keeps up to date.
+export function when(t) {
+  return h("time", { title: moment(t), "data-since": t ?? "", text: ago(t) });
+}
+
 // "1 episode", "2 episodes".
 export function plural(n, one, many = `${one}s`) {
   return `${n === null || n === undefined ? "–" : n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }
 
 const COLOURS = /\x1b\[[0-9;:]*m/g;
-const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const UNSEEN =
+  /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
 
 // Text with its unseen characters shown; colours of terminals are taken out.
 export function visible(text) {

@@ -1,7 +1,18 @@
 // Episodes as columns: what the lists and grids of a run read, filter and sort.
 
 const NUMBERS = new Set([
-  "seed", "score", "final", "progress", "best_progress", "steps", "attempts", "money", "tokens", "seconds", "began", "changed",
+  "seed",
+  "score",
+  "final",
+  "progress",
+  "best_progress",
+  "steps",
+  "attempts",
+  "money",
+  "tokens",
+  "seconds",
+  "began",
+  "changed",
 ]);
 const ENDED = new Set(["done", "failed"]);
 
@@ -69,7 +80,10 @@ export function chosenPlaces(table, filters, words) {
   for (const name of ["run", "task", "method", "state", "ended"]) {
     if (filters[name]) tests.push((at) => String(table[name][at]) === filters[name]);
   }
-  for (const [name, column] of [["progress", filters.of], ["steps", "steps"]]) {
+  for (const [name, column] of [
+    ["progress", filters.of],
+    ["steps", "steps"],
+  ]) {
     const [least, most] = filters[name] ?? [null, null];
     if (least !== null) tests.push((at) => table[column][at] !== null && table[column][at] >= least);
     if (most !== null) tests.push((at) => table[column][at] !== null && table[column][at] <= most);
@@ -96,8 +110,15 @@ function sortedPlaces(table, places, sort) {
 
 // What a text filter looks at, one lower-case line an episode.
 export function wordsOf(table) {
-  const columns = ["run", "task", "method", "agent", "model", "seed", "state", "ended", "why", "marks"].map((name) => table[name]);
-  return table.key.map((key, at) => columns.map((column) => column[at] ?? "").join(" ").toLowerCase());
+  const columns = ["run", "task", "method", "agent", "model", "seed", "state", "ended", "why", "marks"].map(
+    (name) => table[name],
+  );
+  return table.key.map((key, at) =>
+    columns
+      .map((column) => column[at] ?? "")
+      .join(" ")
+      .toLowerCase(),
+  );
 }
 
 // Whether a column holds numbers, which are first sorted downwards.

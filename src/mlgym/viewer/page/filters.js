@@ -37,7 +37,9 @@ function filterNames(filters) {
 }
 
 function asRange(text) {
-  const parts = text.split("..").map((part) => (part.trim() === "" || Number.isNaN(Number(part)) ? null : Number(part)));
+  const parts = text
+    .split("..")
+    .map((part) => (part.trim() === "" || Number.isNaN(Number(part)) ? null : Number(part)));
   return parts.length === 2 && (parts[0] !== null || parts[1] !== null) ? parts : null;
 }
 
@@ -49,7 +51,11 @@ function rangeText(range) {
 export function filterBar(withRun, change) {
   let now = readFilters(new URLSearchParams());
   const text = h("input", {
-    type: "search", placeholder: "Filter", "aria-label": "Filter by text", spellcheck: "false", autocomplete: "off",
+    type: "search",
+    placeholder: "Filter",
+    "aria-label": "Filter by text",
+    spellcheck: "false",
+    autocomplete: "off",
     oninput: () => set({ q: text.value }, false),
   });
   const selects = {};
@@ -59,14 +65,38 @@ export function filterBar(withRun, change) {
   }
   const ends = Object.keys(RANGES).flatMap((name) => [rangeField(name, 0), rangeField(name, 1)]);
   const ranges = h(
-    "details", { class: "ranges" }, h("summary", { class: "button", text: "Ranges" }),
-    h("div", {}, Object.entries(RANGES).map(([name, label], at) =>
-      h("fieldset", {}, h("legend", { text: label }), ends[2 * at].field, h("span", { text: "to" }), ends[2 * at + 1].field))),
+    "details",
+    { class: "ranges" },
+    h("summary", { class: "button", text: "Ranges" }),
+    h(
+      "div",
+      {},
+      Object.entries(RANGES).map(([name, label], at) =>
+        h(
+          "fieldset",
+          {},
+          h("legend", { text: label }),
+          ends[2 * at].field,
+          h("span", { text: "to" }),
+          ends[2 * at + 1].field,
+        ),
+      ),
+    ),
   );
   const chips = h("div", { class: "chips" });
   ranges.addEventListener("focusout", (event) => (ranges.open = ranges.open && ranges.contains(event.relatedTarget)));
-  ranges.addEventListener("keydown", (event) => event.key === "Escape" && ((ranges.open = false), ranges.firstChild.focus()));
-  const node = h("div", { class: "filters", role: "search", "aria-label": "Episodes" }, text, Object.values(selects), ranges, chips);
+  ranges.addEventListener(
+    "keydown",
+    (event) => event.key === "Escape" && ((ranges.open = false), ranges.firstChild.focus()),
+  );
+  const node = h(
+    "div",
+    { class: "filters", role: "search", "aria-label": "Episodes" },
+    text,
+    Object.values(selects),
+    ranges,
+    chips,
+  );
 
   function rangeField(name, end) {
     const said = `${RANGES[name]}, ${end ? "at most" : "at least"}`;
@@ -85,12 +115,27 @@ export function filterBar(withRun, change) {
 
   function showChips() {
     const names = filterNames(now);
-    clear(chips).append(...names.map((name) => {
-      const said = `${CHOICES[name] ?? RANGES[name] ?? "Text"}: ${RANGES[name] ? rangeSaid(now[name]) : now[name]}`;
-      const drop = { [name]: RANGES[name] ? null : "" };
-      return h("button", { type: "button", class: "chip on", "aria-label": `Without ${said}`, onclick: () => set(drop) }, said, h("span", { "aria-hidden": "true", text: "×" }));
-    }));
-    if (names.length > 1) chips.append(h("button", { type: "button", class: "link small", text: "Clear all", onclick: () => change(noFilters(now), true) }));
+    clear(chips).append(
+      ...names.map((name) => {
+        const said = `${CHOICES[name] ?? RANGES[name] ?? "Text"}: ${RANGES[name] ? rangeSaid(now[name]) : now[name]}`;
+        const drop = { [name]: RANGES[name] ? null : "" };
+        return h(
+          "button",
+          { type: "button", class: "chip on", "aria-label": `Without ${said}`, onclick: () => set(drop) },
+          said,
+          h("span", { "aria-hidden": "true", text: "×" }),
+        );
+      }),
+    );
+    if (names.length > 1)
+      chips.append(
+        h("button", {
+          type: "button",
+          class: "link small",
+          text: "Clear all",
+          onclick: () => change(noFilters(now), true),
+        }),
+      );
   }
 
   return {

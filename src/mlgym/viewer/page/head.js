@@ -42,7 +42,7 @@ export function headNode(show, ways) {
   return h(
     "header",
     { class: "episode-head" },
-    crumbs,
+    h("div", { class: "head-ways" }, crumbs, ways),
     h("h1", { tabindex: "-1" }, doc.title || doc.task),
     h(
       "p",
@@ -62,7 +62,6 @@ export function headNode(show, ways) {
     ),
     ...(doc.problems || []).map((problem) => h("p", { class: "problem", role: "note" }, problem)),
     instructionNode(doc),
-    ways,
   );
 }
 

@@ -1,9 +1,10 @@
 // The list of episodes: a table of which only the rows in sight are in the document.
-import { h, clear, number, money, count, seconds, ago, moment } from "./dom.js";
+import { h, clear, number, money, count, seconds, when } from "./dom.js";
 import { href } from "./address.js";
 import { stateSign, progressBar } from "./signs.js";
 import { isNumber } from "./episodes.js";
 
+const WHOLE = 100; // rows that are in the document all at once
 const SPARE = 12; // rows above and below those in sight
 const ROW_REM = { wide: 2.5, narrow: 5.6 };
 const NARROW = "(max-width: 46rem)";
@@ -19,7 +20,7 @@ const LIST_COLUMNS = [
   ["money", "Money", (table, at) => money(table.money[at])],
   ["tokens", "Tokens", (table, at) => count(table.tokens[at])],
   ["seconds", "Time", (table, at) => seconds(table.seconds[at])],
-  ["changed", "Changed", (table, at) => h("time", { title: moment(table.changed[at]), text: ago(table.changed[at]) })],
+  ["changed", "Changed", (table, at) => when(table.changed[at])],
 ];
 
 // The list. `sort(order)` is called with the order that the reader asks for, `picked` is a Set of keys that `pick` is
@@ -33,10 +34,24 @@ export function episodeList(withRun, picked, sort, pick) {
     const button = h("button", { type: "button", class: "link", text: label, onclick: () => sort(nextOrder(name)) });
     return h("div", { role: "columnheader", class: `c-${name}`, "data-column": name }, button);
   });
-  const all = h("input", { type: "checkbox", "aria-label": "Select all that are listed", onchange: () => pickAll(all.checked) });
-  const head = h("div", { role: "row", class: "line head", "aria-rowindex": 1 }, h("div", { role: "columnheader", class: "c-pick" }, all), heads);
+  const all = h("input", {
+    type: "checkbox",
+    "aria-label": "Select all that are listed",
+    onchange: () => pickAll(all.checked),
+  });
+  const head = h(
+    "div",
+    { role: "row", class: "line head", "aria-rowindex": 1 },
+    h("div", { role: "columnheader", class: "c-pick" }, all),
+    heads,
+  );
   const body = h("div", { role: "rowgroup", class: "lines" });
-  const node = h("div", { role: "table", class: `list${withRun ? " with-run" : ""}`, "aria-label": "Episodes" }, h("div", { role: "rowgroup", class: "heads" }, head), body);
+  const node = h(
+    "div",
+    { role: "table", class: `list${withRun ? " with-run" : ""}`, "aria-label": "Episodes" },
+    h("div", { role: "rowgroup", class: "heads" }, head),
+    body,
+  );
   let order = "";
 
   function nextOrder(name) {
@@ -58,8 +73,16 @@ export function episodeList(withRun, picked, sort, pick) {
 
   function newRow(key) {
     const box = h("input", { type: "checkbox", onchange: () => flip(key, box.checked) });
-    const cells = columns.map(([name]) => h("div", { role: "cell", class: `c-${name}${isNumber(name) ? " num" : ""}` }));
-    const row = h("div", { role: "row", class: "line", "data-key": key }, h("div", { role: "cell", class: "c-pick" }, box), cells);
+    const cells = columns.map(([name]) =>
+      h("div", { role: "cell", class: `c-${name}${isNumber(name) ? " num" : ""}` }),
+    );
+    const row = h(
+      "div",
+      { role: "row", class: "line", "data-key": key },
+      h("div", { role: "cell", class: "c-pick" }, box),
+      cells,
+    );
+    row.addEventListener("focusin", () => (cursor = places.indexOf(table.place.get(key))));
     fillRow(row, key);
     return row;
   }
@@ -67,7 +90,10 @@ export function episodeList(withRun, picked, sort, pick) {
   function fillRow(row, key) {
     const at = table.place.get(key);
     row.dataset.state = table.state[at];
-    row.firstChild.firstChild.setAttribute("aria-label", `Select ${table.task[at]}, ${table.method[at]}, seed ${table.seed[at]}`);
+    row.firstChild.firstChild.setAttribute(
+      "aria-label",
+      `Select ${table.task[at]}, ${table.method[at]}, seed ${table.seed[at]}`,
+    );
     columns.forEach(([name, , make], column) => {
       const cell = row.children[column + 1];
       if (name === "task") fillTask(cell, at);
@@ -77,7 +103,7 @@ export function episodeList(withRun, picked, sort, pick) {
   }
 
   function fillTask(cell, at) {
-    const link = cell.firstChild ?? cell.appendChild(h("a", { class: "cut", onfocus: () => (cursor = places.indexOf(table.place.get(cell.parentNode.dataset.key))) }));
+    const link = cell.firstChild ?? cell.appendChild(h("a", { class: "cut" }));
     link.href = href("e", table.key[at]);
     link.textContent = table.task[at];
     link.title = `${table.task[at]}, seed ${table.seed[at]}`;
@@ -92,12 +118,10 @@ export function episodeList(withRun, picked, sort, pick) {
   function draw() {
     if (!node.isConnected || !table) return;
     const top = body.getBoundingClientRect().top;
-    const from = Math.max(0, Math.floor(-top / height) - SPARE);
-    const to = Math.min(places.length, Math.ceil((innerHeight - top) / height) + SPARE);
-    const wanted = [];
-    if (cursor >= 0 && cursor < from) wanted.push(cursor);
-    for (let line = from; line < to; line++) wanted.push(line);
-    if (cursor >= to && cursor < places.length) wanted.push(cursor);
+    const first = Math.floor(-top / height) - SPARE;
+    const last = Math.ceil((innerHeight - top) / height) + SPARE;
+    const seen = (line) => places.length <= WHOLE || line === cursor || (line >= first && line <= last);
+    const wanted = [...places.keys()].filter((line) => seen(line));
     const keys = new Set(wanted.map((line) => table.key[places[line]]));
     rows.forEach((row, key) => keys.has(key) || (row.remove(), rows.delete(key)));
     let next = body.firstChild;
@@ -144,7 +168,7 @@ export function episodeList(withRun, picked, sort, pick) {
     show(next, chosen, filters) {
       [table, places, order] = [next, chosen, filters.sort];
       const under = cursor >= 0 ? document.activeElement?.closest(".line")?.dataset.key : null;
-      if (of !== filters.of) rows.forEach((row) => row.remove()), rows.clear();
+      if (of !== filters.of) (rows.forEach((row) => row.remove()), rows.clear());
       of = filters.of;
       cursor = under ? places.findIndex((at) => table.key[at] === under) : -1;
       node.setAttribute("aria-rowcount", places.length + 1);
@@ -172,12 +196,24 @@ function endedCell(table, at) {
   const [state, ended, why] = [table.state[at], table.ended[at], table.why[at]];
   const words = (state === "done" || state === "failed") && ended ? ended : state;
   const said = why && state !== "done" ? h("span", { class: "why quiet", text: why }) : null;
-  return h("span", { class: `ended ${state}`, title: why || state }, stateSign(state), h("span", { class: "unseen", text: `${state}: ` }), h("span", { text: words }), said);
+  return h(
+    "span",
+    { class: `ended ${state}`, title: why || state },
+    stateSign(state),
+    h("span", { class: "unseen", text: `${state}: ` }),
+    h("span", { text: words }),
+    said,
+  );
 }
 
 function scoreCell(table, at, of) {
   const score = of === "progress" && table.final[at] !== null ? table.final[at] : table.score[at];
   if (score !== null) return h("span", { title: table.metric[at], text: number(score) });
   if (table.validation[at] === null) return h("span", { class: "quiet", text: "–" });
-  return h("span", { class: "quiet", title: `${table.metric[at]} on the validation split` }, "val ", number(table.validation[at]));
+  return h(
+    "span",
+    { class: "quiet", title: `${table.metric[at]} on the validation split` },
+    "val ",
+    number(table.validation[at]),
+  );
 }

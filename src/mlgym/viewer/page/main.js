@@ -1,5 +1,5 @@
 // The shell: finds the view of an address, mounts it, and holds what all views share.
-import { h, clear } from "./dom.js";
+import { h, clear, ago } from "./dom.js";
 import { parse, href } from "./address.js";
 import { listen, help } from "./keys.js";
 import { whenServer } from "./source.js";
@@ -9,11 +9,12 @@ import { search } from "./search.js";
 import { episode } from "./episode.js";
 import { compare } from "./compare.js";
 
-// A view is `async (root, place, go) => {keys, stop, moved}`, all three optional: `place` is what `parse` gives; `moved`
-// gets the place when only its query has changed, and says with true that it has followed.
+// A view is `async (root, place, go) => {keys, stop, moved}`, all three optional: `place` is what `parse` gives;
+// `moved` gets the place when only its query has changed, and says with true that it has followed.
 const VIEWS = { "": runs, run: overview, all: overview, search, e: episode, compare };
 const THEMES = { "": ["◐", "Theme: as the system"], light: ["○", "Theme: light"], dark: ["●", "Theme: dark"] };
 const SKELETON_MS = 150;
+const TICK_MS = 15000; // between two looks at how long ago things were
 const EVERYWHERE = {
   "?": ["these keys", () => help(mounted.keys ?? {}, EVERYWHERE)],
   "/": ["search", () => go("#/search")],
@@ -87,6 +88,7 @@ function failed(root, error) {
   const again = h("button", { type: "button", text: "Try again", onclick: () => show() });
   const home = h("a", { href: "#/", text: "All runs" });
   const head = h("h1", { text: "This cannot be shown" });
+  document.title = "Cannot be shown · mlgym";
   clear(root).append(h("div", { class: "empty" }, head, h("p", { text: error.message }), h("p", {}, again, " ", home)));
   return {};
 }
@@ -136,9 +138,16 @@ function start() {
   whenServer((there) => {
     const banner = document.getElementById("gone");
     banner.hidden = there;
-    banner.textContent = there ? "" : "The server does not answer: what you see may be old. Is `mlgym view` still running?";
+    banner.textContent = there
+      ? ""
+      : "The server does not answer: what you see may be old. Is `mlgym view` still running?";
   });
   addEventListener("scroll", () => scrolled.set(location.hash, window.scrollY), { passive: true });
+  setInterval(() => {
+    for (const time of document.querySelectorAll("time[data-since]")) {
+      if (time.dataset.since) time.textContent = ago(Number(time.dataset.since));
+    }
+  }, TICK_MS);
   addEventListener("hashchange", show);
   show();
 }

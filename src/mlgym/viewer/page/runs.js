@@ -1,5 +1,5 @@
 // The view of all runs: which there are, how far each is, and where to read on.
-import { h, clear, money, ago, moment, plural } from "./dom.js";
+import { h, clear, money, moment, when, plural } from "./dom.js";
 import { href } from "./address.js";
 import { get, watch } from "./source.js";
 import { stateChip } from "./signs.js";
@@ -9,7 +9,7 @@ const KINDS = { training: "stored training", imported: "imported", generated: "g
 
 // The runs at `#/`; where there is only one, its overview or its only episode.
 export async function runs(root, place, go) {
-  let told = await get("runs", {}, { fresh: true });
+  let told = await get("runs");
   if (told.runs.length === 1) {
     location.replace(await onlyAddress(told.runs[0]));
     return {};
@@ -19,7 +19,9 @@ export async function runs(root, place, go) {
   let cursor = -1;
 
   function show() {
-    const ordered = rows.size ? told.runs : [...told.runs].sort((a, b) => (b.state === "running") - (a.state === "running") || b.changed - a.changed);
+    const ordered = rows.size
+      ? told.runs
+      : [...told.runs].sort((a, b) => (b.state === "running") - (a.state === "running") || b.changed - a.changed);
     for (const run of ordered) {
       const row = rows.get(run.run) ?? body.appendChild(h("tr", { "data-run": run.run }));
       const said = JSON.stringify(run);
@@ -41,10 +43,18 @@ export async function runs(root, place, go) {
   }
 
   const head = ["Run", "State", "Episodes", "Tasks", "Methods", "Money", "Began", "Last change"].map((text, at) =>
-    h("th", { scope: "col", class: at > 2 && at < 6 ? "num" : "", text }));
+    h("th", { scope: "col", class: at > 2 && at < 6 ? "num" : "", text }),
+  );
   root.append(h("h1", { tabindex: -1, text: "Runs" }));
   if (!told.runs.length) root.append(nothingYet());
-  else root.append(h("div", { class: "table runs" }, h("table", {}, h("caption", { class: "unseen", text: "Runs" }), h("thead", {}, h("tr", {}, head)), body)));
+  else
+    root.append(
+      h(
+        "div",
+        { class: "table runs" },
+        h("table", {}, h("caption", { class: "unseen", text: "Runs" }), h("thead", {}, h("tr", {}, head)), body),
+      ),
+    );
   show();
   const stop = watch(async () => {
     const ended = told.runs.reduce((sum, run) => sum + run.ended, 0);
@@ -75,10 +85,18 @@ async function onlyAddress(run) {
 
 function fillRun(row, run) {
   const kind = KINDS[run.kind] ? h("span", { class: "chip", text: KINDS[run.kind] }) : null;
-  const name = h("th", { scope: "row" }, h("a", { href: href("run", [run.run]), text: run.run }), " ", kind, h("span", { class: "path quiet small", text: run.path }));
+  const name = h(
+    "th",
+    { scope: "row" },
+    h("a", { href: href("run", [run.run]), text: run.run }),
+    " ",
+    kind,
+    h("span", { class: "path quiet small", text: run.path }),
+  );
   const share = run.episodes ? (100 * run.ended) / run.episodes : 0;
   const bar = h("span", { class: "share", "aria-hidden": "true" }, h("i", { css: { width: `${share}%` } }));
-  const words = `${run.ended.toLocaleString("en")} of ${run.episodes.toLocaleString("en")}${run.running ? `, ${run.running} running` : ""}`;
+  const going = run.running ? `, ${run.running} running` : "";
+  const words = `${run.ended.toLocaleString("en")} of ${run.episodes.toLocaleString("en")}${going}`;
   clear(row).append(
     name,
     h("td", {}, stateChip(run.state)),
@@ -86,12 +104,24 @@ function fillRun(row, run) {
     h("td", { class: "num", text: run.tasks }),
     h("td", { class: "num", text: run.methods }),
     h("td", { class: "num", text: money(run.money) }),
-    h("td", {}, h("time", { title: moment(run.began), text: moment(run.began) })),
-    h("td", {}, h("time", { title: moment(run.changed), text: ago(run.changed) })),
+    h("td", {}, moment(run.began)),
+    h("td", {}, when(run.changed)),
   );
 }
 
 function nothingYet() {
-  return h("div", { class: "empty" }, h("p", { text: "There is no run here yet. When one begins, it shows here by itself." }),
-    h("p", {}, "Begin one with ", h("code", { text: "mlgym demo" }), " or ", h("code", { text: "mlgym run TASK --agent AGENT" }), "."));
+  return h(
+    "div",
+    { class: "empty" },
+    h("p", { text: "There is no run here yet. When one begins, it shows here by itself." }),
+    h(
+      "p",
+      {},
+      "Begin one with ",
+      h("code", { text: "mlgym demo" }),
+      " or ",
+      h("code", { text: "mlgym run TASK --agent AGENT" }),
+      ".",
+    ),
+  );
 }

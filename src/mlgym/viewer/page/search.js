@@ -1,36 +1,50 @@
 // The view of a search in what was thought, done and seen: hits by episode, with the words in their place.
-import { h, clear, plural } from "./dom.js";
+import { h, clear, plural, visible } from "./dom.js";
 import { href, update } from "./address.js";
 import { get } from "./source.js";
-import { sayChange } from "./say.js";
 
 const FIELDS = { all: "Everything", action: "Actions", observation: "Observations", thought: "Thoughts" };
-const LEAST = 3; // characters of a word
+const LEAST = 3; // characters of a search
+const AT_A_TIME = 50; // hits
 const TYPING_MS = 200;
+const READING_MS = 2000; // between two looks at how far the index is
+const HOW = "All words in one thought, action or observation, in any order; “quoted words” as they stand.";
+const NOTHING = "Nothing was found. Fewer or other words, or another run, may find it.";
 
 // The search at `#/search?q=…&run=…&in=…`.
 export async function search(root, place, go) {
-  const { runs: known } = await get("runs");
+  const { runs: known, indexing } = await get("runs", {}, { fresh: true });
   let query = asked(place.query);
-  let [hits, after, more, turn, timer] = [[], "", false, null, 0];
-  const names = new Map();
-  const text = h("input", { type: "search", id: "search-text", placeholder: "words, or “a phrase”", spellcheck: "false", autocomplete: "off", oninput: () => soon({ q: text.value }) });
-  const where = h("select", { "aria-label": "Where", onchange: () => change({ in: where.value }, true) }, Object.entries(FIELDS).map(([value, label]) => h("option", { value, text: label })));
-  const which = h("select", { "aria-label": "Run", onchange: () => change({ run: which.value }, true) }, h("option", { value: "", text: "All runs" }), known.map(({ run }) => h("option", { value: run, text: run })));
+  let [hits, after, turn, typing, reading] = [[], "", null, 0, 0];
+  const text = h("input", {
+    type: "search",
+    "aria-label": "Search for",
+    placeholder: "Words, or “a phrase”",
+    spellcheck: "false",
+    autocomplete: "off",
+    oninput: () => {
+      clearTimeout(typing);
+      typing = setTimeout(() => change({ q: text.value }, false), TYPING_MS);
+    },
+  });
+  const fields = Object.entries(FIELDS).map(([value, label]) => h("option", { value, text: label }));
+  const where = h("select", { "aria-label": "Where", onchange: () => change({ in: where.value }, true) }, fields);
+  const names = known.map(({ run }) => h("option", { value: run, text: run }));
+  const all = h("option", { value: "", text: "All runs" });
+  const which = h("select", { "aria-label": "Run", onchange: () => change({ run: which.value }, true) }, all, names);
   const status = h("p", { class: "small quiet", role: "status" });
+  const note = h("p", { class: "small warn", role: "status", hidden: true });
   const found = h("div", { class: "hits" });
-  const further = h("button", { type: "button", hidden: true, text: "More", onclick: () => ask(true) });
-  const form = h("form", { class: "filters", role: "search", onsubmit: (event) => (event.preventDefault(), change({ q: text.value }, true), focusHit(0)) },
-    h("label", { class: "unseen", for: "search-text", text: "Search" }), text, where, known.length > 1 ? which : null);
-  root.append(h("h1", { tabindex: -1, text: "Search" }), form, status, found, further);
-
-  function soon(some) {
-    clearTimeout(timer);
-    timer = setTimeout(() => change(some, false), TYPING_MS);
-  }
+  const further = h("button", { type: "button", hidden: true, text: "More hits", onclick: () => ask(true) });
+  const form = h("form", { class: "filters", role: "search" }, text, where, known.length > 1 ? which : null);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    change({ q: text.value }, true);
+    focusHit(0);
+  });
 
   function change(some, push) {
-    clearTimeout(timer);
+    clearTimeout(typing);
     if (Object.keys(some).every((name) => query[name] === some[name])) return;
     query = { ...query, ...some };
     update({ ...query, in: query.in === "all" ? "" : query.in }, push);
@@ -41,60 +55,82 @@ export async function search(root, place, go) {
     if (document.activeElement !== text) text.value = query.q;
     where.value = query.in;
     which.value = query.run;
-    document.title = `${query.q ? `${query.q} · ` : ""}Search · mlgym`;
+    document.title = visible(`${query.q ? `${query.q} · ` : ""}Search · mlgym`);
   }
 
+  // Ask for the hits of the query, or for those that follow.
   async function ask(onward) {
     turn?.abort();
     const mine = (turn = new AbortController());
     fill();
-    if (!onward) [hits, after, more] = [[], "", false];
-    if (query.q.trim().length < LEAST) return show(query.q.trim() ? `Give a word of at least ${LEAST} characters.` : "Words in any order, each in the same thought, action or observation; “quoted words” as they stand.");
-    status.textContent = onward ? status.textContent : "Searching …";
+    if (!onward) [hits, after] = [[], ""];
+    const given = query.q.trim().length;
+    if (given < LEAST) return show(given ? `Give at least ${LEAST} characters.` : HOW, []);
+    if (!onward) status.textContent = "Searching …";
+    found.setAttribute("aria-busy", "true");
     try {
-      const told = await get("search", { ...query, after: onward ? after : "", limit: 50 }, { signal: mine.signal, fresh: true });
+      const params = { ...query, after, limit: AT_A_TIME };
+      const told = await get("search", params, { signal: mine.signal, fresh: true });
       if (turn !== mine) return;
-      hits = [...hits, ...told.hits];
-      [after, more] = [told.after, told.more];
-      show(hits.length ? "" : "Nothing was found. Fewer or other words, or another run, may find it.");
+      after = told.more ? told.after : "";
+      show(told.note ?? "", told.hits);
     } catch (error) {
-      if (turn === mine && error.name !== "AbortError") show(error.message);
+      if (turn === mine && error.name !== "AbortError") show(error.message, []);
     }
   }
 
-  function show(words) {
-    const groups = [];
-    for (const hit of hits) {
-      if (groups.at(-1)?.key !== hit.key) groups.push({ key: hit.key, hits: [] });
-      groups.at(-1).hits.push(hit);
-    }
-    const kept = found.children.length && hits.length > 50 ? [...found.querySelectorAll("a.hit")].indexOf(document.activeElement) : -1;
-    clear(found).append(...groups.map(hitGroup));
-    if (kept >= 0) focusHit(kept);
-    further.hidden = !more;
-    status.textContent = words || `${plural(hits.length, "hit")}${more ? " so far" : ""} in ${plural(new Set(hits.map((hit) => hit.key)).size, "episode")}`;
-    if (hits.length) sayChange(status.textContent);
-    names.clear();
+  function show(words, more) {
+    if (!hits.length) clear(found);
+    found.removeAttribute("aria-busy");
+    more.forEach((hit, at) => addHit(found, hit, at ? more[at - 1].key : hits.at(-1)?.key));
+    hits = [...hits, ...more];
+    further.hidden = !after;
+    const episodes = plural(new Set(hits.map((hit) => hit.key)).size, "episode");
+    const counted = `${plural(hits.length, "hit")}${after ? " so far" : ""} in ${episodes}.`;
+    status.textContent = words || (hits.length ? counted : NOTHING);
   }
 
   function focusHit(at) {
-    const links = [...found.querySelectorAll("a.hit")];
+    const links = found.querySelectorAll("a.hit");
     const link = links[Math.max(0, Math.min(links.length - 1, at))];
     link?.focus({ preventScroll: true });
     link?.scrollIntoView({ block: "nearest" });
   }
 
-  function move(by) {
+  async function move(by) {
     const at = [...found.querySelectorAll("a.hit")].indexOf(document.activeElement);
-    if (by > 0 && at === hits.length - 1 && more) ask(true);
+    if (by > 0 && at === hits.length - 1 && after) await ask(true);
     focusHit(at < 0 ? 0 : at + by);
   }
 
+  // While the store is still being read for the first time, say so, and search again when it has been.
+  async function tellReading(told) {
+    const whole = !told || told.done >= told.total;
+    const was = !note.hidden;
+    note.hidden = whole;
+    if (whole) return was && !found.contains(document.activeElement) && ask(false);
+    note.textContent = `${told.done} of ${plural(told.total, "episode")} have been read: there may be more hits.`;
+    reading = setTimeout(async () => {
+      const next = await get("runs", {}, { fresh: true }).catch(() => ({}));
+      if (root.isConnected) tellReading(next.indexing);
+    }, READING_MS);
+  }
+
+  root.append(h("h1", { tabindex: -1, text: "Search" }), form, note, status, found, further);
   await ask(false);
+  tellReading(indexing);
   if (!query.q) setTimeout(() => text.focus());
-  const [next, before] = [["next hit", () => move(1)], ["the one before", () => move(-1)]];
+  const [next, before] = [
+    ["next hit", () => move(1)],
+    ["the one before", () => move(-1)],
+  ];
+  const first = () => found.querySelector("a.hit")?.getAttribute("href");
   return {
-    stop: () => (clearTimeout(timer), turn?.abort()),
+    stop() {
+      clearTimeout(typing);
+      clearTimeout(reading);
+      turn?.abort();
+    },
     moved(now) {
       query = asked(now.query);
       text.value = query.q;
@@ -102,22 +138,40 @@ export async function search(root, place, go) {
       return true;
     },
     keys: {
-      j: next, k: before, n: next, p: before,
-      Enter: ["open the episode at the hit", () => go(found.querySelector("a.hit")?.getAttribute("href") ?? location.hash)],
-      "/": ["to the search field", () => (text.focus(), text.select())],
+      j: next,
+      k: before,
+      n: next,
+      p: before,
+      Enter: ["open the episode at the hit", () => first() && go(first())],
+      "/": ["to the search field", () => text.select()],
     },
   };
 }
 
 function asked(query) {
-  return { q: query.get("q") ?? "", run: query.get("run") ?? "", in: FIELDS[query.get("in")] ? query.get("in") : "all" };
+  const where = query.get("in");
+  return { q: query.get("q") ?? "", run: query.get("run") ?? "", in: FIELDS[where] ? where : "all" };
 }
 
-function hitGroup({ key, hits }) {
+// Put a hit at the end, under the heading of its episode where that is another than the one before it.
+function addHit(found, hit, before) {
+  if (hit.key !== before) found.append(hitGroup(hit.key));
+  const words = hit.snippet.map(([kind, text]) => (kind === "hit" ? h("mark", { text }) : text));
+  const link = { class: "hit", href: href("e", hit.key, { step: hit.n }), "data-step": hit.n };
+  const step = h("span", { class: "hit-step quiet", text: `step ${hit.n}` });
+  const field = h("span", { class: "hit-field quiet", text: hit.field });
+  const snippet = h("span", { class: "snippet mono" }, words);
+  found.lastChild.lastChild.append(h("li", {}, h("a", link, step, field, snippet)));
+}
+
+function hitGroup(key) {
   const [run, task, method, seed] = key.split("/");
-  const head = h("h2", {}, h("a", { href: href("e", key), text: task }), h("span", { class: "quiet small", text: `${method}, seed ${seed} · ${run}` }));
-  const lines = hits.map((hit) => h("li", {}, h("a", { class: "hit", href: href("e", key, { step: hit.n }), "data-step": hit.n },
-    h("span", { class: "step quiet", text: `step ${hit.n}` }), h("span", { class: "field quiet", text: hit.field }),
-    h("span", { class: "snippet mono" }, hit.snippet.map(([kind, words]) => (kind === "hit" ? h("mark", { text: words }) : words))))));
-  return h("section", { class: "hit-group" }, head, h("ol", {}, lines));
+  const label = method.replace(/-[0-9a-f]{8}$/, ""); // a folder's name; what it ends in tells it from others
+  const about = h("span", { class: "quiet small", title: key, text: `${label}, seed ${seed} · ${run}` });
+  return h(
+    "section",
+    { class: "hit-group" },
+    h("h2", {}, h("a", { href: href("e", key), text: task }), about),
+    h("ol"),
+  );
 }

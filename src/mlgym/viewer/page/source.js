@@ -2,10 +2,12 @@
 import { fromBundle } from "./bundled.js";
 
 const KEPT = 300; // documents kept, the oldest of which goes first
+const OF_STORE = /^(runs|episodes)\b/; // documents of many episodes, kept as long as the server tells of changes
 const kept = new Map();
 const watchers = new Set();
 const serverWatchers = new Set();
 let stream = null;
+let following = false;
 let away = false;
 
 // Whether all data is inside this page, or beside it.
@@ -16,7 +18,8 @@ export const bundled = document.getElementById("data") !== null;
 export async function get(path, params = {}, { fresh = false, signal = null } = {}) {
   if (bundled) return fromBundle(path, params);
   const address = documentAddress(path, params);
-  if (!fresh && kept.has(address)) return kept.get(address);
+  const follows = stream?.readyState === EventSource.OPEN || !OF_STORE.test(address);
+  if (!fresh && follows && kept.has(address)) return kept.get(address);
   const asked = fetched(address, signal);
   if (signal) return asked;
   kept.delete(address);
@@ -30,7 +33,7 @@ export async function get(path, params = {}, { fresh = false, signal = null } = 
 // Gives a function that ends it.
 export function watch(callback) {
   watchers.add(callback);
-  if (!bundled && stream === null) listenLive();
+  if (!bundled && !following) followSeen();
   return () => watchers.delete(callback);
 }
 
@@ -69,21 +72,40 @@ function tellServer(there) {
   serverWatchers.forEach((callback) => callback(there));
 }
 
-function listenLive() {
-  let lost = false;
+// Forget what is no longer so: of the episodes with these keys, and of all runs.
+function dropChanged(keys) {
+  const stale = (keys ?? []).map((key) => documentAddress(`e/${key}`, {}));
+  for (const address of kept.keys()) {
+    const own = stale.some((start) => `${address}/`.startsWith(`${start}/`));
+    if (keys === null || own || OF_STORE.test(address)) kept.delete(address);
+  }
+}
+
+// A browser holds six connections to a server, and the stream of a page is one: pages out of sight let theirs go.
+function followSeen() {
+  following = true;
+  listenLive(false);
+  document.addEventListener("visibilitychange", () => (document.hidden ? stream?.close() : listenLive(true)));
+}
+
+function listenLive(lost) {
+  stream?.close();
+  if (document.hidden) return;
   stream = new EventSource("api/live");
   stream.onopen = () => {
     tellServer(true);
+    dropChanged(null);
     if (lost) watchers.forEach((callback) => callback({ runs: "", changed: null }));
     lost = false;
   };
   stream.onmessage = (event) => {
     const told = JSON.parse(event.data);
+    dropChanged(told.changed);
     watchers.forEach((callback) => callback(told));
   };
   stream.onerror = () => {
     lost = true;
     tellServer(false);
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listenLive, 5000);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => listenLive(true), 5000);
   };
 }

@@ -1,7 +1,7 @@
 // One step as people read it: number, what was done, thought, action, observation, and its figures in the margin.
 import { h, money, number, seconds } from "./dom.js";
 import { get } from "./source.js";
-import { shownNode } from "./shown.js";
+import { asShown, pageLetters, shownNode } from "./shown.js";
 
 export const hitWords = {
   oom: "out of memory",
@@ -31,6 +31,7 @@ export function stepNode(card, show, joined = false) {
       String(card.n),
     ),
     ...titleParts(card),
+    joined ? h("span", { class: "quiet" }, " · in the same reply") : null,
   );
   const props = { class: joined ? "step joined" : "step", id, "data-step": card.n, tabindex: "-1" };
   Object.assign(props, { "data-tool": card.tool, "data-status": card.status, "aria-labelledby": `${id}-h` });
@@ -58,40 +59,35 @@ function chipsNode(card) {
   }
   if (card.hit && card.hit !== card.status)
     chips.push(h("span", { class: "chip warn" }, hitWords[card.hit] || card.hit));
-  for (const mark of card.marks || []) chips.push(h("span", { class: "chip saved" }, markWords(mark)));
+  for (const mark of namedMarks(card.marks)) chips.push(h("span", { class: "chip saved" }, markWords(mark)));
   return chips.length ? h("p", { class: "chips" }, ...chips) : null;
 }
 
-// What was done with a checkpoint, in words.
+// What was done with named checkpoints: saved, and gone back to another than was saved just now.
+export function namedMarks(marks) {
+  const all = marks || [];
+  return all.filter(
+    (mark, at) =>
+      mark.length > 1 && all.indexOf(mark) === at && !(mark[0] === "-" && all.includes(`+${mark.slice(1)}`)),
+  );
+}
+
+// One of them in words.
 export function markWords(mark) {
-  const name = mark.slice(1);
-  if (mark[0] === "+") return name ? `saved ${name}` : "saved what counts";
-  return name ? `back to ${name}` : "back to what counts";
+  return `${mark[0] === "+" ? "saved" : "back to"} ${mark.slice(1)}`;
 }
 
 function thoughtNode(card, show) {
-  const text = card.thought;
-  if (!text || !text.text) return null;
-  const folded = [...text.text].length < text.size;
-  const shown = {
-    kind: "text",
-    text: folded ? text : { ...text, text: text.text.trimEnd() },
-    spans: null,
-    hunks: null,
-    size: text.size,
-    lines: text.lines,
-    folded,
-  };
-  return h("div", { class: "thought" }, shownNode(shown, fieldParts(card, "thought", show)));
+  if (!card.thought?.text) return null;
+  return h("div", { class: "thought" }, shownNode(asShown(card.thought), fieldParts(card, "thought", show)));
 }
 
 function fieldParts(card, name, show) {
   const more = async () => {
     const whole = (await get(`e/${show.path}/step/${card.n}`))[name];
-    if (name !== "thought") return whole;
-    return { kind: "text", text: whole, spans: null, hunks: null, size: whole.size, lines: whole.lines, folded: false };
+    return name === "thought" ? asShown(whole) : whole;
   };
-  const page = (from) => get(`e/${show.path}/text`, { step: card.n, field: name, from, count: 100000 });
+  const page = (from) => get(`e/${show.path}/text`, { step: card.n, field: name, from, count: pageLetters });
   return { name, more, page };
 }
 
@@ -106,8 +102,13 @@ function fieldNode(card, name, show) {
 function outcomeNode(card, show) {
   const attempt = show.attempt(card.attempt);
   const seen = fieldNode(card, "observation", show);
-  if (!attempt) return seen;
-  return h("div", {}, scoresNode(attempt, show), attempt.valid ? null : seen);
+  if (attempt && (attempt.validation || attempt.test)) return scoresNode(attempt, show);
+  return seen || (attempt && !attempt.valid ? h("p", { class: "invalid" }, attempt.why) : null);
+}
+
+// Whether the agent was shown test scores, as the original's protocol has it.
+function testWords(doc) {
+  return doc.spec.feedback === "test" ? " (shown to the agent)" : " (the agent never saw it)";
 }
 
 // A small table of what a grading gave, against the best so far and the baseline.
@@ -128,13 +129,12 @@ export function scoresNode(attempt, show) {
       return h(
         "tr",
         { class: split },
-        h("th", { scope: "row" }, split, split === "test" ? " (the agent never saw it)" : ""),
+        h("th", { scope: "row" }, split, split === "test" ? testWords(doc) : ""),
         h("td", { class: "score" }, number(score)),
         differenceCell(score, before, doc),
         differenceCell(score, doc.baseline?.[split], doc),
       );
     });
-  if (!rows.length) return h("p", { class: "invalid" }, attempt.why || "No valid score.");
   const flags = [attempt.best ? "best attempt" : "", attempt.counted ? "this one counts" : ""].filter(Boolean);
   const words = flags.map((flag) => h("span", { class: "chip good" }, flag));
   return h(

@@ -1,6 +1,6 @@
 // A slim strip over all steps: what was done, scores by step, errors, limits and checkpoints; a slider for all inputs.
 import { h, s, clear, money, number, seconds } from "./dom.js";
-import { markWords, stepWords } from "./step.js";
+import { markWords, namedMarks, stepWords } from "./step.js";
 
 const stripHigh = 14;
 const narrowest = 2.5;
@@ -39,9 +39,9 @@ export function stepMarks(line, at) {
   const marks = [];
   if (line.hit[at] || line.status[at] === "timeout") marks.push("limit");
   else if (line.status[at] === "error" || line.status[at] === "format") marks.push("error");
-  const saved = line.marks[at] || [];
-  if (saved.some((mark) => mark[0] === "-" && mark.length > 1)) marks.push("back");
-  else if (saved.some((mark) => mark[0] === "+" && mark.length > 1)) marks.push("saved");
+  const saved = namedMarks(line.marks[at]);
+  if (saved.some((mark) => mark[0] === "-")) marks.push("back");
+  else if (saved.length) marks.push("saved");
   return marks;
 }
 
@@ -302,7 +302,7 @@ function lineWords(doc, at) {
   if (line.validation[at] != null) parts.push(`validation ${number(line.validation[at])}`);
   if (line.hit[at]) parts.push(`limit hit: ${line.hit[at]}`);
   else if (!["ok", "end", ""].includes(line.status[at])) parts.push(line.status[at]);
-  for (const mark of line.marks[at] || []) if (mark.length > 1) parts.push(markWords(mark));
+  for (const mark of namedMarks(line.marks[at])) parts.push(markWords(mark));
   const took = (line.command_s[at] || 0) + (line.model_s[at] || 0) + (line.grader_s[at] || 0);
   if (took >= 0.05) parts.push(seconds(took));
   if (line.money[at]) parts.push(`${money(line.money[at])} so far`);

@@ -43,7 +43,7 @@ function treeNode(node, before, tree) {
           h("span", { class: "tree-score" }, number(node.score)),
         ];
   const told = [
-    node.name || "start",
+    nodeWords(node),
     node.first ? steps : "",
     node.score == null ? "" : `score ${number(node.score)}`,
     main ? "on the path that counts" : "",
@@ -54,8 +54,12 @@ function treeNode(node, before, tree) {
     "span",
     { class: main ? "tree-node main" : "tree-node", "data-node": node.id, "aria-hidden": "true" },
     h("span", { class: "tree-dot" }, main ? "●" : "○"),
-    h("span", { class: "tree-name" }, node.name || "start"),
-    h("span", { class: "quiet" }, node.first ? steps : ""),
+    h(
+      "span",
+      { class: "tree-label", css: { "--depth": before.length } },
+      h("span", { class: "tree-name" }, nodeWords(node)),
+      h("span", { class: "quiet" }, node.first ? steps : ""),
+    ),
     score,
   );
   const item = h(
@@ -75,6 +79,10 @@ function treeNode(node, before, tree) {
     tree.pick(node, path);
   });
   return item;
+}
+
+function nodeWords(node) {
+  return node.name || (node.parent == null ? "start" : "went on");
 }
 
 function treePart(node, { show, scale }) {
