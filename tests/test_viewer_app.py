@@ -249,6 +249,14 @@ def test_tokens_that_could_be_guessed_or_not_stand_in_an_address(runs: Path) -> 
             Server(Store([runs]), tokens=[token])
 
 
+def test_one_that_listens_everywhere_is_called_by_the_machines_name(runs: Path) -> None:
+    with served(Store([runs]), host="0.0.0.0", tokens=[TOKEN], names=["box.example"]) as server:
+        assert server.address == f"http://{socket.gethostname()}:{server.port}/{TOKEN}/"
+        for host in (socket.gethostname(), "box.example", "0.0.0.0"):
+            assert ask(server, f"/{TOKEN}/api/runs", {"Host": f"{host}:{server.port}"})[0] == 200
+        assert ask(server, f"/{TOKEN}/api/runs", {"Host": "other.example"})[0] == 403
+
+
 def test_a_taken_port_is_said(server: Server, runs: Path) -> None:
     with pytest.raises(UsageError, match=f"{server.port} cannot be listened at: "):
         Server(Store([runs]), port=server.port)
