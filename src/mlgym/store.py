@@ -308,8 +308,8 @@ class Episode:
                     path.unlink()
 
     def compact(self, keep: Iterable[Attempt]) -> None:
-        """Let go of what an ended episode can do without: all files but those of the attempts of `keep`, and the
-        records of attempts, which its result holds too.
+        """Let go of what an ended episode can do without: all files but those of the attempts of `keep`, what each step
+        changed, and the records of attempts, which its result holds too.
         """
         if self.result is None:
             return
@@ -318,7 +318,8 @@ class Episode:
             if path.name not in kept:
                 path.unlink()
         (self.folder / "attempts" / COMPACT).touch()  # first: a kill leaves nothing half told
-        for path in (*(self.folder / "attempts").glob("[0-9]*.json"), self.folder / "lock"):
+        gone = self.folder / "changes.jsonl", self.folder / "lock"
+        for path in (*(self.folder / "attempts").glob("[0-9]*.json"), *gone):
             path.unlink(missing_ok=True)
 
     def finish(self, result: Result) -> None:

@@ -247,6 +247,7 @@ function onlyPath(page, id) {
 // A step was chosen by hand: it stands in the address and on the time line.
 function tellStep(page, n) {
   if (!n) return;
+  if (page.follow && n !== page.show.doc.steps) setFollow(page, false);
   page.chosen = n;
   page.line.choose(n);
   update({ step: n });
@@ -354,7 +355,13 @@ function neighbour(page, by) {
 function setFollow(page, on) {
   page.follow = on;
   page.follower.setAttribute("aria-pressed", String(on));
-  if (on) page.talk.choose(page.show.doc.steps);
+  if (on) followEnd(page);
+}
+
+function followEnd(page) {
+  page.chosen = page.show.doc.steps;
+  page.line.choose(page.chosen);
+  page.talk.choose(page.chosen);
 }
 
 function refreshSoon(page) {
@@ -381,5 +388,5 @@ async function refresh(page) {
   if (page.tab === "about") drawAbout(page);
   if (page.tab === "tree") drawTree(page);
   if (page.tab === "calls") page.calls.grow();
-  if (page.follow) page.talk.choose(doc.steps);
+  if (page.follow) followEnd(page);
 }
