@@ -153,4 +153,5 @@ def _tunnel(server: "Server") -> str:
     host = asked[2] if len(asked) == 4 else socket.gethostname()
     with contextlib.suppress(KeyError, OSError):  # a user without a name, as in containers
         host = f"{getpass.getuser()}@{host}"
-    return f"ssh -L {server.port}:127.0.0.1:{server.port} {host}"
+    here = server.socket.getsockname()[0]
+    return f"ssh -L {server.port}:{f'[{here}]' if ':' in here else here}:{server.port} {host}"
