@@ -7,7 +7,7 @@ import { isNumber } from "./episodes.js";
 const WHOLE = 100; // rows that are in the document all at once
 const SPARE = 12; // rows above and below those in sight
 const ROW_REM = { wide: 2.5, narrow: 5.6 };
-const NARROW = "(max-width: 46rem)";
+const NARROW = "(max-width: 55rem)";
 const LIST_COLUMNS = [
   ["run", "Run", (table, at) => table.run[at]],
   ["task", "Task", null],

@@ -200,7 +200,7 @@ function orderField(columns, change) {
   return h(
     "select",
     { class: "order", "aria-label": "Order", onchange: (event) => change(event.target.value) },
-    h("option", { value: "", text: "Order: as planned" }),
+    h("option", { value: "", text: "As planned" }),
     options.map(([value, text]) => h("option", { value, text })),
   );
 }

@@ -1,5 +1,5 @@
 // The view of a search in what was thought, done and seen: hits by episode, with the words in their place.
-import { h, clear, plural } from "./dom.js";
+import { h, clear, plural, visible } from "./dom.js";
 import { href, update } from "./address.js";
 import { get } from "./source.js";
 
@@ -55,7 +55,7 @@ export async function search(root, place, go) {
     if (document.activeElement !== text) text.value = query.q;
     where.value = query.in;
     which.value = query.run;
-    document.title = `${query.q ? `${query.q} · ` : ""}Search · mlgym`;
+    document.title = visible(`${query.q ? `${query.q} · ` : ""}Search · mlgym`);
   }
 
   // Ask for the hits of the query, or for those that follow.
