@@ -155,7 +155,7 @@ export function filterBar(withRun, change) {
         if (now[name] && !values.includes(now[name])) values.push(now[name]);
         if (values.length === select.options.length - 1) continue;
         clear(select).append(h("option", { value: "", text: `${CHOICES[name]}: all` }));
-        select.append(...values.sort().map((value) => h("option", { value, text: visible(value) })));
+        select.append(...values.sort().map((value) => h("option", { value, text: value })));
         select.value = now[name];
       }
     },
