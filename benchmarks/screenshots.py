@@ -132,7 +132,7 @@ def main(out: str = "docs/screenshots", run: str = "") -> None:
         folders = [sorted((found / GAME).glob(f"{name}*/0"))[0] for name in ("react", "tuner", "tree")]
         keys = ["/".join((found.name, *folder.parts[-3:])) for folder in folders]
         take = [sys.executable, "-m", "tests.browser.screenshots", out, str(found), *keys]
-        subprocess.run(take, env={**os.environ, "PYTHONPATH": "src"}, check=True)
+        subprocess.run(take, env={**os.environ, "PYTHONPATH": str(Path("src").absolute())}, check=True)
 
 
 if __name__ == "__main__":
