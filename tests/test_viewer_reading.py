@@ -107,7 +107,7 @@ def _floats(values: Sequence[float | None]) -> list[float]:
 
 def test_an_episode_from_above(tmp_path: Path) -> None:
     steps = [
-        step(1, "bash", "x\n", command="cat > a.py <<'E'\n1\nE\npython a.py", thought="Look.", calls=1),
+        step(1, "bash", "x\n", command=f"cat > a.py <<'E'\n{'1' * 400}\nE\npython a.py", thought="Look.", calls=1),
         step(2, "bash", "y\n", command="ls", call="c", calls=2),
         step(3, "bash", "z\n", command="cat > a.py <<'E'\n2\nE", call="c", calls=2),
         step(4, "validate", "Your scores", score=0.5, reward=0.5, calls=2),
@@ -130,15 +130,15 @@ def _made(place: Path, steps: Sequence[Step], **fields: Any) -> Path:
 
 
 def test_steps_come_a_few_at_a_time_and_know_what_was_before(tmp_path: Path) -> None:
-    steps = [step(n, "bash", "", command=f"cat > a.py <<'E'\nsame\n{n}\nE") for n in range(1, 400)]
+    steps = [step(n, "bash", "", command=f"cat > a.py <<'E'\nsame\n{n}\nE") for n in range(1, 161)]
     store, key = only(_made(tmp_path, steps))
     page = answer(store, f"e/{key}/steps", {"from": "150", "count": "3"})
-    assert ([card["n"] for card in page["steps"]], page["total"]) == ([150, 151, 152], 399)
+    assert ([card["n"] for card in page["steps"]], page["total"]) == ([150, 151, 152], 160)
     lines = page["steps"][0]["action"]["hunks"][0]["lines"]
     assert ["".join(text for _, text in line[3]) for line in lines if line[0] != "="] == ["149", "150"]
-    assert answer(store, f"e/{key}/steps", {"from": "400", "count": "3"})["steps"] == []
+    assert answer(store, f"e/{key}/steps", {"from": "161", "count": "3"})["steps"] == []
     assert answer(store, f"e/{key}/step/150", {})["action"]["spans"][0]  # unfolded it is the command itself
-    for path, query in ((f"e/{key}/step/400", {}), (f"e/{key}/text", {"step": "1", "field": "x"})):
+    for path, query in ((f"e/{key}/step/161", {}), (f"e/{key}/text", {"step": "1", "field": "x"})):
         with pytest.raises(UsageError):
             answer(store, path, query)
 

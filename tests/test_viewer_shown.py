@@ -131,7 +131,10 @@ def test_the_output_of_diff_is_read_as_a_difference() -> None:
     [
         ("ls", "ls"),
         ("cd /workspace && python train.py --lr 3", "python train.py --lr 3"),
-        ("cat > src/a.py <<'EOF'\nimport x\nEOF\npython src/a.py | tail -5", "write a.py; python src/a.py | tail -5"),
+        (
+            "cat > src/a.py <<'EOF'\nimport x\nEOF\npython src/a.py | tail -5",
+            "write src/a.py; python src/a.py | tail -5",
+        ),
         ('python -c "\nimport torch\nprint(torch.__version__)\n" 2>&1', "python -c print(torch.__version__)"),
         ("set -e\nexport A=1\n# first\nmake", "make"),
         ("cat >> log.txt <<E\nx\nE", "add to log.txt"),

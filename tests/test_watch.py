@@ -21,11 +21,14 @@ from mlgym.errors import SandboxError
 from mlgym.onward import onward
 from mlgym.pack import pack
 from mlgym.records import LARGE, Action, Brief, Changes, Checkpoint, EpisodeSpec, Limits, Restore
+from mlgym.runs import open_run
 from mlgym.sandbox import SandboxSpec, open_shell, scratch
 from mlgym.sandbox.shell import Look, Shell
 from mlgym.scrub import Here
-from mlgym.store import Episode
+from mlgym.store import Episode, episodes, states
 from mlgym.verify import verify
+from mlgym.viewer.changes import history
+from mlgym.viewer.folder import Folder
 from mlgym.watch import CHOICE, Watch
 
 ROOT = Path(__file__).parent.parent
@@ -181,17 +184,11 @@ class Watched:
 
 def folded(records: list[Changes]) -> list[dict[str, str]]:
     """The states that the records tell of, by their numbers."""
-    state, states, saved = dict[str, str](), list[dict[str, str]](), dict[str, dict[str, str]]()
-    for record in records:
-        states += [state] * (record.n - len(states))
-        for mark in record.marks:
-            if mark[0] == "+":
-                saved[mark[1:]] = state
-            else:
-                state = saved[mark[1:]]
-        state = {path: digest for path, digest in {**state, **record.files}.items() if digest}
-        states.append(state)
-    return states
+    out = list[dict[str, str]]()
+    for record, _, after in states(records, lambda _, digest: digest):
+        out += [out[-1]] * (record.n - len(out)) if out else []
+        out.append({path: digest for path, digest in after.items() if digest})
+    return out
 
 
 def test_recorded_changes_lead_from_the_starter_to_each_state(tmp_path: Path, backend: str) -> None:
@@ -218,8 +215,8 @@ def test_recorded_changes_lead_from_the_starter_to_each_state(tmp_path: Path, ba
         watched.watch.record(n, ())
         truths.append(watched.truth())
     records = watched.store.changes()
-    states = folded(records)
-    assert states + [states[-1]] * (len(truths) - len(states)) == truths
+    found = folded(records)
+    assert found + [found[-1]] * (len(truths) - len(found)) == truths
     for record in records[1:]:
         for path, digest in record.files.items():
             before = truths[record.n - 1].get(path)
@@ -302,8 +299,8 @@ def test_an_episode_records_what_its_steps_changed(recorded: Path) -> None:
         Changes(n=5, marks=("-here",)),
         Changes(n=6, files={"guess.txt": sha(b"40\n")}),
     ]
-    states = folded(Episode.read(recorded).changes())
-    assert states[5] == states[2] and "old.py" not in states[5]
+    found = folded(Episode.read(recorded).changes())
+    assert found[5] == found[2] and "old.py" not in found[5]
 
 
 def test_each_sandbox_records_the_same(recorded: Path, tmp_path: Path, backend: str) -> None:
@@ -368,4 +365,19 @@ def test_packed_verified_and_compact(recorded: Path, tmp_path: Path) -> None:
     assert {path.name for path in (episode.folder / "attempts/files").iterdir()} == {
         digest for attempt in kept for digest in {**attempt.files, **attempt.code}.values()
     }
-    assert len(episode.changes()) == 6, "what changed is told still"
+    assert not episode.changes() and not (episode.folder / "changes.jsonl").exists()
+
+
+def test_retraced_files_are_those_that_were_recorded(recorded: Path, tmp_path: Path) -> None:
+    """Where nothing was recorded, what was written and seen leads to the same files, as far as it is known."""
+    run = tmp_path / "run"
+    shutil.copytree(recorded.parents[2], run)
+    (folder,) = episodes(run)
+    (folder / "changes.jsonl").unlink()
+    exact, told = (history(Folder(each, "r/guess/worker/0", open_run(run).anchors)) for each in (recorded, folder))
+    assert exact.exact and not told.exact
+    for n in range(8):
+        left, right = exact.after(n), told.after(n)
+        sure = {name for name in right if name in left and f"changed {name}" not in told.note(n)}
+        assert {name: left[name].read() for name in sure} == {name: right[name].read() for name in sure}
+        assert ("new.py" in sure) == (n in (2, 4, 5, 6, 7)), "known where it was written, printed or graded"

@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -27,6 +27,7 @@ from mlgym.records import Attempt, Changes, EpisodeSpec, Message, Record, Reply,
 EPISODE_BYTES = 2_000_000_000
 COMPACT = "compact"  # an empty file in an episode's attempts
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 def slug(text: str) -> str:
@@ -60,6 +61,24 @@ def episodes(run: Path) -> Iterator[Path]:
 def lines(path: Path) -> list[bytes]:
     """The lines of a JSONL file; a torn last one is left out."""
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def states(
+    changes: Iterable[Changes], made: Callable[[int, str], T]
+) -> Iterator[tuple[Changes, dict[str, T], dict[str, T]]]:
+    """Each record of changes with the workspace before and after it: path -> what `made` makes of a step and a digest,
+    that of a file that is gone being empty.
+    """
+    state, saved = dict[str, T](), dict[str, dict[str, T]]()
+    for one in changes:
+        for mark in one.marks:
+            if mark[:1] == "+":
+                saved[mark[1:]] = state
+            else:
+                state = saved.get(mark[1:], state)
+        after = {**state, **{path: made(one.n, digest) for path, digest in one.files.items()}}
+        yield one, state, after
+        state = after
 
 
 class Episode:
@@ -289,8 +308,8 @@ class Episode:
                     path.unlink()
 
     def compact(self, keep: Iterable[Attempt]) -> None:
-        """Let go of what an ended episode can do without: all files but those of the attempts of `keep`, and the
-        records of attempts, which its result holds too.
+        """Let go of what an ended episode can do without: all files but those of the attempts of `keep`, what each step
+        changed, and the records of attempts, which its result holds too.
         """
         if self.result is None:
             return
@@ -299,7 +318,8 @@ class Episode:
             if path.name not in kept:
                 path.unlink()
         (self.folder / "attempts" / COMPACT).touch()  # first: a kill leaves nothing half told
-        for path in (*(self.folder / "attempts").glob("[0-9]*.json"), self.folder / "lock"):
+        gone = self.folder / "changes.jsonl", self.folder / "lock"
+        for path in (*(self.folder / "attempts").glob("[0-9]*.json"), *gone):
             path.unlink(missing_ok=True)
 
     def finish(self, result: Result) -> None:

@@ -8,21 +8,31 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlgym.records import Changes
-from mlgym.store import Episode, lines
+from mlgym.store import Episode, lines, states
 from mlgym.viewer import differences
 from mlgym.viewer.folder import LARGEST, Folder
 from mlgym.viewer.retraced import retraced
-from mlgym.viewer.states import History, State, Version, starter, text_of, there
+from mlgym.viewer.states import History, Version, starter, text_of, there
 from mlgym.viewer.visible import visible
 
 NAME = "changes.jsonl"
+HISTORIES = 16
+_KEPT: dict[tuple[Any, ...], History] = {}
 PARTLY = "Not all of the workspace could be looked at after this step: there was too much in it, or it was gone."
 
 
 def history(of: Folder) -> History:
     """The history of an episode, kept as long as its files stay as they are."""
     names = NAME, "steps.jsonl", "attempts", "result.json"
-    return _history(of, str(of.folder), tuple(_stamp(of.folder / name) for name in names))
+    key = str(of.folder), *(_stamp(of.folder / name) for name in names)
+    found = _KEPT.pop(key, None)
+    if found is None:
+        records = _records(of)
+        found = _recorded(of, records) if records and records[0].n == 0 else retraced(of)
+    _KEPT[key] = found
+    while len(_KEPT) > HISTORIES:
+        _KEPT.pop(next(iter(_KEPT)), None)
+    return found
 
 
 def changed(of: Folder, first: int, last: int) -> dict[int, list[dict[str, Any]]]:
@@ -44,30 +54,6 @@ def _stamp(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
-class _Same:
-    """An argument that a cache does not look at."""
-
-    def __init__(self, of: Folder) -> None:
-        self.of = of
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-def _history(of: Folder, folder: str, stamps: tuple[tuple[int, int], ...]) -> History:
-    return _cached(_Same(of), folder, stamps)
-
-
-@functools.lru_cache(maxsize=16)
-def _cached(same: _Same, folder: str, stamps: tuple[tuple[int, int], ...]) -> History:
-    of = same.of
-    records = _records(of)
-    return _recorded(of, records) if records and records[0].n == 0 else retraced(of)
-
-
 def _records(of: Folder) -> list[Changes]:
     """What was recorded, up to the first line that cannot be read."""
     found: list[Changes] = []
@@ -86,21 +72,14 @@ def _recorded(of: Folder, records: list[Changes]) -> History:
     digests = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in given.values()}
 
     def version(n: int, digest: str) -> Version:
-        places = [store.file(digest)] if digest.isalnum() else []
+        places = [store.file(digest)] if digest.isascii() and digest.isalnum() else []
         return Version(n, "recorded" if n else "starter", digest, (*places, *filter(None, [digests.get(digest)])))
 
-    start = {name: version(0, digest) for name, digest in records[0].files.items()}
-    told, state, saved = History(start, exact=True), start, dict[str, State]()
-    told.add(0, start, start, "" if records[0].whole else PARTLY)
-    for record in records[1:]:
-        for mark in record.marks:
-            if mark[:1] == "+":
-                saved[mark[1:]] = state
-            else:
-                state = saved.get(mark[1:], state)
-        after = {**state, **{name: version(record.n, digest) for name, digest in record.files.items()}}
-        told.add(record.n, state, after, "" if record.whole else PARTLY)
-        state = after
+    (first, _, start), *rest = states(records, version)
+    told = History(start, exact=True)
+    told.add(0, start, start, "" if first.whole else PARTLY)
+    for record, before, after in rest:
+        told.add(record.n, before, after, "" if record.whole else PARTLY)
     return told
 
 

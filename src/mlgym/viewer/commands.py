@@ -1,13 +1,13 @@
 """Shell commands as people read them: what they write and run, each part in its own language."""
 
 import itertools
-import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from mlgym.viewer.ink import Spans, inked, language
+from mlgym.viewer.windows import inside
 
 LONGEST, MOST = 200_000, 100  # characters of a command that are looked at, and stretches that are told apart
 _HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)\\?([A-Za-z_]\w{0,60})\1(?!<)")
@@ -73,7 +73,7 @@ def gist(command: str) -> str:
     before = ""
     for part in parts(command):
         if part.kind == "file":
-            told.append(f"{'add to' if part.appends else 'write'} {posixpath.basename(part.path)}")
+            told.append(f"{'add to' if part.appends else 'write'} {inside(part.path)}")
         elif part.kind == "script":
             told[-1:] = [f"{told[-1] if told else ''} {_first(part.text)}".strip()]
         elif part.kind == "shell":

@@ -35,11 +35,11 @@ def matches(old: Sequence[str], new: Sequence[str]) -> list[Match]:
     """The stretches that are the same, in order: around lines that both have once, and line by line where that is
     cheap. What would take long to compare counts as different.
     """
-    end, out = time.monotonic() + SECONDS, list[Match]()
+    end, out = time.thread_time() + SECONDS, list[Match]()
     cuts = _anchors(old, new) if len(old) * len(new) > SMALL else []
     a = c = 0
     for b, d in [*cuts, (len(old), len(new))]:
-        for one in _stretch(old[a:b], new[c:d], time.monotonic() < end):
+        for one in _stretch(old[a:b], new[c:d], time.thread_time() < end):
             i, j, size = a + one[0], c + one[1], one[2]
             if out and (out[-1][0] + out[-1][2], out[-1][1] + out[-1][2]) == (i, j):
                 out[-1] = (*out[-1][:2], out[-1][2] + size)

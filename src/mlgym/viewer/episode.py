@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mlgym.records import Attempt, Result, Scores, Split
-from mlgym.rows import Records, label
+from mlgym.records import Result, Scores, Split
+from mlgym.rows import label
 from mlgym.viewer.brief import brief
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.lines import Fact
@@ -48,7 +48,7 @@ def document(of: Folder) -> Document:
         "best_known": finite(records.anchors["best"]) if records.direction else None,
         "noise": finite(records.anchors["noise"]) if records.direction else None,
         "result": _result(result) if result else None,
-        "attempts": [_attempt(one, of, records) for one in of.attempts],
+        "attempts": _attempts(of),
         "steps": len(line["n"]),
         "calls": len(of.call_facts),
         "tree": tree(of.facts, records.metric),
@@ -130,19 +130,25 @@ def _result(result: Result) -> Document:
     return dict(told)
 
 
-def _attempt(one: Attempt, of: Folder, records: Records) -> Document:
-    result = of.result
-    best = bool(result and one.valid and not one.fallback and one.test is not None and one.test == result.best)
-    return {
-        **{name: getattr(one, name) for name in ("n", "step", "kind", "valid", "stage", "fallback")},
-        "why": visible(one.why),
-        "validation": scores(one.validation),
-        "test": scores(one.test),
-        "progress": finite(records.progress(records.score(one.test), "test")),
-        "files": [visible(name) for name in sorted({**one.code, **one.files})],
-        "best": best,
-        "counted": bool(result) and one.kind != "validate",
-    }
+def _attempts(of: Folder) -> list[Document]:
+    """The attempts, with marks on the best one and on the one that counts."""
+    result, records = of.result, of.records
+    valid = [one for one in of.attempts if one.valid and not one.fallback and one.test is not None]
+    best = next((one.n for one in valid if result and one.test == result.best), None)
+    counted = next((one.n for one in reversed(of.attempts) if result and one.kind != "validate"), None)
+    return [
+        {
+            **{name: getattr(one, name) for name in ("n", "step", "kind", "valid", "stage", "fallback")},
+            "why": visible(one.why),
+            "validation": scores(one.validation),
+            "test": scores(one.test),
+            "progress": finite(records.progress(records.score(one.test), "test")),
+            "files": [visible(name) for name in sorted({**one.code, **one.files})],
+            "best": one.n == best,
+            "counted": one.n == counted,
+        }
+        for one in of.attempts
+    ]
 
 
 def scores(found: Scores | None) -> Document | None:

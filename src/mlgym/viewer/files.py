@@ -3,17 +3,17 @@
 from typing import Any
 
 from mlgym.errors import UsageError
+from mlgym.records import LARGE
 from mlgym.viewer import differences
 from mlgym.viewer.changes import history
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.ink import inked, language
-from mlgym.viewer.states import History, State, Version, text_of, there
+from mlgym.viewer.states import LARGEST, History, State, Version, text_of, there
 from mlgym.viewer.visible import visible
 
 Document = dict[str, Any]
 LINES = 5_000
-LARGEST = 2_000_000  # bytes of a file that is shown
-LARGE = "The file was too large to be kept at this step."
+TOO_LARGE = "The file was too large at this step to be shown."
 LET_GO = "The content of the file at this step was not kept."
 
 
@@ -42,7 +42,7 @@ def content(of: Folder, step: int, path: str, against: str = "none") -> Document
     document: Document = {"path": path, "size": size, "language": lexer, "spans": None, "hunks": None}
     document |= {"binary": False, "cut": False, "note": ""}
     if max((each.size or 0) if each else 0 for each in (new, old)) > LARGEST:
-        return {**document, "note": LARGE}
+        return {**document, "note": TOO_LARGE}
     return {**document, **_shown(lexer, (new, old), before is not None)}
 
 
@@ -51,16 +51,16 @@ def _shown(lexer: str, versions: tuple[Version | None, Version | None], compared
     new, old = map(text_of, versions)
     if new is None:
         data = versions[0].read() if versions[0] else b""
-        return {"binary": True} if data is not None else {"note": LARGE if _large(versions[0]) else LET_GO}
+        return (
+            {"binary": True}
+            if data is not None
+            else {"note": TOO_LARGE if versions[0] and versions[0].key == LARGE else LET_GO}
+        )
     lines = inked(visible(new), lexer) if versions[0] else []
     shown: Document = {"spans": lines[:LINES], "cut": len(lines) > LINES}
     if compared and old is None:
         return {**shown, "note": "What the file was before is not known."}
     return {**shown, "hunks": differences.between(old or "", new, lexer) if compared else None}
-
-
-def _large(version: Version | None) -> bool:
-    return version is not None and version.key == "large"
 
 
 def _told(of: Folder, step: int) -> History:

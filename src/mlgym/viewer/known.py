@@ -13,11 +13,10 @@ from mlgym.records import Step
 from mlgym.viewer import differences
 from mlgym.viewer.commands import Part, parts
 from mlgym.viewer.ink import language
-from mlgym.viewer.windows import Window, window
+from mlgym.viewer.windows import Window, inside, window
 
 AROUND = differences.CONTEXT
 LONGEST, LONGEST_SCRIPT = 300_000, 2_000  # characters of a file that is kept; lines of a command that are looked at
-_INSIDE = re.compile(r"^.*?/workspace/")
 _MOVES = re.compile(r"(?:^|[;&|(\n]\s*)(?:cd|pushd|popd)\b")
 _REMOVES = re.compile(r"\brm [^;&|\n]*")
 _SWEEPS = re.compile(r"\b(?:git|patch|black|ruff|isort|autopep8|unzip|tar|sed\s+(?:-\w+\s+)*-\w*i)\b|\*")
@@ -176,7 +175,7 @@ class Known:
     def _key(self, path: str) -> str | None:
         """A file by its path in the workspace; None for what may be another one, after the shell has moved."""
         if path.startswith("/"):
-            return _INSIDE.sub("", path)
+            return inside(path)
         return None if self._moved or not path else posixpath.normpath(path)
 
 

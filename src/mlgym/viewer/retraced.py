@@ -12,13 +12,14 @@ from mlgym.store import Episode
 from mlgym.viewer.folder import LARGEST, Folder
 from mlgym.viewer.known import Known, Lines
 from mlgym.viewer.lines import Fact
-from mlgym.viewer.states import History, State, Version, starter
+from mlgym.viewer.states import GONE, History, State, Version, starter
 from mlgym.viewer.visible import visible
 
 LOOKS = ("view", "open", "goto", "scroll_up", "scroll_down")
 NOTE = "The files were not recorded at each step: they are worked out from what the agent wrote and saw."
 ATTEMPTS = " What a graded attempt had is exact."
 SHOWN = 3
+ALL, DEEP = 50, 3  # an attempt has so many sources at most, of so many levels of folders
 MOST = 20_000_000  # characters of observations that are read
 _CAT = re.compile(r"\s*cat\s+([\w./-]+)\s*")
 Unsure = dict[str, int]
@@ -132,12 +133,16 @@ class _Retracer:
         store, new = Episode(self.of.folder), dict(self.state)
         for name, digest in {**attempt.code, **attempt.files}.items():
             known = self.state.get(name)
-            path: Path | None = store.file(digest) if digest.isalnum() else None
+            path: Path | None = store.file(digest) if digest.isascii() and digest.isalnum() else None
             if path is None or (known and (known.key == digest or known.read() == _small(path))):
                 continue
             new[name] = Version(n, "attempt", digest, (path,))
             if (data := _small(path)) is not None and b"\0" not in data:
                 self.known.learn(name, data.decode(errors="replace"))
+        if 0 < len(attempt.code) < ALL:
+            had = {**attempt.code, **attempt.files}
+            for name in {name for name in self.state if name.endswith(".py") and name.count("/") < DEEP} - set(had):
+                new[name] = Version(n, "attempt", GONE)
         self.state, self.seen = new, dict(self.known.files)
 
 

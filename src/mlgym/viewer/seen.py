@@ -16,8 +16,9 @@ from mlgym.viewer.windows import Window, window
 LOOKED = 200_000  # characters in which something is recognised
 TITLE = 200
 _TRACE = re.compile(r"^(?: *\S{0,80} ?)Traceback \(most recent call last\):", re.MULTILINE)
+_PLACE = re.compile(r' +File ".*", line \d+|Traceback \(most')
 _RAISED = re.compile(
-    r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)?(?::.*)?$", re.MULTILINE
+    r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)(?::.*)?$", re.MULTILINE
 )
 _SYNTAX = re.compile(r'^ +File ".{1,300}", line \d+(?:.*\n){1,4}?(\w*Error: .*)', re.MULTILINE)
 _BAR = re.compile(r"\d{1,3}%\|[^|]*\|")
@@ -135,7 +136,15 @@ def _traceback(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
         title = syntax[1]
     else:
         return None
-    return make("traceback", body, lexer="pytb", title=visible(title)[:TITLE], ends=(4, 14))
+    return make("traceback", body, ink=_traced, title=visible(title)[:TITLE], ends=(4, 14))
+
+
+def _traced(text: str) -> Spans:
+    """The lines of a traceback: where it went through is quiet, what was raised stands out."""
+    return [
+        [["c" if _PLACE.match(line) else "k" if _RAISED.fullmatch(line) else "", line]] if line else []
+        for line in text.split("\n")
+    ]
 
 
 def _difference(step: Step, body: str, make: "partial[Shown]") -> Shown | None:

@@ -1,7 +1,9 @@
 """The states of an episode's workspace: which files stand in it after each step, and how that is known."""
 
+import stat
 from bisect import bisect_right
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,6 +11,7 @@ from typing import Literal
 from mlgym.viewer.folder import Folder
 
 How = Literal["recorded", "attempt", "edit", "starter"]
+LARGEST = 2_000_000  # bytes of a file that is shown
 GONE = ""  # the key of a file that is no more
 
 
@@ -22,22 +25,29 @@ class Version:
     content: bytes | tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
     def read(self) -> bytes | None:
-        """The content, None where it is not known or was let go."""
+        """The content, None where it is not known, was let go, or is too large to be shown."""
         if isinstance(self.content, bytes):
             return self.content
-        for path in self.content:
-            try:
-                return path.read_bytes()
-            except OSError:
-                continue
-        return None
+        size, path = self._stored
+        return path.read_bytes() if path and size <= LARGEST else None
 
     @property
     def size(self) -> int | None:
         """The bytes of the content, None where that is not known."""
         if isinstance(self.content, bytes):
             return len(self.content)
-        return next((path.stat().st_size for path in self.content if path.is_file()), None)
+        size, path = self._stored
+        return size if path else None
+
+    @property
+    def _stored(self) -> tuple[int, Path | None]:
+        """The first place that has the content, and how long it is."""
+        for path in self.content if isinstance(self.content, tuple) else ():
+            with suppress(OSError):
+                about = path.lstat()
+                if stat.S_ISREG(about.st_mode):
+                    return about.st_size, path
+        return 0, None
 
 
 State = dict[str, Version]

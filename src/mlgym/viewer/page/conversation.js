@@ -120,7 +120,8 @@ async function fillBlock(talk, block) {
     markChosen(talk);
   } catch (problem) {
     const again = h("button", { type: "button", onclick: () => loadBlock(talk, block) }, "Try again");
-    clear(block.node).append(h("p", { class: "load-problem", role: "alert" }, problem.message, " ", again));
+    clear(block.node).append(h("p", { class: "load-problem" }, problem.message, " ", again));
+    announce(problem.message);
     block.loaded = 0;
   }
 }
@@ -266,4 +267,10 @@ function toggleEvery(talk) {
     if (talk.wide) unfoldAll(block.node);
     else foldAll(block.node);
   }
+}
+
+// Say something to those who listen.
+export function announce(words) {
+  const said = document.getElementById("said");
+  if (said) said.textContent = words;
 }

@@ -5,7 +5,7 @@ import { bundled, get, watch } from "./source.js";
 import { aboutPanel } from "./about.js";
 import { attemptsPanel } from "./attempts.js";
 import { callsPanel } from "./calls.js";
-import { conversation } from "./conversation.js";
+import { announce, conversation } from "./conversation.js";
 import { filesPanel } from "./files.js";
 import { headNode, wayNode } from "./head.js";
 import { stepMarks, timeLine } from "./timeline.js";
@@ -247,6 +247,7 @@ function onlyPath(page, id) {
 // A step was chosen by hand: it stands in the address and on the time line.
 function tellStep(page, n) {
   if (!n) return;
+  if (page.follow && n !== page.show.doc.steps) setFollow(page, false);
   page.chosen = n;
   page.line.choose(n);
   update({ step: n });
@@ -327,11 +328,6 @@ async function copyLink(page) {
   }
 }
 
-function announce(words) {
-  const said = document.getElementById("said");
-  if (said) said.textContent = words;
-}
-
 // The other episodes of the run, once the page stands.
 async function findWays(page) {
   try {
@@ -359,7 +355,13 @@ function neighbour(page, by) {
 function setFollow(page, on) {
   page.follow = on;
   page.follower.setAttribute("aria-pressed", String(on));
-  if (on) page.talk.choose(page.show.doc.steps);
+  if (on) followEnd(page);
+}
+
+function followEnd(page) {
+  page.chosen = page.show.doc.steps;
+  page.line.choose(page.chosen);
+  page.talk.choose(page.chosen);
 }
 
 function refreshSoon(page) {
@@ -386,5 +388,5 @@ async function refresh(page) {
   if (page.tab === "about") drawAbout(page);
   if (page.tab === "tree") drawTree(page);
   if (page.tab === "calls") page.calls.grow();
-  if (page.follow) page.talk.choose(doc.steps);
+  if (page.follow) followEnd(page);
 }

@@ -1,5 +1,5 @@
 // The view of a search in what was thought, done and seen: hits by episode, with the words in their place.
-import { h, clear, plural } from "./dom.js";
+import { h, clear, plural, visible } from "./dom.js";
 import { href, update } from "./address.js";
 import { get } from "./source.js";
 
@@ -55,7 +55,7 @@ export async function search(root, place, go) {
     if (document.activeElement !== text) text.value = query.q;
     where.value = query.in;
     which.value = query.run;
-    document.title = `${query.q ? `${query.q} · ` : ""}Search · mlgym`;
+    document.title = visible(`${query.q ? `${query.q} · ` : ""}Search · mlgym`);
   }
 
   // Ask for the hits of the query, or for those that follow.
@@ -158,15 +158,16 @@ function addHit(found, hit, before) {
   if (hit.key !== before) found.append(hitGroup(hit.key));
   const words = hit.snippet.map(([kind, text]) => (kind === "hit" ? h("mark", { text }) : text));
   const link = { class: "hit", href: href("e", hit.key, { step: hit.n }), "data-step": hit.n };
-  const step = h("span", { class: "step quiet", text: `step ${hit.n}` });
-  const field = h("span", { class: "field quiet", text: hit.field });
+  const step = h("span", { class: "hit-step quiet", text: `step ${hit.n}` });
+  const field = h("span", { class: "hit-field quiet", text: hit.field });
   const snippet = h("span", { class: "snippet mono" }, words);
   found.lastChild.lastChild.append(h("li", {}, h("a", link, step, field, snippet)));
 }
 
 function hitGroup(key) {
   const [run, task, method, seed] = key.split("/");
-  const about = h("span", { class: "quiet small", text: `${method}, seed ${seed} · ${run}` });
+  const label = method.replace(/-[0-9a-f]{8}$/, ""); // a folder's name; what it ends in tells it from others
+  const about = h("span", { class: "quiet small", title: key, text: `${label}, seed ${seed} · ${run}` });
   return h(
     "section",
     { class: "hit-group" },

@@ -29,7 +29,7 @@ export function fillCell(cell, table, of, places, name) {
   const { mean, n } = meanOf(table, of, places);
   const scores = meanOf(table, "score", places);
   const { kind, css } = progressTint(mean ?? 0);
-  cell.className = !places.length ? "none" : mean === null ? "" : kind;
+  cell.className = !places.length ? "none" : mean === null ? "open" : kind;
   for (const [key, text] of Object.entries(css)) cell.style.setProperty(key, text);
   const whys = [...new Set(places.filter((at) => !hasEnded(table, at)).map((at) => table.why[at]))].filter(Boolean);
   const [value, words] = cellValue(table, places, mean, scores);
@@ -54,7 +54,7 @@ function cellSaid(table, places, name, words, whys) {
   const odd = HEAT_STATES.slice(1).map((state) => [places.filter((at) => table.state[at] === state).length, state]);
   const states = odd.filter(([count]) => count).map(([count, state]) => `${count} ${state}`);
   const all = [`${name}: ${words}`, `${ended} of ${plural(places.length, "episode")} ended`, ...states];
-  return `${[...all, ...whys.slice(0, 2)].join(". ")}.`;
+  return `${[...all, ...whys.slice(0, 2).map((why) => why.replace(/\.$/, ""))].join(". ")}.`;
 }
 
 // What stands in a cell and what is said of it: mean progress, else mean score, else the state of its episodes.
