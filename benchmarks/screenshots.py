@@ -120,7 +120,9 @@ def played(run: Path) -> None:
     mlgym = [sys.executable, "-m", "mlgym", "run", GAME, OTHER, "-o", str(run)]
     model = ["--agent=react", f"--model={MODEL}"]
     for more in (model, ["-k3", *(f"--agent={agent}" for agent in METHODS)]):
-        subprocess.run([*mlgym, *more], env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", "benchmarks"])}, check=True)
+        subprocess.run(
+            [*mlgym, *more], env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", "benchmarks"])}, check=True
+        )
 
 
 def main(out: str = "docs/screenshots", run: str = "") -> None:

@@ -72,12 +72,12 @@ function heatGrid(table, of, pick) {
     const state = cellState(table, of, places);
     if (filled.get(cell) === state) return;
     filled.set(cell, state);
-    const held = cell.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const held = [...cell.querySelectorAll("a")].indexOf(document.activeElement);
     const box = fillCell(cell, table, of, places, `${task}, ${method}`);
     squares += places.length;
-    if (squares > AT_ONCE && !held) later.push([box, groupName(task, method)]);
+    if (squares > AT_ONCE && held < 0) later.push([box, groupName(task, method)]);
     else fillSquares(box, table, of, places, tabOf(cell));
-    if (held) cell.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+    cell.querySelectorAll("a")[held]?.focus({ preventScroll: true });
   }
 
   function fillLater() {
