@@ -7,7 +7,7 @@ import { bestSoFar, finalScore, scored, scoreText } from "./contest.js";
 import { curveChart, markOf } from "./curves.js";
 import { alignedSteps } from "./aligned.js";
 import { contrastFiles } from "./contrast.js";
-import { rivalPicker } from "./rivals.js";
+import { openRivals, rivalPicker } from "./rivals.js";
 
 const MOST_COMPARED = 6;
 const SPLIT_WORDS = { test: "on test", validation: "on validation" };
@@ -84,7 +84,7 @@ function compareKeys({ root, chosen, steps, go }) {
     d: ["next step in which they differ", () => steps().next()],
     ...Object.fromEntries(numbers),
     x: ["take the episode whose head has the focus out", () => mine() >= 0 && go(without(chosen, mine()))],
-    a: ["add an episode", () => root.querySelector(".rivals > summary")?.click()],
+    a: ["add an episode", () => openRivals(root)],
   };
 }
 
