@@ -301,6 +301,19 @@ def test_episodes_that_have_not_ended_or_never_began(tmp_path: Path) -> None:
     assert documents(*only(tmp_path / "run"))[0]["steps"] == 0
 
 
+def test_what_was_lost_and_what_a_policy_did_can_be_read(tmp_path: Path) -> None:
+    steps = [step(1, "bash", "", command="ls", reward=None)]
+    lost = {"scored": False, "boundary": "sandbox", "why": "The sandbox was lost.", "ended": "error", "attempts": ()}
+    about, *_ = documents(*only(_made(tmp_path / "a", steps, progress=None, **lost)))
+    assert about["state"] == "missing" and about["result"]["why"] == lost["why"] and about["attempts"] == []
+    rollout = {"model": "policy", "sampling": {"temperature": 1.0, "version": 7}}
+    store, key = only(_made(tmp_path / "b", [step(1, "", "?", text="<tool>ls", calls=1)], agent="policy", spec=rollout))
+    Episode.read(store.folder(key)).add_call([Message(role="user", content="Begin.")], [], Reply(text="<tool>ls"))
+    about, cards, *_ = documents(store, key)
+    assert about["method"] == "policy policy temperature=1.0 version=7" and about["calls"] == 1
+    assert cards["steps"][0]["brief"] == "<tool>ls" and cards["steps"][0]["action"]["kind"] == "command"
+
+
 @pytest.mark.slow
 def test_a_real_search_is_a_tree_and_its_changes_are_differences(tmp_path: Path) -> None:
     from mlgym.episode import run_episode

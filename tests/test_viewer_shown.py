@@ -164,6 +164,7 @@ def test_a_window_is_quiet_code_with_its_place() -> None:
     shown = observation(step("open", text, path="train.py"), Scale())
     assert (shown["kind"], shown["quiet"], shown["first"], shown["language"]) == ("window", True, 10, "python")
     assert shown["title"] == "train.py, lines 10 to 11 of 61" and texts(shown["spans"]) == "import os\nx = 1"
+    assert observation(step("bash", text, command="./x"), Scale())["kind"] == "text"  # nothing hides behind its looks
     whole = window("[File: a (2 lines total)]\n1:x\n2:y\nThe file was changed.")
     assert whole and whole.whole and whole.below == "The file was changed."
     assert window("He said [File: a (2 lines total)]\n1:x") is None
