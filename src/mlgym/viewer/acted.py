@@ -28,7 +28,7 @@ def acted(step: Step, known: Known, *, whole: bool = False) -> Shown:
         return found
     if action.tool in LOOKS or action.tool in GRADES:
         return {**NONE, "kind": action.tool if action.tool in GRADES else "view"}
-    return shown("text", _arguments(action), lexer="" if _short(action) else "json", whole=whole)
+    return shown("text", arguments(action), lexer="" if _short(action) else "json", whole=whole)
 
 
 def _command(step: Step, args: dict[str, str], known: Known, whole: bool) -> Shown | None:
@@ -110,7 +110,7 @@ def _short(action: Action) -> bool:
     return all(not isinstance(value, dict | list) for value in action.args.values())
 
 
-def _arguments(action: Action) -> str:
+def arguments(action: Action) -> str:
     """Any other tool's arguments: one a line, or as JSON where they have parts of their own."""
     if _short(action):
         return "\n".join(f"{key}: {value}" for key, value in action.args.items())
