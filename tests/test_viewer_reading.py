@@ -218,7 +218,7 @@ def test_a_tree_has_the_stretches_between_what_was_gone_back_to() -> None:
     assert found is not None
     assert [(node["parent"], node["first"], node["last"], node["name"], node["score"]) for node in found["nodes"]] == [
         *((None, 1, 1, "0", None), (0, 2, 3, "1", 0.5), (0, 4, 5, "2", 0.7)),
-        *((2, 6, 7, "3", 0.1), (2, 8, 8, "", 0.7)),
+        *((2, 6, 7, "3", 0.1), (2, 8, 8, "submit", 0.7)),
     ]
     assert found["main"] == [0, 2, 4]
 
