@@ -20,6 +20,7 @@ from mlgym.viewer.documents import answer
 from mlgym.viewer.lines import Fact
 from mlgym.viewer.store import Store
 from mlgym.viewer.tree import tree
+from mlgym.viewer.windows import Window, window
 from tests.recorded_runs import TASK, ask, episode, step
 
 REFERENCE = os.environ.get("MLGYM_REFERENCE", "")
@@ -41,6 +42,12 @@ def documents(store: Store, key: str) -> list[Document]:
     assert not any(bad in told for bad in "\x00\x1b\u202e\u200b\ud800")
     assert {len(column) for column in about["line"].values()} == {about["steps"]}
     return found
+
+
+def stands(hunks: list[Document], seen: Window) -> bool:
+    """Whether the new lines of a difference are those that a window shows."""
+    rows = [row for hunk in hunks for row in hunk["lines"] if row[0] != "-"]
+    return all(seen.lines[new - seen.first] == "".join(text for _, text in line) for _, _, new, line in rows)
 
 
 def only(run: Path) -> tuple[Store, str]:
@@ -69,8 +76,14 @@ def test_every_recorded_episode_can_be_read(imported: Path) -> None:
             brief for brief, tool in zip(about["line"]["brief"], about["line"]["tool"], strict=True) if tool != "edit"
         ]
         kinds |= {card[field]["kind"] for card in cards["steps"] for field in ("action", "observation")}
-        edits = [card for card in cards["steps"] if card["tool"] == "edit" and card["status"] == "ok"]
-        assert sum(bool(card["action"]["hunks"]) for card in edits) >= 0.8 * len(edits), key
+        edits = [card for card in cards["steps"] if card["tool"] in ("edit", "insert") and card["status"] == "ok"]
+        assert all(card["action"]["hunks"] for card in edits), key
+        recorded = Episode.read(store.folder(key)).steps()
+        for card in edits:
+            seen = window(recorded[card["n"] - 1].observation.text)
+            assert seen and ("(not made)" in card["action"]["title"] or stands(card["action"]["hunks"], seen)), card[
+                "n"
+            ]
         for card in cards["steps"]:
             quiet += card["observation"]["quiet"] * card["observation"]["size"]
             sizes += card["observation"]["size"]

@@ -77,13 +77,15 @@ def _change(step: Step, args: dict[str, str], known: Known, whole: bool) -> Show
         return shown(
             step.action.tool, text, lexer=language(path), title=_title(path + at, step), ends=(24, 6), whole=whole
         )
-    return _edit(step.action.tool, text, path, step, hunks, whole)
+    return _edit(step.action.tool, text, path, step, hunks, whole, made=not known.stayed(step))
 
 
-def _edit(kind: str, text: str, path: str, step: Step, hunks: differences.Hunks, whole: bool) -> Shown:
+def _edit(
+    kind: str, text: str, path: str, step: Step, hunks: differences.Hunks, whole: bool, *, made: bool = True
+) -> Shown:
     if not hunks:
         return shown(kind, "", title=_title(path, step) + ": nothing changes")
-    return shown(kind, text, lexer=language(path), title=_title(path, step), hunks=hunks, whole=whole)
+    return shown(kind, text, lexer=language(path), title=_title(path, step, made=made), hunks=hunks, whole=whole)
 
 
 def _span(action: Action) -> tuple[int, int] | None:
@@ -94,8 +96,9 @@ def _span(action: Action) -> tuple[int, int] | None:
     return (int(first) - 1, int(last)) if last else (int(first), int(first))
 
 
-def _title(path: str, step: Step) -> str:
-    return visible(inside(path)[:200]) + (REFUSED if step.observation.status != "ok" else "")
+def _title(path: str, step: Step, *, made: bool = True) -> str:
+    """The file; a change of which nothing is seen afterwards, as in a file that cannot be written, was not made."""
+    return visible(inside(path)[:200]) + (REFUSED if step.observation.status != "ok" or not made else "")
 
 
 def _job(step: Step, args: dict[str, str], known: Known, whole: bool) -> Shown | None:
