@@ -241,6 +241,17 @@ def test_killed_while_it_writes(tmp_path: Path) -> None:
     left.close()
 
 
+def test_what_cannot_be_named_in_it_is_found_all_the_same(tmp_path: Path) -> None:
+    folder = episode(tmp_path / "runs" / "run")
+    folder.rename(folder.parent / os.fsdecode(b"\xff"))
+    store = Store([tmp_path / "runs"], tmp_path / "cache")
+    store.start()
+    while store.runs()["indexing"] != {"done": 1, "total": 1}:
+        store.refresh()
+    assert [n for _, n in found(store, "write.py")] == [1] and chunks(store) == []
+    store.close()
+
+
 def test_two_viewers_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "CHUNK", 500)
     assert len(list(many(tmp_path, 12))) == 12

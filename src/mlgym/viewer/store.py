@@ -42,7 +42,7 @@ class Store:
         self._opened = Opened(self.index)
         self._changed = set[str]()  # keys that nobody was told of
         self._unread, self._hot, self._stale = (dict[str, None]() for _ in range(3))
-        self._indexed, self._gone = set[str](), list[str]()
+        self._indexed, self._beyond, self._gone = set[str](), set[str](), list[str]()  # _beyond: not for the index
         self._boot, self._count, self._next, self._place = secrets.token_hex(4), 0, 0.0, 0
         self._lock, self._over, self._wake = threading.RLock(), threading.Event(), threading.Event()
         self._worker: threading.Thread | None = None
@@ -132,12 +132,13 @@ class Store:
     def runs(self) -> Document:
         """Document 1."""
         with self._lock:
-            total = sum(cell.there for _, _, cell in self._cells.values())
-            left = self._unread.keys() | (self._stale.keys() if self._worker and self._indexing else set())
+            keys, left = set(self.keys), set(self._unread)
+            if self._worker and self._indexing:
+                left |= keys - self._indexed - self._beyond
             return {
                 "version": self.version,
                 "runs": [held.summary() for held in self._runs.values()],
-                "indexing": {"done": total - len(left), "total": total},
+                "indexing": {"done": len(keys) - len(left), "total": len(keys)},
             }
 
     def episodes(self, run: str = "") -> Document:
@@ -317,6 +318,8 @@ class Store:
             if _shown(told[1]) == told[1]:
                 yield told
                 self._indexed.add(key)
+            else:  # a name that is no text
+                self._beyond.add(key)
 
 
 def _key(held: Held, name: str) -> str:
