@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mlgym.cli import app
 from mlgym.env import ResearchEnv
 from mlgym.episode import run_episode
 from mlgym.errors import SandboxError
@@ -401,6 +403,19 @@ def test_packed_verified_and_compact(recorded: Path, tmp_path: Path) -> None:
         digest for attempt in kept for digest in {**attempt.files, **attempt.code}.values()
     }
     assert not episode.changes() and not (episode.folder / "changes.jsonl").exists()
+
+
+def test_show_tells_what_a_step_changed(recorded: Path) -> None:
+    def show(*options: str) -> str:
+        return CliRunner().invoke(app, ["show", str(recorded), *options]).output
+
+    told = show("--step", "3", "--diff")
+    assert told.startswith("--- before/guess.py\n+++ /dev/null\n") and "--- /dev/null\n+++ step 3/old.py\n" in told
+    assert "--- before/new.py\n+++ step 3/new.py\n@@ -1 +1 @@\n-print(1)\n+print(2)\n" in told
+    assert show("--step", "3").endswith(told) and "sed -i" in show("--step", "3")
+    assert show("--step", "5", "--diff") == "Step 5 changed no sources.\n"
+    for wrong in ("0", "8"):
+        assert CliRunner().invoke(app, ["show", str(recorded), "--step", wrong]).exit_code
 
 
 def test_retraced_files_are_those_that_were_recorded(recorded: Path, tmp_path: Path) -> None:
