@@ -6,6 +6,7 @@ run says more than the milliseconds. `--write` records the table in benchmarks/r
 
 import argparse
 import datetime
+import itertools
 import os
 import platform
 import statistics
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from mlgym.env import ResearchEnv
 from mlgym.grading import Grader
 from mlgym.grading.prepare import prepare
 from mlgym.records import Action
-from mlgym.sandbox import SandboxSpec, choose, open_shell, scratch
+from mlgym.sandbox import SandboxSpec, Shell, choose, open_shell, scratch
 from mlgym.task import load_task
+from mlgym.watch import CHOICE
 
 Row = tuple[str, str, str, str]
 ROOT = Path(__file__).parent.parent
@@ -84,6 +86,36 @@ def shell_rows(backend: str) -> list[Row]:
         ours = median_ms(lambda: shell.run(flood, 60), 5)
         rows.append(("10 MB of output", f"{ours / 1000:.3f} s", "0.2 s", f"to a pipe {floor / 1000:.3f} s"))
         shell.stop()
+    return rows
+
+
+def look_rows(backend: str) -> list[Row]:
+    """What it takes beside a command to look at what it changed, in small and large workspaces."""
+    six = "for i in 1 2 3 4 5 6; do seq 100 > f$i.py; done"
+    data = "mkdir {1..250}; for i in {1..250}; do touch $i/{1..20}.png; done"
+    rows: list[Row] = []
+    for what, make in (
+        ("6 files", six),
+        ("5,000 more in 250 folders", f"{data}; {six}"),
+        ("5,000 sources", "touch {1..5000}.py; seq 9 > f1.py"),
+    ):
+        with scratch(cache_dir() / "scratch") as place:
+            (place / "w").mkdir()
+            with open_shell(backend, SandboxSpec(place / "w")) as shell:
+                shell.run(f"{make}; sleep 0.1", 60)
+                looked = itertools.count(1)
+
+                def look(shell: Shell = shell, looked: Iterator[int] = looked) -> None:
+                    n = next(looked)
+                    shell.look(n - 1, n, [], {**CHOICE, "names": ()})
+
+                took = []
+                for command in ("true", "echo 1 >> f1.py"):
+                    pairs = [(*times(lambda c=command: shell.run(c, 10), 1), *times(look, 1)) for _ in range(100)]  # type: ignore[misc]
+                    took.append([statistics.median(each) * 1000 for each in zip(*pairs, strict=True)])
+        (plain, idle), (changing, busy) = took
+        beside = f"the commands {plain:.2f} / {changing:.2f} ms"
+        rows.append((f"look after no change / a change, {what}", f"{idle:.2f} / {busy:.2f} ms", "", beside))
     return rows
 
 
@@ -199,7 +231,7 @@ def main() -> None:
     backend = choose(args.sandbox).name
     lines = ["| what | measured | budget | beside it |", "|---|---|---|---|"]
     print("\n".join(lines))
-    for part in (shell_rows, memory_rows, env_rows, grading_rows, start_rows):
+    for part in (shell_rows, look_rows, memory_rows, env_rows, grading_rows, start_rows):
         for row in part(backend):
             lines.append(f"| {' | '.join(row)} |")
             print(lines[-1], flush=True)

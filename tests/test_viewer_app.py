@@ -264,9 +264,10 @@ def started(*arguments: str, **env: str) -> "subprocess.Popen[str]":
 def test_a_signal_ends_it_at_once_and_nothing_stays(runs: Path, number: signal.Signals, tmp_path: Path) -> None:
     with started(str(runs), "--port", "0", MLGYM_CACHE=str(tmp_path)) as process:
         assert process.stdout is not None and process.stderr is not None
-        address = process.stdout.readline().split()[-1]
-        assert "ssh -L" in process.stdout.readline()
+        address = process.stdout.readline().split()[2]
+        assert "From another machine" in process.stdout.readline()
         parts = urllib.parse.urlsplit(address)
+        assert f"  ssh -L {parts.port}:127.0.0.1:{parts.port} " in process.stdout.readline()
         connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=20)
         with contextlib.closing(connection):
             connection.request("GET", f"{parts.path}api/live")
@@ -279,3 +280,39 @@ def test_a_signal_ends_it_at_once_and_nothing_stays(runs: Path, number: signal.S
         assert process.stdout.read() == process.stderr.read() == ""
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", parts.port or 0)):
         pass
+
+
+BROWSER = """#!/bin/sh
+echo "$1" > "$0.asked.part" && mv "$0.asked.part" "$0.asked"
+"""
+
+
+def test_a_desktop_gets_a_browser_and_a_lasting_token_is_not_shown(runs: Path, tmp_path: Path) -> None:
+    browser, tokens = tmp_path / "browser", tmp_path / "tokens"
+    browser.write_text(BROWSER)
+    browser.chmod(0o755)
+    tokens.write_text(TOKEN)
+    tokens.chmod(0o600)
+    about = {"DISPLAY": ":7", "BROWSER": str(browser), "MLGYM_CACHE": str(tmp_path / "cache")}
+    with started(str(runs), "--tokens", str(tokens), **about) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        asked = browser.with_name("browser.asked")
+        until = time.monotonic() + 20
+        while not asked.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        parts = urllib.parse.urlsplit(asked.read_text().strip())
+        assert f":{parts.port}/TOKEN/ " in line and TOKEN not in line + parts.path
+        connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("GET", parts.path)
+            assert connection.getresponse().getheader("Location") == f"/{TOKEN}/"
+        process.terminate()
+        assert process.wait(20) == 0
+    with started(str(runs), "--no-open", "--port", str(parts.port), **about) as process:
+        assert process.stdout is not None
+        assert f":{parts.port}/" in process.stdout.readline()
+        with started(str(runs), "--no-open", "--port", str(parts.port), **about) as second:
+            assert second.wait(20) == 2 and second.stderr is not None
+            assert f"127.0.0.1:{parts.port} cannot be listened at" in second.stderr.read()
+        process.terminate()

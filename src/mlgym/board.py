@@ -7,7 +7,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from mlgym.report.console import number, safe
+from mlgym.report.console import cell, number, safe
 from mlgym.status import Status
 
 NOTES = 3
@@ -42,7 +42,7 @@ def tasks(status: Status, most: int = 1000) -> Table:
     table.add_column("running, val.", justify="right", no_wrap=True)
     for row in status.tasks[:most]:
         seen = number(row.validation) if row.validation is not None else ""
-        table.add_row(row.task, f"{row.ended}/{row.total}", number(row.best), row.method, seen)
+        table.add_row(cell(row.task), f"{row.ended}/{row.total}", number(row.best), cell(row.method), seen)
     if len(status.tasks) > most:
         table.add_row(f"and {len(status.tasks) - most} more", "", "", "", "")
     return table

@@ -55,7 +55,7 @@ class _Display:
             self.out.print(show.live(spec, step, self.best.get(key), self.several), end="")
         elif self.detail == "attempts" and value is not None:
             seen = f"{task.metric} {show.number(value)}, best {show.number(self.best[key])}"
-            self.out.print(f"{task.name} seed {spec.seed}: step {step.n}, {seen}", markup=False)
+            self.out.print(show.safe(f"{task.name} seed {spec.seed}: step {step.n}, {seen}"), markup=False)
 
     def say(self, spec: EpisodeSpec, note: str) -> None:
         """A note about an episode."""
@@ -232,8 +232,8 @@ def _line(spec: EpisodeSpec, outcome: Outcome) -> str:
     again = "(not scored; the same command tries again)"
     who = f"{_who(spec)} seed {spec.seed}"
     if not isinstance(outcome, Result):
-        return f"{who}: {show.safe(outcome.why)} {again}"
+        return show.safe(f"{who}: {outcome.why} {again}")
     best, final = (show.number(show.score(scores, outcome.metric)) for scores in (outcome.best, outcome.final))
     ended = f"{outcome.ended} after {outcome.steps} steps, {outcome.metric} on test: best {best}, final {final}"
-    why = f"; {show.safe(outcome.why)}" if outcome.why else ""
-    return f"{who}: {ended}{why}{'' if outcome.scored else f' {again}'}"
+    why = f"; {outcome.why}" if outcome.why else ""
+    return show.safe(f"{who}: {ended}{why}{'' if outcome.scored else f' {again}'}")

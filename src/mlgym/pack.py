@@ -37,7 +37,7 @@ from mlgym.records import (
     Step,
     ToolCall,
 )
-from mlgym.scrub import Here, Scrubber
+from mlgym.scrub import Here, Scrubber, as_json
 from mlgym.store import COMPACT, episodes
 from mlgym.task import load_task
 from mlgym.totals import totals
@@ -209,7 +209,7 @@ class _Packer:
             if "/" in (places := str(spec.get(key, ""))):
                 spec[key] = ",".join(Path(place).name for place in places.split(","))
         self.tasks.setdefault(self.scrubber.text(spec["task"]), reference)
-        return data if spec == before else json.dumps(spec, indent=1, ensure_ascii=False).encode()
+        return data if spec == before else as_json(spec, 1)
 
 
 def _addresses(records: Iterable[Path]) -> set[str]:

@@ -205,13 +205,12 @@ class Scrubber:
         """A JSON document, byte for byte the same where nothing is replaced; what is no JSON is taken for text."""
         try:
             found = json.loads(data)
+            clean = self.value(found)
         except (ValueError, RecursionError):
             return self.file(data) or b""
-        clean = self.value(found)
         if clean == found:
             return data
-        indent = 1 if data.startswith((b"{\n", b"[\n")) else None
-        return json.dumps(clean, indent=indent, ensure_ascii=False).encode()
+        return as_json(clean, 1 if data.startswith((b"{\n", b"[\n")) else None)
 
     def lines(self, data: bytes) -> bytes:
         """JSON lines, each like a document."""
@@ -231,6 +230,11 @@ class Scrubber:
             return None if dirty else data
         clean = self.text(text)
         return data if clean == text else clean.encode()
+
+
+def as_json(value: Any, indent: int | None = None) -> bytes:
+    """A value as JSON that reads the same again, lone surrogates too."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _hint(word: str) -> str:

@@ -247,7 +247,8 @@ class Follow:
             with suppress(ValueError, LookupError, TypeError):
                 told = json.loads(line)
                 name, *about = (str(told[key]) for key in ("cell", "metric", "direction", "method"))
-                self.cells.setdefault(name, Seen(self.run, name, *about))
+                if _within(name):
+                    self.cells.setdefault(name, Seen(self.run, name, *about))
         for path in self.run.glob("*/*/*/spec.json"):
             name = "/".join(path.parts[-4:-1])
             if name not in self.cells:
@@ -285,6 +286,12 @@ class Follow:
                 rest = max(0.0, whole - self.cells[name].seconds)
                 total, longest = total + rest, max(longest, rest)
         return max(total / at_once, longest)
+
+
+def _within(name: str) -> bool:
+    """Whether a cell of a plan, which may be anybody's, names a folder below its run."""
+    parts = name.split("/")
+    return len(parts) == 3 and "\0" not in name and not {"", ".", ".."} & set(parts)
 
 
 def _count(row: TaskRow, seen: Seen, state: str) -> None:

@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -27,6 +27,7 @@ from mlgym.records import Attempt, Changes, EpisodeSpec, Message, Record, Reply,
 EPISODE_BYTES = 2_000_000_000
 COMPACT = "compact"  # an empty file in an episode's attempts
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 def slug(text: str) -> str:
@@ -60,6 +61,24 @@ def episodes(run: Path) -> Iterator[Path]:
 def lines(path: Path) -> list[bytes]:
     """The lines of a JSONL file; a torn last one is left out."""
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def states(
+    changes: Iterable[Changes], made: Callable[[int, str], T]
+) -> Iterator[tuple[Changes, dict[str, T], dict[str, T]]]:
+    """Each record of changes with the workspace before and after it: path -> what `made` makes of a step and a digest,
+    that of a file that is gone being empty.
+    """
+    state, saved = dict[str, T](), dict[str, dict[str, T]]()
+    for one in changes:
+        for mark in one.marks:
+            if mark[:1] == "+":
+                saved[mark[1:]] = state
+            else:
+                state = saved.get(mark[1:], state)
+        after = {**state, **{path: made(one.n, digest) for path, digest in one.files.items()}}
+        yield one, state, after
+        state = after
 
 
 class Episode:
@@ -238,13 +257,15 @@ class Episode:
                     if other.file(digest).exists():  # not let go for space
                         copy_whole(other.file(digest), self.file(digest))
                 self.add_attempt(attempt)
-        for changes in other.changes():
-            if changes.n <= len(steps):
-                kept = {digest: other.file(digest) for digest in changes.files.values() if digest}
-                self.add_changes(changes, {key: path.read_bytes() for key, path in kept.items() if path.exists()})
+        changes = [one for one in other.changes() if one.n <= len(steps)]
+        for digest in {digest for one in changes for digest in one.files.values() if digest}:
+            if other.file(digest).exists():
+                copy_whole(other.file(digest), self.file(digest))
+        if changes:
+            _write_lines(self.folder / "changes.jsonl", changes)
         calls = lines(other.folder / "calls.jsonl")[: steps[-1].calls if steps else 0]
         write_whole(self.folder / "calls.jsonl", b"".join(line + b"\n" for line in calls))
-        write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
+        _write_lines(self.folder / "steps.jsonl", steps)
 
     def attempts(self) -> list[Attempt]:
         """The recorded attempts in order; of an episode that was made compact those of its result."""
@@ -287,8 +308,8 @@ class Episode:
                     path.unlink()
 
     def compact(self, keep: Iterable[Attempt]) -> None:
-        """Let go of what an ended episode can do without: all files but those of the attempts of `keep`, and the
-        records of attempts, which its result holds too.
+        """Let go of what an ended episode can do without: all files but those of the attempts of `keep`, what each step
+        changed, and the records of attempts, which its result holds too.
         """
         if self.result is None:
             return
@@ -297,7 +318,8 @@ class Episode:
             if path.name not in kept:
                 path.unlink()
         (self.folder / "attempts" / COMPACT).touch()  # first: a kill leaves nothing half told
-        for path in (*(self.folder / "attempts").glob("[0-9]*.json"), self.folder / "lock"):
+        gone = self.folder / "changes.jsonl", self.folder / "lock"
+        for path in (*(self.folder / "attempts").glob("[0-9]*.json"), *gone):
             path.unlink(missing_ok=True)
 
     def finish(self, result: Result) -> None:
@@ -332,7 +354,7 @@ class Episode:
         for attempt in self.attempts():
             if attempt.step > len(steps):
                 (self.folder / "attempts" / f"{attempt.n:04d}.json").unlink()
-        write_whole(self.folder / "steps.jsonl", b"".join(step.model_dump_json().encode() + b"\n" for step in steps))
+        _write_lines(self.folder / "steps.jsonl", steps)
         self._trim(len(steps))
         path.unlink()
 
@@ -341,8 +363,7 @@ class Episode:
         found = self.changes()
         kept = [changes for changes in found if changes.n <= steps]
         if len(kept) < len(found):
-            text = "".join(changes.model_dump_json() + "\n" for changes in kept)
-            write_whole(self.folder / "changes.jsonl", text.encode())
+            _write_lines(self.folder / "changes.jsonl", kept)
 
     def _append(self, name: str, line: str) -> None:
         with self._writing():
@@ -365,6 +386,10 @@ def _read(kind: type[R], path: Path) -> R:
         return kind.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise UsageError(f"{path} cannot be read, so this episode is lost; choose another folder.") from error
+
+
+def _write_lines(path: Path, records: Sequence[Record]) -> None:
+    write_whole(path, b"".join(record.model_dump_json().encode() + b"\n" for record in records))
 
 
 def _drop_torn(path: Path) -> None:

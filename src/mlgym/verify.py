@@ -135,6 +135,10 @@ def _stored(seen: Seen) -> Iterator[str]:
         for path, wanted in sorted({**attempt.code, **attempt.files}.items()):
             if seen.store.intact(wanted) is False:
                 yield f"attempt {attempt.n}: the stored {path} is not what was graded (its hash is another)"
+    for changes in seen.store.changes():
+        for path, wanted in sorted(changes.files.items()):
+            if wanted and seen.store.intact(wanted) is False:
+                yield f"step {changes.n}: the stored {path} is not what it made of it (its hash is another)"
 
 
 def _again(seen: Seen, done: Verified, entries: dict[str, Any]) -> Iterator[str]:

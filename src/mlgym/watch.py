@@ -124,8 +124,7 @@ class Watch:
 
     def _apply(self, changes: Changes) -> None:
         self._whole = changes.whole
-        self.known |= changes.files
-        self.known = {path: digest for path, digest in self.known.items() if digest}
+        self.known = {path: digest for path, digest in {**self.known, **changes.files}.items() if digest}
 
     def _follow(self, marks: Iterable[str]) -> None:
         """Go where marks go: a state that is gone back to is what it was when it was saved."""

@@ -27,8 +27,7 @@ from record import record  # noqa: E402 - not a package
 
 TORCH = "torch==2.13.0"  # installed first: else another package asks for its newest, with gigabytes of CUDA
 STEP_S, INSTALL_S = 900, 3600
-NOTES = """`python tests/adapters/run.py --write` wrote this. Each library is in an environment of its own and takes one real step
-with its adapter; the first run makes the environments."""
+NOTES = """Each library takes one real step with its adapter, in an environment of its own that the first run makes."""
 VERSIONS = """
 import json, sys
 from importlib.metadata import version
@@ -143,9 +142,8 @@ def main(names: list[str], write: bool) -> int:
         versions, _, said = why.partition(": ") if how == "ok" else ("", "", why)
         rows.append((tried.name, how, took, versions, said))
     if write:
-        record(
-            "adapters", ("library", "", "seconds", "versions", "what was done"), rows, write, "real libraries", NOTES
-        )
+        head = ("library", "", "seconds", "versions", "what was done")
+        record("adapters", head, rows, write, "bubblewrap", NOTES, "tests/adapters/run.py")
     failed = [name for name, how, *_ in rows if how == "failed"]
     print(f"failed: {', '.join(failed)}" if failed else "Every adapter that was tried works.")
     return bool(failed)

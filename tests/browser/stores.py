@@ -1,7 +1,7 @@
 """Stores made for the viewer's tests: episodes written as records, without an agent having run.
 
-A run `first` of two tasks, three methods and two seeds: STORY is an episode with everything a page can show, OTHER a
-short one of the same task, TREE one of a search agent; others failed or never came.
+A run `first` of two tasks, three methods and two seeds, and a run `second` of one episode. STORY is an episode with
+everything a page can show, OTHER a short one of the same task, TREE one of a search agent; others failed or never came.
 """
 
 import hashlib
@@ -224,6 +224,7 @@ def store(place: Path) -> Path:
         episode(run, HOUSES, list(plain(0.85 + seed / 50)), seed=seed, progress=0.1 + seed / 4)
     lost = episode(run, HOUSES, [], seed=1, ended="", spec={"agent": "tree"})
     beside.add_try(lost, "model", "The provider answered 503.")
+    episode(place / "second", HOUSES, list(plain(0.9)), progress=0.2)
     return place
 
 

@@ -86,7 +86,7 @@ def test_steps_as_people_read_them(visit: Visit, place: Place) -> None:
     expect(page.locator("#step-9")).to_contain_text("timed out")
     expect(page.locator("#step-13")).to_contain_text("1.25")
     expect(page.locator("#step-14 details")).not_to_have_attribute("open", "")  # a window dump is quiet
-    expect(page.locator("#step-2 pre .k").first).to_have_text("def")
+    expect(page.locator("#step-2 ins .k").first).to_have_text("def")
     expect(page.get_by_role("slider", name="Steps of the episode")).to_have_attribute("aria-valuemax", "24")
 
 
@@ -98,7 +98,7 @@ def test_files_at_a_step(visit: Visit, place: Place) -> None:
     expect(panel.locator("del")).to_contain_text(["return 1"])
     page.get_by_role("button", name="one step back").click()
     expect(panel.locator("output")).to_contain_text("step 11")
-    page.get_by_role("button", name="Content").click()
+    page.get_by_role("button", name="Content", exact=True).click()
     expect(panel).to_contain_text("return 1")
     expect(panel).not_to_contain_text("return history")
 

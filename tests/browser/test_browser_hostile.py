@@ -1,6 +1,5 @@
 """Whatever a store holds is shown as text: no element of it comes to be, nothing of it runs, nothing is fetched."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ LOOK = """(ours) => {
       if (/^(href|src|action|formaction|xlink:href)$/.test(name) && /^\\s*(javascript|data:text|http)/i.test(value)) {
         found.push(`${tag} ${name}=${value}`);
       }
-      if (unseen.test(value)) found.push(`unseen in ${tag} ${name}`);
+      if (/^(title|placeholder|aria-.*)$/.test(name) && unseen.test(value)) found.push(`unseen in ${tag} ${name}`);
     }
   }
   if (document.querySelector("meta[http-equiv=refresh], base")) found.push("meta or base");
@@ -41,6 +40,8 @@ LOOK = """(ours) => {
   if ({}.owned !== undefined) found.push("every object has it");
   return [...new Set(found)].slice(0, 20);
 }"""
+HTML = """(node, ...all) => all.forEach((one) =>
+  typeof one === "string" ? node.insertAdjacentHTML("beforeend", one) : node.append(one))"""
 OPEN = """() => {
   document.querySelectorAll("details").forEach((node) => { node.open = true; });
   document.querySelectorAll("#view button[aria-expanded=false]").forEach((node) => node.click());
@@ -54,7 +55,9 @@ def pages() -> dict[str, str]:
         key = f"{METHOD}/{seed}"
         told: dict[str, dict[str, Any]] = {"": {}, "step": {"step": 9}, "files": {"step": 9, "tab": "files"}}
         told |= {tab: {"tab": tab} for tab in ("attempts", "calls", "tree")}
-        told |= {"file": {"tab": "files", "step": 9, "path": "strategy.py"}, "call": {"tab": "calls", "call": 1}}
+        told["call"] = {"tab": "calls", "call": 1}
+        if seed == "0":
+            told["file"] = {"tab": "files", "step": 9, "path": "strategy.py"}
         found |= {f"{seed} {name}": at("e", key, **query) for name, query in told.items()}
         found[f"{seed} compare"] = at("compare", e=[key, f"{METHOD}/{0 if seed == '1' else 1}"])
     return found
@@ -103,7 +106,7 @@ def test_it_would_be_noticed(chromium: Browser, hostile_served: Place, policy: b
         page = seen.context.new_page()
         page.goto(hostile_served.home + pages()["0 step"])
         page.wait_for_timeout(1000)
-        assert any(told in ("img data-owned", "svg data-owned") for told in intruders(page)), intruders(page)
+        assert "<img>" in intruders(page)
         assert any(told.startswith("console: violation" if policy else "dialog") for told in seen.complaints)
 
 
@@ -116,8 +119,8 @@ def intruders(page: Page) -> list[str]:
 def _unsafe(route: Route) -> None:
     answer = route.fetch()
     text = answer.text()
-    unsafe, count = re.subn(
-        r"\.append\(\.\.\.([^;]*)\);", r".insertAdjacentHTML('beforeend', [\1].join(''));", text, count=1
+    assert text.count("  node.append(...") == 1 and text.count("node.textContent = ") == 1
+    text = text.replace("  node.append(...", f"  ({HTML})(node, ...").replace(
+        "node.textContent = ", "node.innerHTML = "
     )
-    assert count == 1 and "textContent = value" in text
-    route.fulfill(response=answer, body=unsafe.replace("textContent = value", "innerHTML = value"))
+    route.fulfill(response=answer, body=text)

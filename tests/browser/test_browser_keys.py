@@ -42,9 +42,10 @@ def test_each_key_that_the_help_tells(visit: Visit, place: Place, name: str) -> 
     flat = [key for keys in told for key in keys]
     assert set(f"{promised} {EVERYWHERE}".split()) <= set(flat), told
     for keys in told:
-        page.goto(f"{place.home}#/nowhere")
-        page.goto(place.home + address)
-        ready(page)
+        if not page.url.startswith(place.home + address.partition("?")[0]) or page.get_by_role("dialog").count():
+            page.goto(f"{place.home}#/nowhere")
+            page.goto(place.home + address)
+            ready(page)
         for key in keys:
             page.keyboard.press(key)
         ready(page)
@@ -85,11 +86,11 @@ def test_the_main_path_without_a_mouse(visit: Visit, served_story: Place) -> Non
     page = ready(visit(served_story.home))
     page.keyboard.press("j")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("#/run/first"))
+    expect(page).to_have_url(re.compile("#/run/"))
     ready(page)
     page.keyboard.press("j")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile("#/e/first/"))
+    expect(page).to_have_url(re.compile("#/e/"))
     ready(page)
     page.keyboard.press("j")
     page.keyboard.press("f")

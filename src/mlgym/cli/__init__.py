@@ -22,7 +22,7 @@ from mlgym.cli import (  # noqa: F401 - in the order of the help
     trust,
     view,
 )
-from mlgym.cli.app import app
+from mlgym.cli.app import app, tell
 from mlgym.cli.archive import import_, pack, verify  # noqa: F401
 from mlgym.disk import is_full
 from mlgym.errors import MlgymError
@@ -85,8 +85,8 @@ def _unexpected(error: Exception, debug: bool) -> None:
 
 def _fail(sentence: str, code: int, debug: bool) -> None:
     if debug:
-        traceback.print_exc()
-    print(sentence, file=sys.stderr)
+        tell(traceback.format_exc())
+    tell(sentence)
     _leave(code)
 
 

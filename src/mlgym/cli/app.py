@@ -1,6 +1,7 @@
 """The application that the verbs belong to, and the options that several of them take."""
 
-from typing import Annotated
+import sys
+from typing import Annotated, TextIO
 
 import typer
 
@@ -22,6 +23,13 @@ SandboxName = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def tell(line: str, out: TextIO | None = None) -> None:
+    """Print a line that may hold somebody else's words, on stderr if nowhere else."""
+    from mlgym.report.console import safe
+
+    print(safe(line), file=out or sys.stderr, flush=True)
 
 
 def _version(wanted: bool) -> None:

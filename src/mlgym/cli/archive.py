@@ -1,12 +1,11 @@
 """Verbs that bring recorded runs in, and runs out for others to check."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlgym.cli.app import Debug, SandboxName, app
+from mlgym.cli.app import Debug, SandboxName, app, tell
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="The run's folder that the episodes go to.", file_okay=False)]
 
@@ -15,7 +14,7 @@ def _line(text: str) -> str:
     """Somebody else's words on one line."""
     from mlgym.report.console import safe
 
-    return safe(text.encode(errors="replace").decode()).replace("\n", " ")
+    return safe(text).replace("\n", " ")
 
 
 @app.command("import")
@@ -83,7 +82,7 @@ def verify(
     """Compute a packed run's scores and tables again: prints MATCH, or the first difference with exit code 1."""
     from mlgym import verify as verifying
 
-    done = verifying.verify(file, grade=grade, backend=sandbox, say=lambda line: print(line, file=sys.stderr))
+    done = verifying.verify(file, grade=grade, backend=sandbox, say=tell)
     for note in done.notes:
         print(_line(f"Note: {note}."))
     for why, count in sorted(done.not_regraded.items()):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mlgym.cli import options as given
-from mlgym.cli.app import Debug, app
+from mlgym.cli.app import Debug, app, tell
 
 data = typer.Typer(help="Make data to learn from.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(data, name="data")
@@ -173,8 +173,8 @@ def export_(
         "pairs": pairs,
         "threshold": threshold,
     }
-    done = run(sources, out, asked, lambda line: print(line, file=sys.stderr))
+    done = run(sources, out, asked, tell)
     for why, count in done.left_out.items():
-        print(f"Left out: {count} ({why}).")
+        tell(f"Left out: {count} ({why}).", sys.stdout)
     rows = " and ".join(f"{count} rows of {split}" for split, count in done.rows.items())
     print(f"{rows} from {done.episodes} episodes, {done.bytes / 1e6:.2f} MB, in {out}. Its card: {out / 'README.md'}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgym.allocator import Allocator
+from mlgym.cli.app import tell
 from mlgym.cli.running import Ways, ask, launched
 from mlgym.errors import UsageError
 from mlgym.forecast import lacking, unpriced
@@ -59,12 +60,12 @@ def run(config: Path | None, ways: Ways, flags: dict[str, Any], how: How) -> int
         concurrent=concurrent,
         money=grid.money,
         compact=how.compact,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=tell,
     )
     made, code = generate(bulk, how.output, way, part)
     for name, why in islice(made.lost.items(), 10):
-        print(f"Lost: {name}: {why}", file=sys.stderr)
+        tell(f"Lost: {name}: {why}")
     if made.stopped:
-        print(made.stopped, file=sys.stderr)
+        tell(made.stopped)
     print(f"{made.line}. Next: mlgym data export {how.output} -o DATA")
     return code

@@ -120,11 +120,11 @@ def _text(status: "Status") -> str:
 
     out = Console(highlight=False)
     with out.capture() as said:
-        out.print(f"{status.run} ({status.state}): {line(status)}", markup=False, soft_wrap=True)
+        out.print(safe(f"{status.run} ({status.state}): {line(status)}"), markup=False, soft_wrap=True)
         out.print(tasks(status))
         for lost in status.lost[:10]:
             tries = f"{lost['tries']} tries" if lost["tries"] > 1 else "not scored"
-            out.print(f"missing: {lost['episode']} ({tries}): {safe(lost['why'])}", markup=False, soft_wrap=True)
+            out.print(safe(f"missing: {lost['episode']} ({tries}): {lost['why']}"), markup=False, soft_wrap=True)
         if len(status.lost) > 10:
             out.print(f"missing: {len(status.lost) - 10} more", markup=False)
     return said.get().rstrip("\n")

@@ -12,7 +12,10 @@ from mlgym.errors import UsageError
 @app.command()
 def show(
     episode: Annotated[str, typer.Argument(help="'last', an episode's folder or a run's folder.")] = "last",
-    diff: Annotated[bool, typer.Option("--diff", help="The best attempt against the starter.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="The best attempt against the starter; with --step what that step changed.")
+    ] = False,
+    step: Annotated[int | None, typer.Option("--step", help="One step, and what it changed.")] = None,
     files: Annotated[
         Path | None, typer.Option("--files", help="Lay the best attempt's files into a new folder.")
     ] = None,
@@ -26,10 +29,13 @@ def show(
     if not found:
         made = shards(Path(episode)) or "'mlgym run' makes one"
         raise UsageError(f"There is no episode in {episode}; {made}.")
-    if files and len(found) > 1:
-        raise UsageError(f"{episode} holds {len(found)} episodes; --files takes one of their folders.")
+    for name in [name for name, given in (("--files", files), ("--step", step is not None)) if given]:
+        if len(found) > 1:
+            raise UsageError(f"{episode} holds {len(found)} episodes; {name} takes one of their folders.")
     for folder in found:
-        if files:
+        if step is not None:
+            text.step(folder, step, diff=diff)
+        elif files:
             text.files(folder, files)
         elif diff:
             text.difference(folder)

@@ -1,11 +1,12 @@
 """Verbs that say what came of runs: the report, and whether one method is better than another."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlgym.cli.app import AsJson, Debug, app
+from mlgym.cli.app import AsJson, Debug, app, tell
 from mlgym.errors import UsageError
 
 Runs = Annotated[list[Path], typer.Argument(help="Folders of runs; several are reported together.")]
@@ -43,7 +44,7 @@ def report(
         say=print,
     )
     for note in written.notes:
-        print(note)
+        tell(note, sys.stdout)
     print(f"{written.files} files are in {output}; the page is {written.page}.")
 
 

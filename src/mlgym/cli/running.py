@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from mlgym import agents, live
 from mlgym.allocator import Allocator
+from mlgym.cli.app import tell
 from mlgym.errors import ModelError, SourceError, UsageError
 from mlgym.forecast import lacking, told, unpriced
 from mlgym.grading.prepare import prepare
@@ -108,7 +109,7 @@ def _run(
     asked: Grid, specs: Sequence[EpisodeSpec], limits: Mapping[str, Limits], run: Path, notes: Sequence[str], how: How
 ) -> int:
     for note in notes:
-        print(note, file=sys.stderr if how.quiet else sys.stdout)
+        tell(note, sys.stderr if how.quiet else sys.stdout)
     asks = any(split(spec.agent)[0] == "human" for spec in specs)
     if asks and (asked.launcher != "threads" or (asked.concurrent or 1) > 1):
         raise UsageError("The agent human has one terminal: leave out --launcher, and -n or a concurrent above 1.")
@@ -127,7 +128,7 @@ def _run(
             money=asked.money,
             allocator=allocator if here else None,
         )
-        print("\n".join(lines))
+        tell("\n".join(lines), sys.stdout)
         return 0
     left = [spec for spec in specs if how.redo or not (episode_folder(run, spec) / "result.json").exists()]
     if missing := lacking(left):  # what is done is read without a key
@@ -139,7 +140,7 @@ def _run(
     ask(left, begun=bool(old), out=sys.stderr if how.quiet else sys.stdout)
     _prepare(specs)
     for note in keep(run, now(), preset=asked.protocol):
-        print(note, file=sys.stderr)
+        tell(note)
     keep_run(run, asked.model_dump(mode="json"), versions({Path(spec.task).name: spec.version for spec in specs}))
     return live.run(
         list(specs),
@@ -160,20 +161,20 @@ def ask(left: Sequence[EpisodeSpec], begun: bool, out: TextIO) -> None:
     """
     for spec in preflight.reached(spec for spec in left if agents.asks(spec.agent)).values():
         try:
-            print(preflight.trial(spec.model, spec.base_url, spec.sampling).line, file=out)
+            tell(preflight.trial(spec.model, spec.base_url, spec.sampling).line, out)
         except ModelError as error:
             if error.lasting:
                 raise UsageError(f"{error} Nothing was run.") from error
             if not error.reached and not begun:
                 raise
-            print(f"{error} The run starts all the same: its episodes are tried again.", file=sys.stderr)
+            tell(f"{error} The run starts all the same: its episodes are tried again.")
 
 
 def launched(asked: Grid) -> Launcher | None:
     """What the grid names; None for this process, which `live.run` sees to."""
     if asked.launcher == "threads" and not asked.ray_address:
         return None
-    say: Say = lambda spec, note: print(f"{spec.task} {method(spec)} {spec.seed}: {note}", file=sys.stderr)  # noqa: E731
+    say: Say = lambda spec, note: tell(f"{spec.task} {method(spec)} {spec.seed}: {note}")  # noqa: E731
     return launcher(asked.launcher, asked.concurrent, address=asked.ray_address, say=say)
 
 
@@ -182,7 +183,7 @@ def _prepare(specs: Sequence[EpisodeSpec]) -> None:
     tasks = {spec.task: spec for spec in specs}
     for name, spec in tasks.items():
         try:
-            prepare(load_task(name), say=lambda line: print(line, file=sys.stderr), python=spec.python)
+            prepare(load_task(name), say=tell, python=spec.python)
         except SourceError:
             if len(tasks) == 1:
                 raise  # of several, those that can be had are run, and the others named then

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mlgym.cli.app import AsJson, Debug, SandboxName, TaskName, TaskNames, app
+from mlgym.cli.app import AsJson, Debug, SandboxName, TaskName, TaskNames, app, tell
 from mlgym.errors import UsageError
 
 tasks_app = typer.Typer(invoke_without_command=True)
@@ -38,7 +38,7 @@ def init(
     """Write a task that passes `mlgym check` at once: its data split, its baseline made and measured."""
     from mlgym import author
 
-    author.init(Path(name), kind, csv, target, metric, sandbox, say=lambda line: print(line, file=sys.stderr))
+    author.init(Path(name), kind, csv, target, metric, sandbox, say=tell)
     print(f"{name} is a task. Next: read {name}/task.toml, then `mlgym check {name}`, `mlgym run {name} -a tuner`.")
 
 
@@ -211,8 +211,9 @@ def grade(
     """Grade a folder as a submission, on both splits."""
     from mlgym.check import grade_folder
 
-    for split, verdict in grade_folder(task, folder, sandbox, say=lambda line: print(line, file=sys.stderr)):
-        print(f"{split}: {json.dumps(verdict.scores) if verdict.valid else 'no valid score, because ' + verdict.why}")
+    for split, verdict in grade_folder(task, folder, sandbox, say=tell):
+        told = json.dumps(verdict.scores) if verdict.valid else f"no valid score, because {verdict.why}"
+        tell(f"{split}: {told}", sys.stdout)
         if not verdict.valid:
             raise typer.Exit(1)
 

@@ -1,11 +1,12 @@
 """Training: `mlgym train`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mlgym.cli.app import Debug, app
+from mlgym.cli.app import Debug, app, tell
 
 
 @app.command()
@@ -41,4 +42,4 @@ def train(
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    tell(line, sys.stdout)

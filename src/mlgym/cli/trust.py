@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlgym.cli.app import AsJson, Debug, SandboxName, app
+from mlgym.cli.app import AsJson, Debug, SandboxName, app, tell
 
 if TYPE_CHECKING:
     from mlgym.regrade import Regraded
@@ -29,7 +29,7 @@ def regrade(
 
     rows: list[again.Regraded] = []
     try:
-        for row in again.regrade(run, sandbox, say=lambda line: print(line, file=sys.stderr)):
+        for row in again.regrade(run, sandbox, say=tell):
             rows.append(row)
     finally:  # an interrupt leaves what was found by then
         if as_json:
@@ -49,7 +49,7 @@ def _table(rows: "list[Regraded]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mlgym.report.console import number, safe
+    from mlgym.report.console import cell, number
 
     out = Console(highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -63,7 +63,7 @@ def _table(rows: "list[Regraded]") -> None:
         difference = f"{row.again - row.recorded:+.2g}" if both else "–"  # type: ignore[operator]
         verdict = f"{row.status}: {row.why}" if row.why else row.status
         cells = (row.episode, str(row.attempt), row.split, number(row.recorded), number(row.again), difference, verdict)
-        table.add_row(*map(safe, cells))
+        table.add_row(*map(cell, cells))
     if table.row_count:
         out.print(table)
     counts = Counter(row.status for row in rows)
@@ -89,7 +89,7 @@ def audit(run: Run, as_json: AsJson = False, debug: Debug = False) -> None:
             if flag.episode != at:
                 out.print(safe(flag.episode), style="bold", markup=False)
             at = flag.episode
-            out.print(f"  {flag.what}: {safe(flag.why)}", markup=False, soft_wrap=True)
+            out.print(safe(f"  {flag.what}: {flag.why}"), markup=False, soft_wrap=True)
         for note in notes:
             out.print(f"Note: {safe(note)}", style="yellow", markup=False, soft_wrap=True)
         said = f"{len(flags)} flag{'s' * (len(flags) != 1)}." if flags else "Nothing suspicious in these records."

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlgym.cache import cache_dir
-from mlgym.cli.app import Debug, app
+from mlgym.cli.app import Debug, app, tell
 from mlgym.cli.look import last
 from mlgym.errors import UsageError
 
@@ -76,11 +76,11 @@ def view(
     server = _listening(port, lambda number: Server(store, host=host, port=number, tokens=given, names=names or ()))
     browse = _desktop() if browse is None else browse
     shown = server.address.replace(server.tokens[0], "TOKEN") if given else server.address
-    print(f"Viewing at {shown}", flush=True)
+    print(f"Viewing at {shown} (Ctrl-C ends it)", flush=True)
     if not is_local(host):
         print(f"What goes to {host} is not encrypted, the token neither: better go through ssh -L.", file=sys.stderr)
     elif not browse:
-        print(f"From another machine: {_tunnel(server)} there, then open that address.", flush=True)
+        print(f"From another machine, type this there and open the same address:\n  {_tunnel(server)}", flush=True)
     if browse:  # in a thread, as some browsers hold their caller; it is answered as soon as the server runs
         threading.Thread(target=webbrowser.open, args=(server.once,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):  # the signal that stopped it, once more
@@ -93,7 +93,6 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
 
     from mlgym import pack
     from mlgym.disk import guarded
-    from mlgym.report.console import safe
     from mlgym.viewer.bundle import FILE, bundle, counted, free
     from mlgym.viewer.store import Store
 
@@ -110,7 +109,7 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
     for kind, count in sorted(replaced.items()):
         print(f"Replaced: {kind}, {counted(count, 'time')}.")
     for note in notes:
-        print(safe(f"Note: {note}."))
+        tell(f"Note: {note}.", sys.stdout)
     if made.cut:
         print(f"Cut: {counted(made.cut, 'long text')}; --whole keeps all.")
     held = f"{counted(made.episodes, 'episode')} with {counted(made.steps, 'step')}, {made.bytes / 1e6:.2f} MB"

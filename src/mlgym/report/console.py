@@ -9,12 +9,17 @@ from rich.text import Text
 
 from mlgym.records import Attempt, EpisodeSpec, Result, Scores, Step
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def safe(text: str) -> str:
     """Text that an agent printed, without control characters, terminal escapes and direction marks."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def cell(text: str) -> Text:
+    """Such a text on one line in a table, where nothing in it is markup."""
+    return Text(safe(text).replace("\n", " "))
 
 
 def number(value: float | None) -> str:
@@ -50,7 +55,7 @@ def live(spec: EpisodeSpec, step: Step, best: float | None, several: bool) -> Te
     """A step as `mlgym run` shows it while it happens."""
     out = Text()
     if several:
-        out.append(f"[{Path(spec.task).name} {spec.agent} seed {spec.seed}] ", "dim")
+        out.append(safe(f"[{Path(spec.task).name} {spec.agent} seed {spec.seed}] "), "dim")
     clock = step.command_s + step.model_s + step.grader_s
     out.append(f"step {step.n} ", "bold")
     out.append(f"({clock:.1f} s", "dim")
@@ -97,7 +102,7 @@ def results(rows: Iterable[tuple[EpisodeSpec, Result]]) -> Table:
             "feedback=test" if result.feedback == "test" else "",
         ]
         table.add_row(
-            " ".join([Path(spec.task).name, *(f"({mark})" for mark in marks if mark)]),
+            cell(" ".join([Path(spec.task).name, *(f"({mark})" for mark in marks if mark)])),
             *((str(spec.seed),) if several else ()),
             _pair(base.get("validation"), base.get("test"), key),
             _pair(chosen.validation if chosen else None, chosen.test if chosen else None, key),

@@ -1,15 +1,16 @@
-"""One stored episode on the terminal: its steps and end, its best attempt's difference from the starter, its files."""
+"""One stored episode on the terminal: its steps and end, what a step or its best attempt changed, its files."""
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.syntax import Syntax
 
 from mlgym.errors import UsageError
-from mlgym.records import Attempt
+from mlgym.records import Attempt, Changes
 from mlgym.report.console import chosen_attempt, live, results, safe
-from mlgym.store import Episode
+from mlgym.store import Episode, states
 from mlgym.task import load_task
 
 LONGEST = 200_000  # bytes of a file whose difference is shown
@@ -20,7 +21,7 @@ def episode(folder: Path, *, steps_too: bool) -> None:
     out = Console(highlight=False)
     store = Episode.read(folder)
     spec, result, steps = store.spec, store.result, store.steps()
-    out.print(str(folder), style="bold", markup=False)
+    out.print(safe(str(folder)), style="bold", markup=False)
     for step in steps if steps_too else ():
         out.print(live(spec, step, None, False), end="")
     if result is None:
@@ -35,15 +36,63 @@ def difference(folder: Path) -> None:
     """The sources of the best attempt against the starter; raises UsageError where there is none."""
     store, attempt = _best(folder)
     text = _unified(load_task(store.spec.task, recorded=True).workspace, store, attempt)
-    out = Console()
     if not text:
-        out.print("The best attempt is the starter's own code.")
+        print("The best attempt is the starter's own code.")
         return
-    if not out.is_terminal:
+    if Console().is_terminal:
+        print("\nThe best attempt against the starter:")
+    _print(text)
+
+
+def step(folder: Path, n: int, *, diff: bool) -> None:
+    """One step, unless only the difference is asked for, and what it changed of the workspace's sources.
+
+    Raises UsageError where there is no such step, and no difference that was recorded.
+    """
+    store = Episode.read(folder)
+    steps, changes = store.steps(), store.changes()
+    if not 1 <= n <= len(steps):
+        raise UsageError(f"The episode in {folder} has {len(steps)} steps, so there is no step {n}.")
+    if not diff:
+        Console(highlight=False).print(live(store.spec, steps[n - 1], None, False), end="")
+    if not changes:
+        if diff:
+            raise UsageError(f"The episode in {folder} was recorded without what each step changed; see 'mlgym view'.")
+        return
+    text = "\n".join(_made(store, changes, n))
+    if text or diff:
+        _print(text or f"Step {n} changed no sources.")
+
+
+def _made(store: Episode, changes: list[Changes], n: int) -> Iterator[str]:
+    """The difference that a step made, file by file."""
+    for record, before, _ in states(changes, lambda _, digest: digest):
+        for name, digest in sorted(record.files.items()) if record.n == n else ():
+            old, new = (_lines(store, each) for each in (before.get(name, ""), digest))
+            if old is None or new is None:
+                yield f"{safe(name)} has changed; what was in it was not kept."
+                continue
+            names = (f"before/{safe(name)}", f"step {n}/{safe(name)}" if digest else "/dev/null")
+            yield from difflib.unified_diff(old, new, *names, lineterm="")
+
+
+def _lines(store: Episode, digest: str) -> list[str] | None:
+    """The lines of a stored file, none where there was no file; None where it was not kept."""
+    if not digest:
+        return []
+    try:
+        return safe(store.file(digest).read_text(errors="replace")).splitlines()
+    except FileNotFoundError:
+        return None
+
+
+def _print(text: str) -> None:
+    """A difference, in colours on a terminal."""
+    out = Console()
+    if out.is_terminal:
+        out.print(Syntax(text, "diff", theme="ansi_dark", background_color="default"))
+    else:
         print(text)
-        return
-    out.print("\nThe best attempt against the starter:")
-    out.print(Syntax(text, "diff", theme="ansi_dark", background_color="default"))
 
 
 def files(folder: Path, into: Path) -> None:
@@ -77,5 +126,6 @@ def _unified(starter: Path, store: Episode, attempt: Attempt) -> str:
             continue
         before = old.read_text(errors="replace").splitlines() if old.exists() else []
         after = safe(new.read_text(errors="replace")).splitlines()
-        out += difflib.unified_diff(before, after, f"starter/{name}", f"attempt {attempt.n}/{name}", lineterm="")
+        shown = safe(name).replace("\n", " ")
+        out += difflib.unified_diff(before, after, f"starter/{shown}", f"attempt {attempt.n}/{shown}", lineterm="")
     return "\n".join(out)

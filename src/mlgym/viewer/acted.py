@@ -10,11 +10,13 @@ from mlgym.viewer.ink import language
 from mlgym.viewer.known import Known, replaced
 from mlgym.viewer.shown import Shown, shown
 from mlgym.viewer.visible import visible
+from mlgym.viewer.windows import inside
 
 LOOKS = ("view", "open", "goto", "scroll_up", "scroll_down", "search_dir", "search_file", "find_file", "search")
 GRADES = ("validate", "submit")
 NONE: Shown = shown("text", "")
 REFUSED = " (not made)"
+LONGEST = 300_000  # characters that are compared
 
 
 def acted(step: Step, known: Known, *, whole: bool = False) -> Shown:
@@ -37,7 +39,7 @@ def _command(step: Step, args: dict[str, str], known: Known, whole: bool) -> Sho
     hunks = None
     if len(written) == 1 and (old := known.before(written[0])) is not None:
         hunks = differences.between(old, written[0].text, written[0].lexer)
-    title = ", ".join(visible(part.path) for part in written)
+    title = ", ".join(visible(inside(part.path)) for part in written[:9])
     return shown(
         "command", command, lexer="bash", ink=inked_command, title=title, hunks=hunks, ends=(24, 6), whole=whole
     )
@@ -56,7 +58,7 @@ def _create(step: Step, args: dict[str, str], known: Known, whole: bool) -> Show
 
 def _replace(step: Step, args: dict[str, str], known: Known, whole: bool) -> Shown | None:
     path, old, new = args.get("path", ""), args.get("old"), args.get("new")
-    if old is None or new is None:
+    if old is None or new is None or len(old) + len(new) > LONGEST:
         return None
     lexer = language(path)
     hunks = replaced(step, old, new, lexer) or differences.between(old, new, lexer)
@@ -93,7 +95,7 @@ def _span(action: Action) -> tuple[int, int] | None:
 
 
 def _title(path: str, step: Step) -> str:
-    return visible(path)[:200] + (REFUSED if step.observation.status != "ok" else "")
+    return visible(inside(path)[:200]) + (REFUSED if step.observation.status != "ok" else "")
 
 
 def _job(step: Step, args: dict[str, str], known: Known, whole: bool) -> Shown | None:

@@ -1,11 +1,11 @@
 """What an action did, in one line."""
 
-import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlgym.viewer.commands import gist
 from mlgym.viewer.visible import visible
+from mlgym.viewer.windows import inside
 
 LONGEST = 100
 
@@ -27,11 +27,12 @@ def _shell(tool: str, args: dict[str, str], opened: str) -> str:
 
 
 def _file(tool: str, args: dict[str, str], opened: str) -> str:
-    path = posixpath.basename(args.get("path") or opened)
-    verb = {"str_replace": "edit", "open": "open", "create": "create"}.get(tool, tool)
-    lines = args.get("lines") or args.get("line") or ""
-    span = "–".join(part for part in (args.get("start", ""), args.get("end", "")) if part and part != "None")
-    return f"{verb} {path} {lines or span}"
+    path = inside(args.get("path") or opened)
+    verb = "edit" if tool == "str_replace" else tool
+    first, _, last = (args.get("lines") or args.get("line") or args.get("start") or "").partition(":")
+    last = last or args.get("end") or first
+    place = f"lines {first} to {last}" if last != first else f"line {first}" if first else ""
+    return f"{verb} {path}{', ' if path and place else ' '}{place}"
 
 
 def _job(tool: str, args: dict[str, str], opened: str) -> str:

@@ -8,9 +8,11 @@ import base64
 import gzip
 import hashlib
 import shutil
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ HEAD = 20_000  # characters of a text that are kept, where not all are asked for
 FIELDS = ("thought", "action", "observation")
 FILE = 5_000_000  # bytes of a file of an attempt: of larger ones nothing is shown
 LINES = 1000  # of a file of the workspace, where not all is asked for
-PAIRS = 30  # of episodes of a task, whose submissions are compared
+ALIKE = 8  # episodes of a task, whose submissions are compared
 AT_ONCE = 200  # steps
 MARK = "mlgym-page"  # a folder of such a page holds an empty file of that name
 POLICY = "default-src 'none'; script-src {}; style-src {}; img-src data:; base-uri 'none'; form-action 'none'"
@@ -131,11 +133,13 @@ def _of_all(store: Store, names: dict[str, str]) -> Document:
 
 
 def _pairs(store: Store) -> Document:
-    """What the episodes of a task handed in against each other, where there are few."""
-    keys = store.keys
-    pairs = [(a, b) for a in keys for b in keys if a != b and a.split("/")[1] == b.split("/")[1]]
+    """What the episodes of a task handed in against each other, where there are few; each pair once, in order."""
+    tasks = Counter(key.split("/")[1] for key in store.keys)
     told: Document = {}
-    for a, b in pairs if len(pairs) <= PAIRS else ():
+    for a, b in combinations(sorted(store.keys), 2):
+        task = a.split("/")[1]
+        if task != b.split("/")[1] or tasks[task] > ALIKE:
+            continue
         told[f"compare/files?a={a}&b={b}"] = files = answer(store, "compare/files", {"a": a, "b": b})
         for row in files["files"]:
             query = {"a": a, "b": b, "path": row["path"]}

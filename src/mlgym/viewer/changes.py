@@ -1,90 +1,105 @@
-"""What stands in the workspace after each step, and what each step changed in it."""
+"""What stood in the workspace after each step, and what each step changed: as it was recorded, else retraced."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from mlgym.store import Episode
-from mlgym.viewer.folder import Folder
+from pydantic import ValidationError
+
+from mlgym.records import Changes
+from mlgym.store import Episode, lines, states
+from mlgym.viewer import differences
+from mlgym.viewer.folder import LARGEST, Folder
+from mlgym.viewer.retraced import retraced
+from mlgym.viewer.states import History, Version, starter, text_of, there
 from mlgym.viewer.visible import visible
 
-How = Literal["recorded", "attempt", "edit", "starter"]
-LARGEST = 200_000  # bytes of a file of the starter that is looked at
+NAME = "changes.jsonl"
+HISTORIES = 16
+_KEPT: dict[tuple[Any, ...], History] = {}
+PARTLY = "Not all of the workspace could be looked at after this step: there was too much in it, or it was gone."
 
 
-@dataclass(frozen=True)
-class Version:
-    """A file as it stands after the step `since`, and how that is known; `read` gives None for what was let go."""
-
-    since: int
-    how: How
-    key: str  # what differs where the content does
-    read: Callable[[], bytes | None] = field(compare=False)
-
-
-State = dict[str, Version]
-
-
-def starter(of: Folder) -> State:
-    """The sources that the agent found; none where the task is not here."""
-    task = of.task
-    if task is None:
-        return {}
-    found = {}
-    for path in sorted(task.workspace.rglob("*")):
-        name = path.relative_to(task.workspace).as_posix()
-        hidden = name in task.without or name.startswith("data/") or "__pycache__" in name
-        if path.is_file() and not hidden and path.stat().st_size <= LARGEST:
-            data = path.read_bytes()
-            found[name] = Version(0, "starter", str(hash(data)), functools.partial(_same, data))
+def history(of: Folder) -> History:
+    """The history of an episode, kept as long as its files stay as they are."""
+    names = NAME, "steps.jsonl", "attempts", "result.json"
+    key = str(of.folder), *(_stamp(of.folder / name) for name in names)
+    found = _KEPT.pop(key, None)
+    if found is None:
+        records = _records(of)
+        found = _recorded(of, records) if records and records[0].n == 0 else retraced(of)
+    _KEPT[key] = found
+    while len(_KEPT) > HISTORIES:
+        _KEPT.pop(next(iter(_KEPT)), None)
     return found
-
-
-def states(of: Folder) -> list[State]:
-    """What stands in the workspace after each step, the starter first."""
-    stored, out = Episode(of.folder), [starter(of)]
-    attempts = {attempt.step: attempt for attempt in of.attempts if not attempt.fallback}
-    for n in range(1, of.count("steps.jsonl") + 1):
-        state = out[-1]
-        if attempt := attempts.get(n):
-            state = dict(state)
-            for name, digest in {**attempt.code, **attempt.files}.items():
-                data = _stored(stored.file(digest))
-                if name in state and state[name].read() == data:
-                    continue
-                state[name] = Version(n, "attempt", digest, functools.partial(_stored, stored.file(digest)))
-        out.append(state)
-    return out
 
 
 def changed(of: Folder, first: int, last: int) -> dict[int, list[dict[str, Any]]]:
     """What the cards of the steps `first` to `last` call `changed`, by number; without those that changed nothing."""
-    found, all_states = {}, states(of)
-    for n in range(max(1, first), min(last, len(all_states) - 1) + 1):
-        before, after = all_states[n - 1], all_states[n]
-        if rows := [_row(name, before.get(name), after.get(name)) for name in differing(before, after)]:
+    told, found = history(of), dict[int, list[dict[str, Any]]]()
+    for n in told.steps(first, last):
+        before, after = told.before(n), told.after(n)
+        names = (name for name in sorted({*before, *after}) if _own(n, before.get(name), after.get(name)))
+        if rows := [_row(name, there(before, name), there(after, name)) for name in names]:
             found[n] = rows
     return found
 
 
-def differing(before: State, after: State) -> list[str]:
-    """The files that are not the same in two states."""
-    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        about = path.stat()
+        return about.st_size, about.st_mtime_ns
+    except OSError:
+        return 0, 0
+
+
+def _records(of: Folder) -> list[Changes]:
+    """What was recorded, up to the first line that cannot be read."""
+    found: list[Changes] = []
+    for line in lines(of.folder / NAME):
+        try:
+            found.append(Changes.model_validate_json(line))
+        except ValidationError:
+            of.problem(f"Line {len(found) + 1} of {NAME} cannot be read.")
+            break
+    return found
+
+
+def _recorded(of: Folder, records: list[Changes]) -> History:
+    store = Episode(of.folder)
+    given = {name: path for name, path in starter(of).items() if path.stat().st_size <= LARGEST}
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in given.values()}
+
+    def version(n: int, digest: str) -> Version:
+        places = [store.file(digest)] if digest.isascii() and digest.isalnum() else []
+        return Version(n, "recorded" if n else "starter", digest, (*places, *filter(None, [digests.get(digest)])))
+
+    (first, _, start), *rest = states(records, version)
+    told = History(start, exact=True)
+    told.add(0, start, start, "" if first.whole else PARTLY)
+    for record, before, after in rest:
+        told.add(record.n, before, after, "" if record.whole else PARTLY)
+    return told
+
+
+def _own(n: int, before: Version | None, after: Version | None) -> bool:
+    """Whether a file's change is the step's doing; what the files of an attempt show was done before it."""
+    return after is not None and after.since == n and after.how != "attempt" and after != before
 
 
 def _row(name: str, before: Version | None, after: Version | None) -> dict[str, Any]:
     kind = "added" if before is None else "removed" if after is None else "modified"
-    return {"path": visible(name), "change": kind, "plus": None, "minus": None}
+    plus, minus = _counts(before, after)
+    return {"path": visible(name), "change": kind, "plus": plus, "minus": minus}
 
 
-def _same(data: bytes) -> bytes:
-    return data
-
-
-def _stored(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
+@functools.lru_cache(maxsize=10_000)
+def _counts(before: Version | None, after: Version | None) -> tuple[int | None, int | None]:
+    """How many lines were added and removed; None where the contents are not known or no text."""
+    old, new = text_of(before), text_of(after)
+    if old is None or new is None:
+        return None, None
+    rows = [text.split("\n") if version else [] for text, version in ((old, before), (new, after))]
+    same = sum(size for _, _, size in differences.matches(*rows))
+    return len(rows[1]) - same, len(rows[0]) - same

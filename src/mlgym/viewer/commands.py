@@ -1,14 +1,15 @@
 """Shell commands as people read them: what they write and run, each part in its own language."""
 
-import posixpath
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from mlgym.viewer.ink import Spans, inked, language
+from mlgym.viewer.windows import inside
 
-LONGEST = 200_000  # characters of a command that are looked at
+LONGEST, MOST = 200_000, 100  # characters of a command that are looked at, and stretches that are told apart
 _HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)\\?([A-Za-z_]\w{0,60})\1(?!<)")
 _TARGET = re.compile(
     r"(>>?)[ \t]*['\"]?([^\s'\"|;&<>]{1,300})|\btee[ \t]+(-a[ \t]+)?['\"]?([^\s'\"|;&<>-][^\s'\"|;&<>]{0,300})"
@@ -40,7 +41,9 @@ class Part:
 
 def parts(command: str) -> list[Part]:
     """The stretches of a command, which together are the command."""
-    return [part for part in _heredocs(command[:LONGEST]) if part.text]
+    out = [part for part in itertools.islice(_heredocs(command[:LONGEST]), MOST) if part.text]
+    rest = command[sum(len(part.text) for part in out) :]
+    return [*out, Part(rest, lexer="")] if rest else out
 
 
 def inked_command(command: str) -> Spans:
@@ -70,7 +73,7 @@ def gist(command: str) -> str:
     before = ""
     for part in parts(command):
         if part.kind == "file":
-            told.append(f"{'add to' if part.appends else 'write'} {posixpath.basename(part.path)}")
+            told.append(f"{'add to' if part.appends else 'write'} {inside(part.path)}")
         elif part.kind == "script":
             told[-1:] = [f"{told[-1] if told else ''} {_first(part.text)}".strip()]
         elif part.kind == "shell":

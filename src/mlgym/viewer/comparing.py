@@ -37,9 +37,6 @@ def difference(a: Folder, b: Folder, path: str) -> Document:
     (old, no_old), (new, no_new) = (_text(_path(of, has.get(names[path]))) for of, has in ((a, left), (b, right)))
     why = no_old or no_new
     hunks = None if why else between(old, new, language(path))
-    for sign, found in (("-", left), ("+", right)):
-        for hunk in () if names[path] in found else hunks or ():  # no file has no lines, not one that is empty
-            hunk["lines"] = [line for line in hunk["lines"] if line[0] != sign]
     return {"path": path, "hunks": hunks, "note": why or ("" if hunks else "They differ only in how lines end.")}
 
 
@@ -79,4 +76,4 @@ def _text(path: Path | None) -> tuple[str, str]:
     if b"\0" in data:
         return "", "The file is not text."
     why = f"The file has more than {LINES:,} lines." if data.count(b"\n") > LINES else ""
-    return data.decode(errors="replace").removesuffix("\n"), why
+    return visible(data.decode(errors="replace")).removesuffix("\n"), why

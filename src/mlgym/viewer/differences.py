@@ -24,22 +24,22 @@ _ABOUT = re.compile(
 
 def between(old: str, new: str, lexer: str = "", first: int = 1) -> Hunks:
     """The difference of two texts, of which the first lines have the number `first`; made visible and coloured."""
-    before, after = visible(old).split("\n"), visible(new).split("\n")
-    same = matches(before, after)
-    if same == [(0, 0, len(before))] and len(before) == len(after):
+    before, after = (visible(text).split("\n") if text else [] for text in (old, new))
+    if before == after:
         return []
-    return _hunks(same, inked("\n".join(before), lexer), inked("\n".join(after), lexer), first)
+    old_spans, new_spans = (inked("\n".join(rows), lexer) if rows else [] for rows in (before, after))
+    return _hunks(matches(before, after), old_spans, new_spans, first)
 
 
 def matches(old: Sequence[str], new: Sequence[str]) -> list[Match]:
     """The stretches that are the same, in order: around lines that both have once, and line by line where that is
     cheap. What would take long to compare counts as different.
     """
-    end, out = time.monotonic() + SECONDS, list[Match]()
+    end, out = time.thread_time() + SECONDS, list[Match]()
     cuts = _anchors(old, new) if len(old) * len(new) > SMALL else []
     a = c = 0
     for b, d in [*cuts, (len(old), len(new))]:
-        for one in _stretch(old[a:b], new[c:d], time.monotonic() < end):
+        for one in _stretch(old[a:b], new[c:d], time.thread_time() < end):
             i, j, size = a + one[0], c + one[1], one[2]
             if out and (out[-1][0] + out[-1][2], out[-1][1] + out[-1][2]) == (i, j):
                 out[-1] = (*out[-1][:2], out[-1][2] + size)

@@ -28,8 +28,7 @@ def answer(store: Store, path: str, query: Query) -> Document:
     if parts[0] == "e" and 5 <= len(parts) <= 7:
         key, what, number = "/".join(parts[1:5]), *[*parts[5:], "", ""][:2]
         if (number != "") == (what in NUMBERED) and what in OF_EPISODE:
-            of = _folder(store, key)
-            return OF_EPISODE[what](of, {**query, "n": number, "state": "" if what else store.state(key)})
+            return OF_EPISODE[what](_folder(store, key), {**query, "n": number})
     elif path in OF_STORE:
         return OF_STORE[path](store, query)
     raise NotFound(f"There is no document {path[:200]!a}.")
@@ -85,7 +84,7 @@ OF_STORE: dict[str, Callable[[Store, Query], Document]] = {
 }
 NUMBERED = ("step", "call")
 OF_EPISODE: dict[str, Callable[[Folder, Query], Document]] = {
-    "": lambda of, query: episode.document(of, query.get("state", "")),
+    "": lambda of, query: episode.document(of),
     "steps": lambda of, query: steps.cards(of, _number(query, "from", 1), _number(query, "count", 50)),
     "step": lambda of, query: steps.card(of, _number(query, "n")),
     "text": lambda of, query: steps.page(of, _number(query, "step"), query.get("field", ""), *_part(query)),

@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mlgym.records import Attempt, Result, Scores, Split
-from mlgym.rows import Records, label
+from mlgym.records import Result, Scores, Split
+from mlgym.rows import label
 from mlgym.viewer.brief import brief
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.lines import Fact
@@ -19,12 +19,12 @@ from mlgym.viewer.visible import visible
 Document = dict[str, Any]
 
 
-def document(of: Folder, state: str = "") -> Document:
-    """The episode; `state` is what its store says of it, found from its records alone where it is empty."""
+def document(of: Folder) -> Document:
+    """The episode. `problems` are sentences about what could not be read."""
     spec, result, task = of.spec, of.result, of.task
     records = of.records
     line = columns(of)
-    state = state or _state(of, len(line["n"]))
+    state = of.state
     splits: tuple[Split, ...] = ("validation", "test")
     out = {
         "version": version(of),
@@ -32,7 +32,7 @@ def document(of: Folder, state: str = "") -> Document:
         "run": of.key.partition("/")[0],
         "task": visible(records.key["task"]),
         "title": visible(task.title) if task else "",
-        "instruction": text(task.instruction if task else ""),
+        "instruction": text(_instruction(of)),
         "method": visible(label(spec.model_dump())),
         "agent": visible(spec.agent),
         "model": visible(spec.model),
@@ -48,15 +48,27 @@ def document(of: Folder, state: str = "") -> Document:
         "best_known": finite(records.anchors["best"]) if records.direction else None,
         "noise": finite(records.anchors["noise"]) if records.direction else None,
         "result": _result(result) if result else None,
-        "attempts": [_attempt(one, of, records) for one in of.attempts],
+        "attempts": _attempts(of),
         "steps": len(line["n"]),
         "calls": len(of.call_facts),
         "tree": tree(of.facts, records.metric),
         "source": visible(spec.source),
-        "exact_files": (of.folder / "files.jsonl").exists(),
+        "exact_files": (of.folder / "changes.jsonl").exists(),
         "line": line,
     }
     return {**out, "problems": of.problems}
+
+
+def _instruction(of: Folder) -> str:
+    """What the agent was told to do; of an imported episode and of an unknown task, the model's first message."""
+    if of.task and not of.spec.imported:
+        return of.task.instruction
+    for call in of.calls(1, 1):
+        messages = call.get("messages")
+        for one in messages if isinstance(messages, list) else ():
+            if isinstance(one, dict) and one.get("role") == "user":
+                return str(one.get("content"))
+    return of.task.instruction if of.task else ""
 
 
 def columns(of: Folder) -> Document:
@@ -113,31 +125,30 @@ def _tokens(of: Folder) -> list[int]:
     return [total[min(max(one.calls, 0), len(total) - 1)] for one in of.facts]
 
 
-def _state(of: Folder, steps: int) -> str:
-    result = of.result
-    if result and result.scored:
-        return "done" if result.boundary in ("", "budget") else "failed"
-    return "missing" if result else "stopped" if steps else "waiting"
-
-
 def _result(result: Result) -> Document:
     told = plain(result.model_dump(mode="json", exclude={"attempts"}))
     return dict(told)
 
 
-def _attempt(one: Attempt, of: Folder, records: Records) -> Document:
-    result = of.result
-    best = bool(result and one.valid and not one.fallback and one.test is not None and one.test == result.best)
-    return {
-        **{name: getattr(one, name) for name in ("n", "step", "kind", "valid", "stage", "fallback")},
-        "why": visible(one.why),
-        "validation": scores(one.validation),
-        "test": scores(one.test),
-        "progress": finite(records.progress(records.score(one.test), "test")),
-        "files": [visible(name) for name in sorted({**one.code, **one.files})],
-        "best": best,
-        "counted": bool(result) and one.kind != "validate",
-    }
+def _attempts(of: Folder) -> list[Document]:
+    """The attempts, with marks on the best one and on the one that counts."""
+    result, records = of.result, of.records
+    valid = [one for one in of.attempts if one.valid and not one.fallback and one.test is not None]
+    best = next((one.n for one in valid if result and one.test == result.best), None)
+    counted = next((one.n for one in reversed(of.attempts) if result and one.kind != "validate"), None)
+    return [
+        {
+            **{name: getattr(one, name) for name in ("n", "step", "kind", "valid", "stage", "fallback")},
+            "why": visible(one.why),
+            "validation": scores(one.validation),
+            "test": scores(one.test),
+            "progress": finite(records.progress(records.score(one.test), "test")),
+            "files": [visible(name) for name in sorted({**one.code, **one.files})],
+            "best": one.n == best,
+            "counted": one.n == counted,
+        }
+        for one in of.attempts
+    ]
 
 
 def scores(found: Scores | None) -> Document | None:

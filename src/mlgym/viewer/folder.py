@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from mlgym.columns import Row
 from mlgym.errors import MlgymError
 from mlgym.records import Action, Attempt, EpisodeSpec, Observation, Record, Result, Scores, Split, Step
 from mlgym.rows import Records
+from mlgym.runs import BROKEN
 from mlgym.task import Task, load_task
 from mlgym.viewer.lines import Call, Fact, Growing, call, fact
 from mlgym.viewer.store import Store
@@ -47,10 +49,13 @@ class Folder:
     def task(self) -> Task | None:
         """The task where it is known here, in the version that the episode was made with or another."""
         try:
-            return load_task(self.spec.task, recorded=True)
+            task = load_task(self.spec.task, recorded=True)
         except (MlgymError, OSError, ValueError) as error:
             self.problem(f"The task {self.spec.task} is not known here: {error}")
             return None
+        if task.version != self.spec.version and not self.spec.imported:
+            self.problem(f"This was version {self.spec.version} of {task.name}; here is version {task.version}.")
+        return task
 
     @functools.cached_property
     def records(self) -> Records:
@@ -58,6 +63,16 @@ class Folder:
         result = self.result.model_dump(mode="json") if self.result else {}
         run = self.key.partition("/")[0]
         return Records(str(self.folder), run, self.anchors, spec=self.spec.model_dump(mode="json"), result=result)
+
+    @property
+    def state(self) -> str:
+        """done, failed, running, waiting, cancelled, stopped or missing."""
+        if self._store:
+            with suppress(*BROKEN, LookupError):
+                return self._store.state(self.key)
+        if self.result and self.result.scored:
+            return "done" if self.result.boundary in ("", "budget") else "failed"
+        return "missing" if self.result else "stopped" if self.facts else "waiting"
 
     def baseline(self, split: Split) -> Scores:
         """The scores of the starter: those that the result has, or before the end those that the task promises."""

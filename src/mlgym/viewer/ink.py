@@ -4,6 +4,7 @@ Lexers may take very long for text that was made to have them do so: a long line
 time stay plain.
 """
 
+import functools
 import posixpath
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 Spans = list[list[list[str]]]  # lines of [class, text]
 
-LONGEST_LINE, LONGEST, SECONDS = 2_000, 200_000, 0.3
+LONGEST_LINE, LONGEST, SECONDS = 2_000, 200_000, 0.3  # characters; seconds of the processor for the longest
 _SUFFIXES = {
     "py": "python", "pyi": "python", "sh": "bash", "bash": "bash", "json": "json", "jsonl": "json", "yaml": "yaml",
     "yml": "yaml", "toml": "toml", "cfg": "ini", "ini": "ini", "c": "c", "h": "c", "cc": "cpp", "cpp": "cpp",
@@ -19,7 +20,7 @@ _SUFFIXES = {
     "java": "java", "r": "r", "jl": "julia", "sql": "sql", "css": "css",
 }  # fmt: skip
 _NAMES = {"Makefile": "make", "Dockerfile": "docker", ".bashrc": "bash"}
-_LEXERS = {*_SUFFIXES.values(), *_NAMES.values(), "pytb"}
+_LEXERS = {*_SUFFIXES.values(), *_NAMES.values()}
 # The first of these that a token is, or is a kind of, gives its class.
 _CLASSES = (
     ("Comment", "c"), ("Literal.String", "s"), ("Literal.Number", "n"), ("Operator.Word", "k"), ("Operator", "o"),
@@ -72,13 +73,18 @@ def _lexable(text: str) -> str:
 
 def _tokens(text: str, lexer: str) -> Iterator[tuple[str, str]]:
     """Class and text of each token, as long as there is time."""
+    end = time.thread_time() + SECONDS * (0.25 + len(text) / LONGEST)
+    for _, token, piece in _lexer(lexer).get_tokens_unprocessed(text):
+        yield _class(token), piece
+        if time.thread_time() > end:
+            return
+
+
+@functools.cache
+def _lexer(name: str) -> Any:
     from pygments.lexers import get_lexer_by_name
 
-    end = time.monotonic() + SECONDS
-    for _, token, piece in get_lexer_by_name(lexer).get_tokens_unprocessed(text):
-        yield _class(token), piece
-        if time.monotonic() > end:
-            return
+    return get_lexer_by_name(name)
 
 
 _KNOWN: dict[Any, str] = {}

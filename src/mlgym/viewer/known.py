@@ -13,12 +13,12 @@ from mlgym.records import Step
 from mlgym.viewer import differences
 from mlgym.viewer.commands import Part, parts
 from mlgym.viewer.ink import language
-from mlgym.viewer.windows import Window, window
+from mlgym.viewer.windows import Window, inside, window
 
 AROUND = differences.CONTEXT
-LONGEST = 300_000  # characters of a file that is kept
-_INSIDE = re.compile(r"^.*?/workspace/")
+LONGEST, LONGEST_SCRIPT = 300_000, 2_000  # characters of a file that is kept; lines of a command that are looked at
 _MOVES = re.compile(r"(?:^|[;&|(\n]\s*)(?:cd|pushd|popd)\b")
+_REMOVES = re.compile(r"\brm [^;&|\n]*")
 _SWEEPS = re.compile(r"\b(?:git|patch|black|ruff|isort|autopep8|unzip|tar|sed\s+(?:-\w+\s+)*-\w*i)\b|\*")
 _HARMLESS = re.compile(
     r"\s*(?:\w+=\S*\s+|time\s+|nohup\s+|timeout\s+\S+\s+)*(?:python[\d.]*|bash|sh|cat|head|tail|wc|ls|grep|diff|less|nl|stat)\b[^>]*$"
@@ -66,6 +66,24 @@ class Known:
             found = self._files[key]
             return "\n".join([*found.lines, ""]) if found and found.whole else None
         return self._starter(key) if self._starter and not self._swept else None
+
+    @property
+    def files(self) -> dict[str, Lines | None]:
+        """What is known of each file, by its path in the workspace; None where it is known no more."""
+        return self._files
+
+    @property
+    def swept(self) -> bool:
+        """Whether a command may have changed any of the files."""
+        return self._swept
+
+    def learn(self, path: str, text: str) -> None:
+        """Know the whole text of a file."""
+        self._keep(path, text)
+
+    def settle(self) -> None:
+        """All files are known again that are going to be, as those of a graded attempt are."""
+        self._swept = False
 
     def before(self, part: Part) -> str | None:
         """The text of the file that a part of a command writes anew."""
@@ -127,15 +145,21 @@ class Known:
         for part in parts(command):
             if part.kind == "shell":
                 self._moved = self._moved or bool(_MOVES.search(part.text))
-                self._swept = self._swept or bool(_SWEEPS.search(part.text))
-            if self._swept:
-                self._files = {}
+                if _SWEEPS.search(_REMOVES.sub("", part.text)):
+                    self._swept, self._files = True, {}
             if part.kind == "file":
                 self._keep(part.path, part.text if part.known and not part.appends else None)
             elif part.kind != "mark":
                 self._forget(part)
 
     def _forget(self, part: Part) -> None:
+        for removed in _REMOVES.finditer(part.text) if part.kind == "shell" else ():
+            starts = [word.partition("*")[0] for word in removed[0].split()[1:] if word[0] != "-"]
+            gone = [key for key in self._files if any(key.startswith(start) for start in starts)]
+            self._files |= dict.fromkeys(gone)
+        if part.text.count("\n") > LONGEST_SCRIPT:
+            self._swept, self._files = True, {}
+            return
         rows = [row for row in part.text.split("\n") if part.kind == "script" or not _HARMLESS.match(row[:2000])]
         for row in rows:
             names = re.findall(r"[\w./-]+\.\w+", row[:2000]) if "<<" not in row else []
@@ -151,7 +175,7 @@ class Known:
     def _key(self, path: str) -> str | None:
         """A file by its path in the workspace; None for what may be another one, after the shell has moved."""
         if path.startswith("/"):
-            return _INSIDE.sub("", path)
+            return inside(path)
         return None if self._moved or not path else posixpath.normpath(path)
 
 

@@ -15,6 +15,8 @@ from typing import IO, Any, Generic, NamedTuple, TypeVar
 
 from pydantic_core import from_json
 
+from mlgym.viewer.commands import gist
+
 LONGEST = 200  # characters kept of an action's argument
 ARGUMENTS = 12
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -121,10 +123,10 @@ def reading(path: Path | str) -> IO[bytes]:
 
 
 def _short(args: dict[str, Any]) -> dict[str, Any]:
-    kept = list(args.items())[:ARGUMENTS]
-    return {
-        str(key)[:LONGEST]: value[:LONGEST] if isinstance(value, str) else str(value)[:LONGEST] for key, value in kept
-    }
+    """The heads of an action's arguments; of a command its gist."""
+    told = {str(key)[:LONGEST]: str(value)[:LONGEST] for key, value in list(args.items())[:ARGUMENTS]}
+    command = args.get("command")
+    return told | ({"command": gist(command)[:LONGEST]} if isinstance(command, str) else {})
 
 
 class Growing(Generic[F]):

@@ -16,8 +16,9 @@ from mlgym.viewer.windows import Window, window
 LOOKED = 200_000  # characters in which something is recognised
 TITLE = 200
 _TRACE = re.compile(r"^(?: *\S{0,80} ?)Traceback \(most recent call last\):", re.MULTILINE)
+_PLACE = re.compile(r' +File ".*", line \d+|Traceback \(most')
 _RAISED = re.compile(
-    r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)?(?::.*)?$", re.MULTILINE
+    r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)(?::.*)?$", re.MULTILINE
 )
 _SYNTAX = re.compile(r'^ +File ".{1,300}", line \d+(?:.*\n){1,4}?(\w*Error: .*)', re.MULTILINE)
 _BAR = re.compile(r"\d{1,3}%\|[^|]*\|")
@@ -65,7 +66,7 @@ def _graded(step: Step, scale: Scale, *, whole: bool) -> Shown:
             row += [f"baseline {number(before)}", _gap(score, before, scale if name == scale.metric else None)]
         rows.append(row)
     title = " ".join(rows[0][:2]) + (f" ({', '.join(rows[0][2:])})" if rows[0][2:] else "")
-    out = shown(tool or "validate", step.observation.text, title=title, whole=whole)
+    out = shown(tool if tool == "submit" else "validate", step.observation.text, title=title, whole=whole)
     return out if whole else {**out, "text": None, "tail": None, "spans": _table(rows), "folded": False}
 
 
@@ -123,7 +124,7 @@ def _refused(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
 def _wrote(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
     """A success that is told in a line."""
     ok = step.observation.status == "ok" and step.action.tool not in ("bash", "")
-    return make("text", body, title=visible(body)[:TITLE], quiet=True) if ok and body.count("\n") < 2 else None
+    return make("text", body, title=visible(body[:TITLE]), quiet=True) if ok and body.count("\n") < 2 else None
 
 
 def _traceback(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
@@ -135,7 +136,15 @@ def _traceback(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
         title = syntax[1]
     else:
         return None
-    return make("traceback", body, lexer="pytb", title=visible(title)[:TITLE], ends=(4, 14))
+    return make("traceback", body, ink=_traced, title=visible(title)[:TITLE], ends=(4, 14))
+
+
+def _traced(text: str) -> Spans:
+    """The lines of a traceback: where it went through is quiet, what was raised stands out."""
+    return [
+        [["c" if _PLACE.match(line) else "k" if _RAISED.fullmatch(line) else "", line]] if line else []
+        for line in text.split("\n")
+    ]
 
 
 def _difference(step: Step, body: str, make: "partial[Shown]") -> Shown | None:

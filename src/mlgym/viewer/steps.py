@@ -46,7 +46,11 @@ def page(of: Folder, n: int, field: str, start: int = 0, count: int = PAGE) -> C
     if not found:
         raise UsageError(f"There is no step {n}: the episode has {len(of.facts)}.")
     step = found[0]
-    texts = {"action": said(step.action), "observation": step.observation.text, "thought": step.action.thought}
+    texts = {
+        "action": said(step.action),
+        "observation": step.observation.text,
+        "thought": _thought(of, step.action.thought),
+    }
     if field not in texts:
         raise UsageError(f"A step has the fields {', '.join(texts)}, not {field[:40]!a}.")
     whole = texts[field]
@@ -108,7 +112,7 @@ def _card(of: Folder, step: Step, known: Known, before: int, *, whole: bool) -> 
         "status": seen.status,
         "hit": visible(seen.hit),
         "brief": brief(action.tool, action.args, known.open),
-        "thought": text(action.thought, most),
+        "thought": text(_thought(of, action.thought), most),
         "action": acted(step, known, whole=whole),
         "observation": observation(step, scale(of), whole=whole),
         **{clock: getattr(step, clock) for clock in ("command_s", "model_s", "grader_s")},
@@ -119,6 +123,11 @@ def _card(of: Folder, step: Step, known: Known, before: int, *, whole: bool) -> 
         "steps_left": seen.steps_left,
         "money_left": seen.money_left,
     }
+
+
+def _thought(of: Folder, thought: str) -> str:
+    """A thought without the heading that the original had each begin with."""
+    return thought.removeprefix("DISCUSSION\n").strip("\n") if of.spec.imported else thought
 
 
 def scale(of: Folder) -> Scale:

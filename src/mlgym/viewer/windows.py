@@ -1,6 +1,5 @@
 """What a file tool shows of a file: its path, and numbered lines of it."""
 
-import posixpath
 import re
 from dataclasses import dataclass
 
@@ -23,8 +22,8 @@ class Window:
 
     @property
     def name(self) -> str:
-        """The file's own name."""
-        return posixpath.basename(self.path)
+        """The file by its path in the workspace."""
+        return inside(self.path)
 
     @property
     def whole(self) -> bool:
@@ -37,6 +36,11 @@ class Window:
         last = self.first + len(self.lines) - 1
         part = f"{self.total} {'line' if self.total == 1 else 'lines'}"
         return f"{self.name}, {part if self.whole else f'lines {self.first} to {last} of {self.total}'}"
+
+
+def inside(path: str) -> str:
+    """A path without what leads to the workspace."""
+    return re.sub(r"^/\S{0,200}?/workspace/", "", path).removeprefix("./")
 
 
 def window(text: str) -> Window | None:

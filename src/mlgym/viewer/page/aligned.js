@@ -104,16 +104,19 @@ function alignedCell(state, episode, which, n) {
   return h("div", { class: "cell", role: "cell" }, label, brief, ...cellChips(episode, i));
 }
 
-function cellChips({ line, metric }, i) {
-  const value = scored(line.validation[i], metric);
-  const hit = line.hit[i];
-  const bad = line.status[i] !== "ok" && line.status[i] !== "end";
+function cellChips({ line, metric, attempts }, i) {
+  const [status, hit, graded] = [line.status[i], line.hit[i], attempts.find((each) => each.n === line.attempt[i])];
   return [
-    bad ? h("span", { class: "chip bad", text: statusWords[line.status[i]] }) : null,
-    hit && hit !== line.status[i] ? h("span", { class: "chip warn", text: hitWords[hit] ?? hit }) : null,
-    value === null ? null : h("span", { class: "chip", text: `validation ${scoreText(value)}` }),
-    line.attempt[i] !== null && value === null ? h("span", { class: "chip warn", text: "no score shown" }) : null,
+    status === "ok" || status === "end" ? null : h("span", { class: "chip bad", text: statusWords[status] }),
+    hit && hit !== status ? h("span", { class: "chip warn", text: hitWords[hit] ?? hit }) : null,
+    graded ? gradedChip(graded, metric) : null,
   ];
+}
+
+function gradedChip(attempt, metric) {
+  const split = ["validation", "test"].find((each) => scored(attempt[each], metric) !== null);
+  if (!split) return h("span", { class: "chip warn", text: "not valid" });
+  return h("span", { class: "chip", text: `${split} ${scoreText(scored(attempt[split], metric))}` });
 }
 
 async function unfoldRow(state, n, { button, whole }) {

@@ -24,7 +24,9 @@ export function callsPanel(show, moved) {
 async function openCalls(panel, n, fresh = false) {
   try {
     if (!panel.calls || fresh)
-      panel.calls = (await get(`e/${panel.show.path}/calls`, {}, { fresh: fresh || panel.show.doc.live })).calls;
+      panel.calls = (
+        await get(`e/${panel.show.path}/calls`, {}, { fresh: fresh || panel.show.doc.result === null })
+      ).calls;
   } catch (problem) {
     clear(panel.node).append(h("p", { role: "alert" }, problem.message));
     return;

@@ -81,10 +81,12 @@ function compareHeads(episodes, names, places) {
   const keys = episodes.map((each) => each.key);
   const tied = places.filter((place) => place === 1).length > 1;
   const cards = episodes.map((episode, i) => {
-    const where = [episode.run, `seed ${episode.seed}`, episode.model].filter(Boolean).join(" · ");
+    const told = [episode.method, episode.run, `seed ${episode.seed}`, episode.model];
+    const unsaid = (word, at) => ![names[i], ...told.slice(0, at)].some((said) => said.includes(word));
+    const where = told.filter((word, at) => word && unsaid(word, at));
     return h("article", { class: `contender line${i + 1}`, "aria-label": names[i] },
       h("h2", {}, markOf(i + 1), " ", h("a", { class: "name", href: href("e", episode.key), text: names[i] })),
-      h("p", { class: "quiet small", text: where }),
+      h("p", { class: "quiet small", text: where.join(" · ") }),
       h("p", { class: "score" }, h("b", { text: scoreText(finalScore(episode)) }), ` ${episode.metric} on test`),
       h("p", { class: "chips" }, ...contenderChips(episode, places[i], tied)),
       contenderFacts(episode),
@@ -154,7 +156,8 @@ function compareCurves(episodes, names, chart) {
       curveChart({
         title: `Best ${metric} so far ${SPLIT_WORDS[split]}, ${arrow}`, curves, xName: CLOCKS[clock].name,
         levels: lines.filter(([, y]) => typeof y === "number").map(([name, y]) => ({ name, y })),
-        show: scoreText, showX: { step: String, money, experiments: seconds, all: seconds }[clock],
+        whole: clock === "step", show: scoreText,
+        showX: { step: String, money, experiments: seconds, all: seconds }[clock],
       }));
   };
   const turn = (change) => {

@@ -19,11 +19,12 @@ function summed(line, ...columns) {
   return line.n.map((_, i) => (sum += columns.reduce((more, name) => more + (line[name]?.[i] || 0), 0)));
 }
 
-// The shortest names that tell the episodes apart: the method; then its seed; then its run.
+// The shortest names that tell the episodes apart: the method, with its seed, with its run; of one method the seeds.
 export function contenders(episodes) {
+  const alike = new Set(episodes.map((e) => e.method)).size === 1;
   const forms = [
-    (e) => e.method,
-    (e) => `${e.method} (seed ${e.seed})`,
+    (e) => (alike ? `seed ${e.seed}` : e.method),
+    (e) => (alike ? `seed ${e.seed} (${e.run})` : `${e.method} (seed ${e.seed})`),
     (e) => `${e.method} (seed ${e.seed}, ${e.run})`,
     (e) => e.key,
   ];
@@ -88,9 +89,10 @@ function verdictSentences(first, others, { margin, noise, show }) {
     const all = [first, ...same].map((each) => each.name);
     return [`${listed(all)} have the same score on test, ${show(first.score)}: a tie.`, ...behind([])];
   }
-  const apart = `two gradings of one submission may differ by ${show(margin)} (the task's noise is ${show(noise)})`;
+  const why = `(the task's noise is ${show(noise, 2)})`;
+  const apart = `two gradings of one submission may differ by ${show(margin, 2)} ${why}`;
   const scores = `${show(first.score)} to ${show(second.score)}`;
-  const lead = `${first.name} beats ${second.name} by ${show(gap(second))} on test (${scores})`;
+  const lead = `${first.name} beats ${second.name} by ${show(gap(second), 2)} on test (${scores})`;
   if (!margin) {
     return [`${lead}; the task's noise is not known, so nobody can say what that is worth.`, ...behind([second])];
   }

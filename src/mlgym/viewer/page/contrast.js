@@ -3,21 +3,11 @@ import { h, clear, count } from "./dom.js";
 import { get } from "./source.js";
 import { hunksNode } from "./shown.js";
 
-const CONTRAST_WORDS = { same: "the same", changed: "differs", left: "only in the first", right: "only in the second" };
-
 // The section: which two, which files, and the difference of each when it is opened.
 export function contrastFiles(episodes, names) {
   const held = h("div", { "aria-live": "polite" });
   const pair = [0, 1];
-  const fill = async () => {
-    const [a, b] = pair.map((i) => episodes[i].key);
-    if (a === b) return clear(held).append(h("p", { class: "quiet", text: "Choose two different episodes." }));
-    try {
-      return clear(held).append(...contrastRows(await get("compare/files", { a, b }), { a, b }));
-    } catch (problem) {
-      return clear(held).append(h("p", { class: "quiet", text: problem.message }));
-    }
-  };
+  const fill = () => contrastNodes(episodes, names, pair).then((nodes) => clear(held).append(...nodes));
   const choose = (which) => {
     const options = names.map((name, i) => h("option", { value: String(i), text: `${i + 1} ${name}` }));
     const label = which ? "and" : "Between";
@@ -32,31 +22,44 @@ export function contrastFiles(episodes, names) {
   return fold;
 }
 
-function contrastRows({ files, note }, pair) {
-  const same = files.filter((each) => each.change === "same");
-  const rows = files.filter((each) => each.change !== "same").map((each) => contrastRow(each, pair));
+// What is to be said of two episodes; a bundle knows a pair in the order of their keys only.
+async function contrastNodes(episodes, names, pair) {
+  if (pair[0] === pair[1]) return [h("p", { class: "quiet", text: "Choose two different episodes." })];
+  const [a, b] = [...pair].sort((i, j) => (episodes[i].key < episodes[j].key ? -1 : 1));
+  const asked = { a: episodes[a].key, b: episodes[b].key };
+  try {
+    return contrastRows(await get("compare/files", asked), asked, [`${a + 1} ${names[a]}`, `${b + 1} ${names[b]}`]);
+  } catch (problem) {
+    return [h("p", { class: "quiet", text: problem.message })];
+  }
+}
+
+function contrastRows({ files, note }, asked, [left, right]) {
+  if (note) return [h("p", { class: "quiet", text: note })];
+  const [same, unlike] = [true, false].map((alike) => files.filter((each) => (each.change === "same") === alike));
+  if (!unlike.length) return [h("p", { text: "Their files are the same, byte for byte." })];
+  const words = { changed: "differs", left: `only of ${left}`, right: `only of ${right}` };
   return [
-    note ? h("p", { class: "quiet", text: note }) : null,
-    files.length && !rows.length ? h("p", { text: "Their files are the same, byte for byte." }) : null,
-    ...rows,
-    same.length && rows.length ? h("p", { class: "quiet small", text: `The same in both: ${pathsOf(same)}` }) : null,
-  ].filter(Boolean);
+    h("p", { class: "small", text: `− is of ${left}, + of ${right}` }),
+    ...unlike.map((each) => contrastRow(each, words[each.change], asked)),
+    ...(same.length ? [h("p", { class: "quiet small", text: `The same in both: ${pathsOf(same)}` })] : []),
+  ];
 }
 
 function pathsOf(files) {
   return files.map((each) => each.path).join(", ");
 }
 
-function contrastRow({ path, change, sizes }, pair) {
+function contrastRow({ path, sizes }, words, asked) {
   const body = h("div");
-  const sized = sizes.map((size) => (size === null ? "–" : `${count(size)} bytes`)).join(" to ");
-  const words = h("span", { class: "quiet", text: ` ${CONTRAST_WORDS[change]}, ${sized}` });
-  const line = h("summary", {}, h("code", { text: path }), words);
+  const sized = sizes.filter((size) => size !== null).map((size) => `${count(size)} bytes`).join(" and ");
+  const line = h("summary", {}, h("code", { text: path }), h("span", { class: "quiet", text: ` ${words}, ${sized}` }));
   const row = h("details", { class: "fold" }, line, body);
   row.addEventListener("toggle", async () => {
     if (!row.open || body.hasChildNodes()) return;
-    const told = await get("compare/file", { ...pair, path }).catch((problem) => ({ note: problem.message }));
-    body.append(told.hunks?.length ? hunksNode(told.hunks, { title: path }) : h("p", { class: "quiet", text: told.note }));
+    const told = await get("compare/file", { ...asked, path }).catch((problem) => ({ note: problem.message }));
+    const note = h("p", { class: "quiet", text: told.note });
+    body.append(told.hunks?.length ? hunksNode(told.hunks, { title: path }) : note);
   });
   return row;
 }

@@ -1,6 +1,6 @@
 // The conversation: steps in blocks that are fetched as they come near, so that 10,000 of them scroll like ten.
 import { h, clear, plural } from "./dom.js";
-import { get } from "./source.js";
+import { bundled, get } from "./source.js";
 import { foldAll, unfoldAll } from "./shown.js";
 import { stepNode } from "./step.js";
 
@@ -9,10 +9,10 @@ const blockSteps = 25;
 const blocksKept = 12;
 const stepHigh = 240;
 
-// {node, choose(n), current(), following(n, by), grow(doc), only(ranges, words), unfold(n), unfoldEvery()}. `told(n)` is
-// called when a step is chosen by hand, `seen(from, to)` when others come into view.
-export function conversation(show, { told, seen, everything }) {
-  const talk = { show, told, seen, everything, blocks: [], chosen: 0, ranges: null, wide: false };
+// The list of steps and what can be done with it: see what is returned.
+// `told(n)` is called when a step is chosen by hand, `everything()` when all steps are wanted again.
+export function conversation(show, { told, everything }) {
+  const talk = { show, told, everything, blocks: [], chosen: 0, ranges: null, wide: false };
   talk.list = h("div", { class: "steps", role: "feed", "aria-label": "Steps", "aria-busy": "false" });
   talk.note = h("p", { class: "only", role: "status", hidden: true });
   talk.none = h("p", { class: "nothing" }, "No step has been taken yet.");
@@ -64,21 +64,32 @@ function tellNone(talk) {
 }
 
 function addBlock(talk, from, count) {
-  const node = h("div", { class: "block", "data-from": from, css: { "min-block-size": `${count * stepHigh}px` } });
+  const node = h("div", { class: "block", "data-from": from });
   const block = { from, count, node, loaded: 0, near: false, busy: null };
+  emptyBlock(block, count * stepHigh);
   talk.blocks.push(block);
   talk.list.append(node);
   talk.watcher.observe(node);
 }
 
-// The cards of steps from..from+count-1, by whole pages, which are kept.
+// A block whose steps are not here is as high as they are, or may be.
+function emptyBlock(block, high) {
+  block.node.style.setProperty("min-block-size", `${high}px`);
+  const words = block.count > 1 ? `Steps ${block.from} to ${block.from + block.count - 1} …` : `Step ${block.from} …`;
+  clear(block.node).append(h("p", { class: "block-wait" }, words));
+  block.loaded = 0;
+}
+
+// The cards of steps from..from+count-1, by whole pages, which are kept; one that was kept short is asked for again.
 async function stepCards(show, from, count) {
   const cards = [];
-  const first = from - ((from - 1) % pageSteps);
-  for (let page = first; page < from + count; page += pageSteps) {
-    const fresh = show.doc.live && page + pageSteps > show.doc.steps;
-    const found = await get(`e/${show.path}/steps`, { from: page, count: pageSteps }, { fresh });
-    cards.push(...found.steps.filter((card) => card.n >= from && card.n < from + count));
+  const end = from + count - 1;
+  for (let page = from - ((from - 1) % pageSteps); page <= end; page += pageSteps) {
+    const ask = (fresh) => get(`e/${show.path}/steps`, { from: page, count: pageSteps }, { fresh });
+    let found = await ask(false);
+    const short = page + found.steps.length <= Math.min(end, page + pageSteps - 1);
+    if (short && !bundled) found = await ask(true);
+    cards.push(...found.steps.filter((card) => card.n >= from && card.n <= end));
   }
   return cards;
 }
@@ -95,7 +106,7 @@ async function fillBlock(talk, block) {
   try {
     const from = block.from + block.loaded;
     const cards = await stepCards(talk.show, from, block.from + block.count - from);
-    block.node.querySelector(".load-problem")?.remove();
+    block.node.querySelector(":scope > p")?.remove();
     const last = block.node.lastElementChild?.dataset.call || "";
     let before = last;
     for (const card of cards) {
@@ -109,7 +120,8 @@ async function fillBlock(talk, block) {
     markChosen(talk);
   } catch (problem) {
     const again = h("button", { type: "button", onclick: () => loadBlock(talk, block) }, "Try again");
-    clear(block.node).append(h("p", { class: "load-problem", role: "alert" }, problem.message, " ", again));
+    clear(block.node).append(h("p", { class: "load-problem" }, problem.message, " ", again));
+    announce(problem.message);
     block.loaded = 0;
   }
 }
@@ -119,9 +131,7 @@ function dropBlocks(talk) {
   const full = talk.blocks.filter((block) => block.loaded);
   const far = full.filter((block) => !block.near && !block.busy && !block.node.contains(document.activeElement));
   for (const block of far.slice(0, Math.max(full.length - blocksKept, 0))) {
-    block.node.style.setProperty("min-block-size", `${block.node.offsetHeight}px`);
-    clear(block.node);
-    block.loaded = 0;
+    emptyBlock(block, block.node.offsetHeight);
   }
 }
 
@@ -257,4 +267,10 @@ function toggleEvery(talk) {
     if (talk.wide) unfoldAll(block.node);
     else foldAll(block.node);
   }
+}
+
+// Say something to those who listen.
+export function announce(words) {
+  const said = document.getElementById("said");
+  if (said) said.textContent = words;
 }

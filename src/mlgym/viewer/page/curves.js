@@ -7,7 +7,7 @@ const CURVE_DASHES = ["", "7 3", "2 3", "9 3 2 3", "5 2 1 2 1 2", "1 4"];
 const CURVE_MARKS = ["circle", "square", "diamond", "triangle", "cross", "ring"];
 
 // A figure of step curves: [{name, mark: 1 to 6, points: [{x, y, better}]}], with `levels` [{name, y}] as lines.
-export function curveChart({ title, curves, levels, xName, show, showX = number }) {
+export function curveChart({ title, curves, levels, xName, show, showX = number, whole = false }) {
   const node = h("figure", { class: "curves" });
   const xs = [...new Set(curves.flatMap((curve) => curve.points.map((point) => point.x)))].sort((a, b) => a - b);
   if (!xs.length) {
@@ -36,7 +36,7 @@ export function curveChart({ title, curves, levels, xName, show, showX = number 
     state.scale = curveScale(width, curves, levels);
     state.needle = s("line", { class: "needle", y1: state.scale.top, y2: state.scale.bottom });
     clear(plate);
-    plate.append(curvePicture(state, { curves, levels, xName, show, showX, width }));
+    plate.append(curvePicture(state, { curves, levels, xName, show, showX, width, whole }));
     moveNeedle(state, state.at);
   };
   plate.addEventListener("keydown", (event) => {
@@ -111,14 +111,14 @@ function ticksOf(low, high, count) {
   return Array.from({ length: Math.max(many, 0) }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-function curvePicture({ scale, needle }, { curves, levels, xName, show, showX, width }) {
+function curvePicture({ scale, needle }, { curves, levels, xName, show, showX, width, whole }) {
   return s(
     "svg", { viewBox: `0 0 ${width} ${CURVE_HEIGHT}`, width, height: CURVE_HEIGHT, "aria-hidden": "true" },
     ...ticksOf(scale.low, scale.high, 4).flatMap((y) => [
       s("line", { class: "grid", x1: scale.left, x2: scale.right, y1: scale.y(y), y2: scale.y(y) }),
       s("text", { class: "tick", x: scale.left - 8, y: scale.y(y) + 4, "text-anchor": "end" }, show(y)),
     ]),
-    ...ticksOf(0, scale.end, scale.narrow ? 4 : 8).map((x) =>
+    ...ticksOf(0, scale.end, scale.narrow ? 4 : 8).filter((x) => !whole || Number.isInteger(x)).map((x) =>
       s("text", { class: "tick", x: scale.x(x), y: scale.bottom + 17, "text-anchor": "middle" }, showX(x)),
     ),
     s("text", { class: "axis", x: scale.right, y: CURVE_HEIGHT - 5, "text-anchor": "end" }, xName),

@@ -2,6 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const LOCAL = /^(#|blob:)/;
+const READ = /^(title|placeholder|aria-.*)$/;
 const PROPERTIES = new Set(["value", "checked", "indeterminate", "disabled", "hidden", "open"]);
 
 // An element: `class`, `text`, `css` (custom properties and styles), `onclick` and so on, everything else an attribute.
@@ -15,7 +16,8 @@ export function s(tag, props, ...children) {
 }
 
 function furnish(node, props, children) {
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  const given = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  node.append(...given.map((child) => (typeof child === "string" ? visible(child) : child)));
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value !== null && value !== undefined) attribute(node, name, value);
   }
@@ -23,12 +25,12 @@ function furnish(node, props, children) {
 }
 
 function attribute(node, name, value) {
-  if (name === "text") node.textContent = value;
+  if (name === "text") node.textContent = visible(value);
   else if (name === "css") Object.entries(value).forEach(([key, text]) => node.style.setProperty(key, text));
   else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
   else if (name === "style" || (name === "href" && !LOCAL.test(value))) throw new Error(`${name} is not for pages`);
   else if (PROPERTIES.has(name) && name in node) node[name] = value;
-  else if (name.startsWith("aria-")) node.setAttribute(name, value);
+  else if (READ.test(name)) node.setAttribute(name, visible(value));
   else if (value !== false) node.setAttribute(name, value === true ? "" : value);
 }
 

@@ -5,7 +5,7 @@ import { bundled, get, watch } from "./source.js";
 import { aboutPanel } from "./about.js";
 import { attemptsPanel } from "./attempts.js";
 import { callsPanel } from "./calls.js";
-import { conversation } from "./conversation.js";
+import { announce, conversation } from "./conversation.js";
 import { filesPanel } from "./files.js";
 import { headNode, wayNode } from "./head.js";
 import { stepMarks, timeLine } from "./timeline.js";
@@ -76,7 +76,7 @@ function buildPage(page) {
     onkeydown: (event) => turnTabs(page, event),
   });
   page.panels = Object.fromEntries(
-    tabNames(show.doc).map((name) => [
+    allTabs.map((name) => [
       name,
       h("section", {
         id: `panel-${name}`,
@@ -118,8 +118,11 @@ function buildPage(page) {
   }).observe(stuck);
 }
 
+const allTabs = ["conversation", "tree", "files", "attempts", "calls", "about"];
+
+// The tabs of this episode: a tree where there is one.
 function tabNames(doc) {
-  return ["conversation", ...(doc.tree ? ["tree"] : []), "files", "attempts", "calls", "about"];
+  return allTabs.filter((name) => name !== "tree" || doc.tree?.nodes.length > 2);
 }
 
 function drawTabs(page) {
@@ -172,7 +175,7 @@ function turnTabs(page, event) {
 
 // Show a tab; `push` where the back button should lead away from it again.
 function openTab(page, name, push, more = {}) {
-  const known = page.panels[name] ? name : "conversation";
+  const known = tabNames(page.show.doc).includes(name) ? name : "conversation";
   const changed = known !== page.tab;
   page.tab = known;
   if (push && changed) update({ tab: known === "conversation" ? null : known, ...more }, true);
@@ -222,7 +225,6 @@ function followPlace(page, place, first) {
   openTab(page, tab, false);
   onlyPath(page, query.get("node"));
   if (tab === "conversation" && step) page.talk.choose(step, { focus: !first });
-  if (first && page.show.doc.live && !step && tab === "conversation") page.follower.hidden = false;
 }
 
 function onlyPath(page, id) {
@@ -245,6 +247,7 @@ function onlyPath(page, id) {
 // A step was chosen by hand: it stands in the address and on the time line.
 function tellStep(page, n) {
   if (!n) return;
+  if (page.follow && n !== page.show.doc.steps) setFollow(page, false);
   page.chosen = n;
   page.line.choose(n);
   update({ step: n });
@@ -306,7 +309,7 @@ function episodeKeys(page) {
     a: ["attempts", () => openTab(page, "attempts", true)],
     c: ["model calls", () => openTab(page, "calls", true)],
     i: ["about", () => openTab(page, "about", true)],
-    ...(page.show.doc.tree ? { r: ["tree", () => openTab(page, "tree", true)] } : {}),
+    ...(tabNames(page.show.doc).includes("tree") ? { r: ["tree", () => openTab(page, "tree", true)] } : {}),
     ...(page.show.doc.live ? { F: ["follow what goes on", () => setFollow(page, !page.follow)] } : {}),
     "[": ["previous episode", () => neighbour(page, -1)],
     "]": ["next episode", () => neighbour(page, 1)],
@@ -323,11 +326,6 @@ async function copyLink(page) {
   } catch {
     announce(`The browser does not let pages copy; the link is ${address}`);
   }
-}
-
-function announce(words) {
-  const said = document.getElementById("said");
-  if (said) said.textContent = words;
 }
 
 // The other episodes of the run, once the page stands.
@@ -357,7 +355,13 @@ function neighbour(page, by) {
 function setFollow(page, on) {
   page.follow = on;
   page.follower.setAttribute("aria-pressed", String(on));
-  if (on) page.talk.choose(page.show.doc.steps);
+  if (on) followEnd(page);
+}
+
+function followEnd(page) {
+  page.chosen = page.show.doc.steps;
+  page.line.choose(page.chosen);
+  page.talk.choose(page.chosen);
 }
 
 function refreshSoon(page) {
@@ -384,5 +388,5 @@ async function refresh(page) {
   if (page.tab === "about") drawAbout(page);
   if (page.tab === "tree") drawTree(page);
   if (page.tab === "calls") page.calls.grow();
-  if (page.follow) page.talk.choose(doc.steps);
+  if (page.follow) followEnd(page);
 }

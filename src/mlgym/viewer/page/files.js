@@ -73,7 +73,7 @@ async function openFiles(panel, { step, path = "", against = "" }) {
   panel.at = at;
   tellFilesStep(panel, at.step);
   try {
-    const found = await get(`e/${panel.show.path}/files`, { step: at.step }, { fresh: panel.show.doc.live });
+    const found = await get(`e/${panel.show.path}/files`, { step: at.step }, { fresh: panel.show.doc.result === null });
     if (turn !== panel.turn) return;
     panel.note.hidden = !found.note;
     panel.note.textContent = found.note || "";
@@ -148,7 +148,11 @@ function folderMatters(panel, folder) {
 
 async function drawFile(panel, file, turn) {
   const { step, path, against } = panel.at;
-  const found = await get(`e/${panel.show.path}/file`, { step, path, against }, { fresh: panel.show.doc.live });
+  const found = await get(
+    `e/${panel.show.path}/file`,
+    { step, path, against },
+    { fresh: panel.show.doc.result === null },
+  );
   if (turn !== panel.turn) return;
   const sides = fileSides.map(([side, words]) =>
     h(
@@ -181,6 +185,7 @@ async function drawFile(panel, file, turn) {
 
 function fileBody(found, against) {
   if (found.binary) return h("p", { class: "nothing" }, "This file is not text.");
+  if (found.note) return h("p", { class: "nothing" }, found.note);
   if (against !== "none") {
     const same = !found.hunks || !found.hunks.length;
     if (same)

@@ -1,8 +1,9 @@
 // One call of a model: the exact messages that it was sent, new ones marked, and its reply with the reasoning.
 import { h, plural } from "./dom.js";
 import { get } from "./source.js";
-import { asShown, shownNode } from "./shown.js";
+import { asShown, headLetters, pageLetters, shownNode } from "./shown.js";
 
+const oldLetters = 600;
 const roleWords = { system: "System", user: "User", assistant: "Model", tool: "Tool", missing: "Not recorded" };
 
 // The messages: those sent before folded, new ones and the reply open. `home` is the address of the episode.
@@ -63,8 +64,8 @@ function messageNode(message, call) {
     "article",
     { class: `message ${message.role}`, "aria-label": label },
     title,
-    callText(message.text, call, message.place),
-    ...(message.calls || []).map(toolCallNode),
+    callText(message.text, call, message.place, message.new),
+    ...(message.calls || []).map((made) => toolCallNode(made, message.new)),
   );
 }
 
@@ -73,7 +74,7 @@ function replyNode(reply, call) {
   const reasoning = reply.reasoning?.text
     ? h("div", { class: "reasoning" }, h("h4", {}, "Reasoning"), callText(reply.reasoning, call, "reasoning"))
     : null;
-  const calls = (reply.calls || []).map(toolCallNode);
+  const calls = (reply.calls || []).map((made) => toolCallNode(made, true));
   return h(
     "article",
     { class: "message reply", "aria-label": "Reply" },
@@ -84,14 +85,19 @@ function replyNode(reply, call) {
   );
 }
 
-function toolCallNode(made) {
-  return h("div", { class: "tool-call" }, h("p", { class: "tool" }, made.name), callText(made.arguments));
+function toolCallNode(made, fresh) {
+  return h(
+    "div",
+    { class: "tool-call" },
+    h("p", { class: "tool" }, made.name),
+    callText(made.arguments, null, "", fresh),
+  );
 }
 
-// A text; `call` and `field` say where the rest of a long one is found.
-function callText(text, call, field) {
+// A text; `call` and `field` say where the rest of a long one is found. What was sent before is given more briefly.
+function callText(text, call, field, fresh = true) {
   if (!text || !text.text) return null;
-  const shown = asShown(text);
+  const shown = asShown(text, fresh ? headLetters : oldLetters);
   if (!shown.folded) return shownNode(shown, { name: "observation" });
   if (!call)
     return h(
@@ -100,10 +106,10 @@ function callText(text, call, field) {
       shownNode({ ...shown, folded: false }, { name: "observation" }),
       h("p", { class: "quiet" }, "It goes on."),
     );
-  const page = (from) => get(`${call.home}/calltext`, { call: call.n, field, from, count: 100000 });
+  const page = (from) => get(`${call.home}/calltext`, { call: call.n, field, from, count: pageLetters });
   const more = async () => {
     const first = await page(0);
     return { ...shown, text: { text: first.text, size: first.size, lines: text.lines }, folded: false };
   };
-  return shownNode(shown, { name: "observation", more, page });
+  return shownNode(shown, { name: "observation", more, page, whole: pageLetters });
 }

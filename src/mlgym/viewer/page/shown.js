@@ -1,10 +1,14 @@
 // Renders what an agent wrote and got back: highlighted code, differences, text; long ones folded, quiet ones closed.
 import { h, clear, number, plural } from "./dom.js";
+import { bundled } from "./source.js";
 
 const foldHead = { action: 30, observation: 12, thought: 24 };
 const foldTail = { action: 0, observation: 6, thought: 0 };
 const inlineLines = 5;
 const rowLetters = 110;
+export const headLetters = 4000; // of a text at first, of one that is unfolded, and of each page beyond
+const wholeLetters = 200000;
+export const pageLetters = 100000;
 
 // Highlighted lines as the children of one code block; `first` numbers them from that one on.
 export function spansNode(spans, { first = 0, label = "" } = {}) {
@@ -69,19 +73,19 @@ function plainNode(text, name) {
   return h(name === "thought" ? "div" : "pre", { class: name === "thought" ? "prose" : "plain" }, text);
 }
 
-// A Text as a Shown.
-export function asShown(text) {
-  const folded = [...text.text].length < text.size;
+// A Text as a Shown; the document gives its first `most` letters.
+export function asShown(text, most = headLetters) {
+  const folded = text.size > most;
   const here = folded ? text : { ...text, text: text.text.trimEnd() };
   return { kind: "text", text: here, spans: null, hunks: null, size: text.size, lines: text.lines, folded };
 }
 
-// One Shown (or a Text as one): `name` is its field, `more()` fetches the whole Shown, `page(from)` what lies beyond.
-export function shownNode(shown, { name, more, page, failed = false }) {
+// One Shown: `name` is its field, `more()` fetches all of it, `page(from)` what lies beyond its first `whole` letters.
+export function shownNode(shown, { name, more, page, whole, failed = false }) {
   const node = h("div", { class: `shown ${shown.kind}`, "data-kind": shown.kind, "data-field": name });
   if (failed) node.classList.add("failed");
   const body = h("div", { class: "shown-body" });
-  const parts = { name, more, page };
+  const parts = { name, more, page, whole };
   if (shown.kind === "traceback") node.append(h("p", { class: "traceback-last" }, tracebackLast(shown)));
   if (shown.quiet || (shown.kind === "traceback" && shown.lines > inlineLines)) {
     node.append(closedNode(shown, body, parts));
@@ -156,7 +160,8 @@ function fillShown(body, shown, parts, whole = null) {
   if (whole) body.append(unfoldedEnd(body, shown, whole, parts));
   if (!folded) return;
   const hidden = now.hunks ? 0 : Math.max(shown.lines - head.length - tail.length, 0);
-  body.append(unfoldButton(hidden, shown, () => unfold(body, shown, parts)));
+  const letters = shown.size - lineLetters([...head, ...tail]);
+  body.append(unfoldButton(hidden, letters, shown, () => unfold(body, shown, parts)));
   if (tail.length) body.append(linesNode(tail, now, parts.name, now.first ? now.first + shown.lines - tail.length : 0));
 }
 
@@ -171,13 +176,19 @@ function shownEnds(shown, name) {
   const last = foldTail[name] || 0;
   if (shown.folded) {
     const tail = shown.hunks ? [] : shown.tail || [];
-    return { head: tail.length ? lines : lines.slice(0, fitting(lines, most + last)), tail, folded: true };
+    return { head: tail.length ? lines : firstRows(lines, most + last), tail, folded: true };
   }
   if (rowsOf(lines) <= most + last + inlineLines) return { head: lines, tail: [], folded: false };
-  const head = lines.slice(0, fitting(lines, most));
+  const head = firstRows(lines, most);
   const rest = lines.slice(head.length);
   const tail = last ? rest.slice(rest.length - fitting([...rest].reverse(), last)) : [];
-  return { head, tail, folded: rest.length > tail.length };
+  return { head, tail, folded: rest.length > tail.length || head[0] !== lines[0] };
+}
+
+// The first lines that fit; of a single one that is too long, its beginning.
+function firstRows(lines, rows) {
+  const first = lines.slice(0, fitting(lines, rows));
+  return first.length === 1 && typeof first[0] === "string" ? [first[0].slice(0, rows * rowLetters)] : first;
 }
 
 // How many rows lines take when they are wrapped, and how many lines fit into so many rows (one at least).
@@ -186,8 +197,12 @@ function rowsOf(lines) {
 }
 
 function lineRows(line) {
-  const size = Array.isArray(line) ? line.reduce((sum, part) => sum + part[1].length, 0) : line.length;
-  return Math.max(1, Math.ceil(size / rowLetters));
+  return Math.max(1, Math.ceil(lineLetters([line]) / rowLetters));
+}
+
+function lineLetters(lines) {
+  const size = (line) => (Array.isArray(line) ? line.reduce((sum, part) => sum + part[1].length, 0) : line.length);
+  return lines.reduce((sum, line) => sum + size(line) + 1, -1);
 }
 
 function fitting(lines, rows) {
@@ -205,11 +220,10 @@ function linesNode(lines, shown, name, first) {
   );
 }
 
-function unfoldButton(hidden, shown, act) {
-  const chars = shown.size - shownText(shown).length;
+function unfoldButton(lines, letters, shown, act) {
   let words = shown.hunks ? `show all ${plural(shown.lines, "line")}` : "show all of it";
-  if (hidden > 0) words = `show ${number(hidden)} more ${hidden === 1 ? "line" : "lines"}`;
-  else if (chars > 0 && !shown.hunks) words = `show ${number(chars)} more characters`;
+  if (lines > 0) words = `show ${plural(lines, "more line")}`;
+  else if (letters > 0 && !shown.hunks) words = `show ${plural(letters, "more character")}`;
   return h("button", { type: "button", class: "unfold", "aria-expanded": "false", onclick: act }, words);
 }
 
@@ -219,7 +233,7 @@ async function unfold(body, shown, parts) {
   button?.setAttribute("aria-busy", "true");
   try {
     const whole = shown.folded && parts.more ? await parts.more() : shown;
-    fillShown(body, shown, parts, whole || shown);
+    fillShown(body, shown, parts, whole);
     if (focused) body.querySelector(".refold")?.focus({ preventScroll: true });
   } catch (problem) {
     if (button) button.textContent = `${problem.message} Try again`;
@@ -229,29 +243,32 @@ async function unfold(body, shown, parts) {
 
 // Below what was unfolded: the next page where even that is not all, and the way back.
 function unfoldedEnd(body, shown, whole, parts) {
-  let at = [...shownText(whole)].length;
-  const foot = h("p", { class: "fold-foot" });
-  const refold = () => {
+  let at = bundled ? [...shownText(whole)].length : (parts.whole ?? wholeLetters);
+  const refold = (event) => {
+    const focused = document.activeElement === event.target;
     fillShown(body, shown, parts);
-    body.querySelector(".unfold")?.focus({ preventScroll: true });
+    if (focused) body.querySelector(".unfold")?.focus({ preventScroll: true });
   };
-  if (parts.page && !whole.hunks && at < whole.size) {
-    const next = h("button", { type: "button", class: "unfold" }, nextWords(at, whole.size));
-    next.addEventListener("click", async () => {
-      const piece = await parts.page(at);
-      at = piece.from + [...piece.text].length;
-      foot.before(h("pre", { class: "plain" }, piece.text));
-      if (at >= piece.size || !piece.text) next.remove();
-      else next.textContent = nextWords(at, piece.size);
-    });
-    foot.append(next);
-  }
-  foot.append(h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less"));
+  const back = h("button", { type: "button", class: "refold", "aria-expanded": "true", onclick: refold }, "show less");
+  const foot = h("p", { class: "fold-foot" }, back);
+  if (!parts.page || whole.hunks || at >= whole.size) return foot;
+  const next = h("button", { type: "button", class: "further" }, nextWords(at, whole.size));
+  next.addEventListener("click", async () => {
+    const piece = await parts.page(at).catch((problem) => problem);
+    if (piece instanceof Error) return void (next.textContent = `${piece.message} Try again`);
+    at = piece.from + pageLetters;
+    if (piece.text) foot.before(h("pre", { class: "plain" }, piece.text));
+    next.textContent = nextWords(at, piece.size);
+    if (!piece.text) next.replaceWith(h("span", { class: "quiet" }, "The rest was left out of this page."));
+    else if (at >= piece.size) next.remove();
+    return undefined;
+  });
+  foot.prepend(next);
   return foot;
 }
 
 function nextWords(at, size) {
-  return `show the next ${number(Math.min(100000, size - at))} of ${number(size)} characters`;
+  return `show the next ${number(Math.min(pageLetters, size - at))} of ${number(size)} characters`;
 }
 
 // Opens everything that is folded under `node`.

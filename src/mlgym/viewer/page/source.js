@@ -7,6 +7,7 @@ const kept = new Map();
 const watchers = new Set();
 const serverWatchers = new Set();
 let stream = null;
+let following = false;
 let away = false;
 
 // Whether all data is inside this page, or beside it.
@@ -32,7 +33,7 @@ export async function get(path, params = {}, { fresh = false, signal = null } = 
 // Gives a function that ends it.
 export function watch(callback) {
   watchers.add(callback);
-  if (!bundled && stream === null) listenLive();
+  if (!bundled && !following) followSeen();
   return () => watchers.delete(callback);
 }
 
@@ -80,8 +81,16 @@ function dropChanged(keys) {
   }
 }
 
-function listenLive() {
-  let lost = false;
+// A browser holds six connections to a server, and the stream of a page is one: pages out of sight let theirs go.
+function followSeen() {
+  following = true;
+  listenLive(false);
+  document.addEventListener("visibilitychange", () => (document.hidden ? stream?.close() : listenLive(true)));
+}
+
+function listenLive(lost) {
+  stream?.close();
+  if (document.hidden) return;
   stream = new EventSource("api/live");
   stream.onopen = () => {
     tellServer(true);
@@ -97,6 +106,6 @@ function listenLive() {
   stream.onerror = () => {
     lost = true;
     tellServer(false);
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listenLive, 5000);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => listenLive(true), 5000);
   };
 }

@@ -1,7 +1,7 @@
 // One step as people read it: number, what was done, thought, action, observation, and its figures in the margin.
 import { h, money, number, seconds } from "./dom.js";
 import { get } from "./source.js";
-import { asShown, shownNode } from "./shown.js";
+import { asShown, pageLetters, shownNode } from "./shown.js";
 
 export const hitWords = {
   oom: "out of memory",
@@ -31,6 +31,7 @@ export function stepNode(card, show, joined = false) {
       String(card.n),
     ),
     ...titleParts(card),
+    joined ? h("span", { class: "quiet" }, " · in the same reply") : null,
   );
   const props = { class: joined ? "step joined" : "step", id, "data-step": card.n, tabindex: "-1" };
   Object.assign(props, { "data-tool": card.tool, "data-status": card.status, "aria-labelledby": `${id}-h` });
@@ -86,7 +87,7 @@ function fieldParts(card, name, show) {
     const whole = (await get(`e/${show.path}/step/${card.n}`))[name];
     return name === "thought" ? asShown(whole) : whole;
   };
-  const page = (from) => get(`e/${show.path}/text`, { step: card.n, field: name, from, count: 100000 });
+  const page = (from) => get(`e/${show.path}/text`, { step: card.n, field: name, from, count: pageLetters });
   return { name, more, page };
 }
 
