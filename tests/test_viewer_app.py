@@ -67,6 +67,17 @@ def key(store: Store, run: str) -> str:
     return next(key for key in store.keys if key.startswith(f"{run}/"))
 
 
+def test_a_document_is_new_though_nobody_listens(tmp_path: Path) -> None:
+    episode(tmp_path / "one", agent="tuner")
+    with served(Store([tmp_path]), tokens=[TOKEN]) as server:
+        assert len(document(server, "runs")["runs"]) == 1
+        episode(tmp_path / "two", agent="tuner")
+        until = time.monotonic() + 20
+        while len(document(server, "runs")["runs"]) == 1 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert len(document(server, "runs")["runs"]) == 2
+
+
 @pytest.mark.parametrize("path", ["", "main.js", "api/runs", "api/nothing", "nothing.js"])
 def test_every_answer_has_the_headers(server: Server, path: str) -> None:
     for address in (f"/{TOKEN}/{path}", f"/wrong/{path}"):

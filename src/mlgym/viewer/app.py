@@ -124,6 +124,7 @@ class Routes:
         return StreamingResponse(self.live.listen(), media_type="text/event-stream")
 
     def _document(self, request: Request) -> Response:
+        self.live.look()
         try:
             told, status = answer(self.store, request.path_params["path"], dict(request.query_params)), 200
         except NotFound as error:

@@ -1,9 +1,13 @@
 // The list of episodes: a table of which only the rows in sight are in the document.
 <<<<<<< HEAD
+<<<<<<< HEAD
 import { h, clear, number, money, count, seconds, when, visible } from "./dom.js";
 =======
 import { h, clear, number, money, count, seconds, visible, when } from "./dom.js";
 >>>>>>> browser
+=======
+import { h, clear, number, money, count, seconds, when, visible } from "./dom.js";
+>>>>>>> main
 import { href } from "./address.js";
 import { stateSign, progressBar } from "./signs.js";
 import { isNumber } from "./episodes.js";
@@ -13,7 +17,7 @@ const SPARE = 12; // rows above and below those in sight
 const ROW_REM = { wide: 2.5, narrow: 5.6 };
 const NARROW = "(max-width: 55rem)";
 const LIST_COLUMNS = [
-  ["run", "Run", (table, at) => visible(table.run[at])],
+  ["run", "Run", (table, at) => table.run[at]],
   ["task", "Task", null],
   ["method", "Method", (table, at) => h("span", { class: "cut", title: table.method[at], text: table.method[at] })],
   ["seed", "Seed", (table, at) => table.seed[at]],
@@ -109,7 +113,7 @@ export function episodeList(withRun, picked, sort, pick) {
   function fillTask(cell, at) {
     const link = cell.firstChild ?? cell.appendChild(h("a", { class: "cut" }));
     link.href = href("e", table.key[at]);
-    link.textContent = visible(table.task[at]);
+    link.textContent = table.task[at];
     link.title = `${table.task[at]}, seed ${table.seed[at]}`;
   }
 

@@ -21,11 +21,7 @@ export async function overview(root, place, go) {
   let words = wordsOf(table);
   let filters = readFilters(place.query);
   let places = [];
-<<<<<<< HEAD
   document.title = `${name} · mlgym`;
-=======
-  document.title = `${visible(run) || "All episodes"} · mlgym`;
->>>>>>> browser
   const nodes = { state: h("span", { class: "state" }), facts: h("dl", { class: "facts" }), rest: h("div") };
   const measure = h(
     "div",
@@ -93,11 +89,7 @@ export async function overview(root, place, go) {
     showSummary(table, nodes, (state) => apply({ ...noFilters(filters), state }, true));
     if (!run) clear(nodes.state);
     const part = table.state.includes("running") ? `${endedCount(table)} of ${table.size} · ` : "";
-<<<<<<< HEAD
     document.title = `${part}${name} · mlgym`;
-=======
-    document.title = `${part}${visible(run) || "All episodes"} · mlgym`;
->>>>>>> browser
   }
 
   // What is new, without a row in the list changing its place.
