@@ -1,13 +1,5 @@
 // The list of episodes: a table of which only the rows in sight are in the document.
-<<<<<<< HEAD
-<<<<<<< HEAD
 import { h, clear, number, money, count, seconds, when, visible } from "./dom.js";
-=======
-import { h, clear, number, money, count, seconds, visible, when } from "./dom.js";
->>>>>>> browser
-=======
-import { h, clear, number, money, count, seconds, when, visible } from "./dom.js";
->>>>>>> main
 import { href } from "./address.js";
 import { stateSign, progressBar } from "./signs.js";
 import { isNumber } from "./episodes.js";
