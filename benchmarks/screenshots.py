@@ -120,7 +120,9 @@ def played(run: Path) -> None:
     mlgym = [sys.executable, "-m", "mlgym", "run", GAME, OTHER, "-o", str(run)]
     model = ["--agent=react", f"--model={MODEL}"]
     for more in (model, ["-k3", *(f"--agent={agent}" for agent in METHODS)]):
-        subprocess.run([*mlgym, *more], env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", "benchmarks"])}, check=True)
+        subprocess.run(
+            [*mlgym, *more], env={**os.environ, "PYTHONPATH": os.pathsep.join(["src", "benchmarks"])}, check=True
+        )
 
 
 def main(out: str = "docs/screenshots", run: str = "") -> None:
@@ -132,7 +134,7 @@ def main(out: str = "docs/screenshots", run: str = "") -> None:
         folders = [sorted((found / GAME).glob(f"{name}*/0"))[0] for name in ("react", "tuner", "tree")]
         keys = ["/".join((found.name, *folder.parts[-3:])) for folder in folders]
         take = [sys.executable, "-m", "tests.browser.screenshots", out, str(found), *keys]
-        subprocess.run(take, env={**os.environ, "PYTHONPATH": "src"}, check=True)
+        subprocess.run(take, env={**os.environ, "PYTHONPATH": str(Path("src").absolute())}, check=True)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from fuzz import fuzz
 from hypothesis import strategies as st
 
 from mlgym.errors import SandboxError
-from mlgym.sandbox import SandboxSpec, open_shell
+from mlgym.sandbox import SandboxSpec, SubmissionRefused, open_shell
 from mlgym.sandbox.local import Local
+from mlgym.watch import CHOICE
 
 TICKET = "TICKET_16_LETTER"  # as long as a real one, which takes its place
 
@@ -83,6 +84,23 @@ def test_a_driver_may_answer_anything(place: Path, good: bool, first: bytes, the
     except (SandboxError, OSError) as error:
         assert str(error)
     assert time.monotonic() - began < 15
+
+
+TOLD = VALUE | st.lists(VALUE | st.tuples(VALUE | st.sampled_from(["a.py", "../a", "/a", "a\n"]), VALUE), max_size=3)
+
+
+@fuzz(12, told=st.dictionaries(st.sampled_from(["files", "gone", "large", "whole", "errno"]), TOLD), body=st.binary())
+def test_a_driver_may_tell_anything_of_a_look(place: Path, told: dict[str, object], body: bytes) -> None:
+    """What comes of it are files of plain names, none of them longer than what was sent."""
+    answer = frame({"files": [], "gone": [], "large": [], "whole": True, **told, "id": TICKET}, body)
+    backend = type("Told", (Tape,), {"first": frame({"id": TICKET, "cwd": "/"}, b""), "then": answer})
+    try:
+        with open_shell(backend, SandboxSpec(place)) as shell:
+            look = shell.look(0, 1, ["known.py"], {**CHOICE, "names": ()})
+            assert all("/" not in name and name.isprintable() and name != ".." for name in look.files)
+            assert {*look.gone, *look.large} <= {"known.py"} and len(look.files.get("a.py", b"")) <= len(body)
+    except (SandboxError, OSError, SubmissionRefused) as error:
+        assert str(error)
 
 
 @fuzz(8, data=st.binary(max_size=60) | st.dictionaries(st.text(max_size=3), VALUE).map(lambda d: marshal.dumps(d, 2)))

@@ -67,6 +67,17 @@ def key(store: Store, run: str) -> str:
     return next(key for key in store.keys if key.startswith(f"{run}/"))
 
 
+def test_a_document_is_new_though_nobody_listens(tmp_path: Path) -> None:
+    episode(tmp_path / "one", agent="tuner")
+    with served(Store([tmp_path]), tokens=[TOKEN]) as server:
+        assert len(document(server, "runs")["runs"]) == 1
+        episode(tmp_path / "two", agent="tuner")
+        until = time.monotonic() + 20
+        while len(document(server, "runs")["runs"]) == 1 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert len(document(server, "runs")["runs"]) == 2
+
+
 @pytest.mark.parametrize("path", ["", "main.js", "api/runs", "api/nothing", "nothing.js"])
 def test_every_answer_has_the_headers(server: Server, path: str) -> None:
     for address in (f"/{TOKEN}/{path}", f"/wrong/{path}"):
@@ -171,6 +182,14 @@ def test_what_is_not_there_is_a_sentence(server: Server, runs: Path, path: str, 
     assert got == status and why.endswith(".") and "\n" not in why and str(runs) not in why
 
 
+def test_records_that_break_a_document_break_nothing_else(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(server.routes.store, "runs", lambda: {}["\x1b[2J"])
+        status, why = document(server, "runs")
+        assert status == 500 and why.startswith("This cannot be read here (KeyError: ") and "\x1b" not in why
+    assert document(server, "runs")["runs"]
+
+
 @pytest.mark.parametrize("dots", ["..", "%2e%2e", "..%2f..", "%252e%252e", "....//", "..%5c", "%00", "%ff"])
 def test_no_path_leads_out(server: Server, runs: Path, dots: str) -> None:
     *front, seed = key(Store([runs]), "one").split("/")
@@ -249,6 +268,14 @@ def test_tokens_that_could_be_guessed_or_not_stand_in_an_address(runs: Path) -> 
             Server(Store([runs]), tokens=[token])
 
 
+def test_one_that_listens_everywhere_is_called_by_the_machines_name(runs: Path) -> None:
+    with served(Store([runs]), host="0.0.0.0", tokens=[TOKEN], names=["box.example"]) as server:
+        assert server.address == f"http://{socket.gethostname()}:{server.port}/{TOKEN}/"
+        for host in (socket.gethostname(), "box.example", "0.0.0.0"):
+            assert ask(server, f"/{TOKEN}/api/runs", {"Host": f"{host}:{server.port}"})[0] == 200
+        assert ask(server, f"/{TOKEN}/api/runs", {"Host": "other.example"})[0] == 403
+
+
 def test_a_taken_port_is_said(server: Server, runs: Path) -> None:
     with pytest.raises(UsageError, match=f"{server.port} cannot be listened at: "):
         Server(Store([runs]), port=server.port)
@@ -260,7 +287,9 @@ def started(*arguments: str, **env: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**outside, **env})
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGHUP))]
+)
 def test_a_signal_ends_it_at_once_and_nothing_stays(runs: Path, number: signal.Signals, tmp_path: Path) -> None:
     with started(str(runs), "--port", "0", MLGYM_CACHE=str(tmp_path)) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -287,6 +316,7 @@ echo "$1" > "$0.asked.part" && mv "$0.asked.part" "$0.asked"
 """
 
 
+@pytest.mark.slow
 def test_a_desktop_gets_a_browser_and_a_lasting_token_is_not_shown(runs: Path, tmp_path: Path) -> None:
     browser, tokens = tmp_path / "browser", tmp_path / "tokens"
     browser.write_text(BROWSER)

@@ -68,6 +68,8 @@ def test_recorded_files_at_each_step(tmp_path: Path) -> None:
     made.step(bash("rm …"), files={"strategy.py": "", "new.py": b"1\n3\n"}, marks=("+a",))
     made.step(bash("true"), marks=("-a",))
     made.step(bash("python …"), files={"new.py": LARGE, "b\u202e.py": b"\0"})
+    made.step(bash("rm b*.py"), files={"b\u202e.py": ""})
+    made.step(bash("true"))
     of = made.folder()
     assert listing(of, 1) == {
         "step": 1,
@@ -76,12 +78,13 @@ def test_recorded_files_at_each_step(tmp_path: Path) -> None:
         "note": "",
     }
     at = {
-        n: {row["path"]: (row["change"], row["since"], row["how"]) for row in listing(of, n)["files"]} for n in range(6)
+        n: {row["path"]: (row["change"], row["since"], row["how"]) for row in listing(of, n)["files"]} for n in range(8)
     }
     assert at[2] == {"new.py": ("added", 2, "recorded"), "strategy.py": ("modified", 2, "recorded")}
     assert at[3] == {"new.py": ("added", 3, "recorded"), "strategy.py": ("removed", 3, "recorded")}
     assert at[4] == at[2], "what is gone back to is what it was"
     assert at[5]["b⟨U+202E⟩.py"] == ("added", 5, "recorded")
+    assert at[6]["b⟨U+202E⟩.py"] == ("removed", 6, "recorded") and "b⟨U+202E⟩.py" not in at[7]
     lines = START.count(b"\n")
     rows = changed(of, 1, 5)
     assert rows[2] == [

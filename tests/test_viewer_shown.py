@@ -37,7 +37,7 @@ def texts(spans: ink.Spans) -> str:
 
 def applied(old: str, hunks: differences.Hunks, first: int = 1) -> str:
     """`old` with the hunks on it."""
-    lines, out, at = old.split("\n"), list[str](), first
+    lines, out, at = old.split("\n") if old else [], list[str](), first
     for hunk in hunks:
         out += lines[at - first : hunk["old"] - first]
         at = hunk["old"]
@@ -103,9 +103,9 @@ def test_hunks_laid_on_the_old_text_give_the_new_one() -> None:
         for _ in range(rng.randrange(6)):
             new.insert(rng.randrange(len(new) + 1), rng.choice([*words, f"new {rng.random()}"]))
         first = rng.choice([1, 17])
-        hunks = differences.between("\n".join(old), "\n".join(new), "", first)
-        assert applied("\n".join(old), hunks, first) == "\n".join(new)
-        assert bool(hunks) == ("\n".join(old) != "\n".join(new))
+        before, after, end = "\n".join(old), "\n".join(new), rng.choice(["", "\n"])
+        hunks = differences.between(before + end, after + end, "", first)
+        assert applied(before, hunks, first) == after and bool(hunks) == (before != after)
 
 
 def test_large_texts_are_compared_around_the_lines_that_both_have_once() -> None:
@@ -136,6 +136,7 @@ def test_the_output_of_diff_is_read_as_a_difference() -> None:
             "write src/a.py; python src/a.py | tail -5",
         ),
         ('python -c "\nimport torch\nprint(torch.__version__)\n" 2>&1', "python -c print(torch.__version__)"),
+        ("python - <<'E'\n" + "x = 1\n" * 20 + "E", "python - … (20 lines)"),
         ("set -e\nexport A=1\n# first\nmake", "make"),
         ("cat >> log.txt <<E\nx\nE", "add to log.txt"),
         ("", ""),
@@ -188,7 +189,7 @@ def test_str_replace_and_insert_are_numbered_by_what_they_have_shown() -> None:
     shown = shown_after(step("str_replace", seen, path="a.py", old="x = 1", new="y = 2"))
     assert changed(shown) == ["-10 x = 1", "+10 y = 2"]
     failed = shown_after(step("str_replace", "not there", "error", path="a.py", old="q", new="r"))
-    assert changed(failed) == ["-1 q", "+1 r"] and failed["title"] == "a.py (not made)"
+    assert changed(failed) == ["-None q", "+None r"] and failed["title"] == "a.py (not made)"
     put = "[File: /w/workspace/a.py (4 lines total)]\n1:a\n2:NEW\n3:b\n4:c"
     assert changed(shown_after(step("insert", put, path="a.py", line=1, text="NEW"))) == ["+2 NEW"]
 
@@ -198,8 +199,16 @@ def test_a_file_written_again_is_a_difference_where_the_old_text_is_known() -> N
     again = step("bash", command="cat > a.py <<'E'\none\nTWO\nE\npython a.py", n=3)
     assert changed(shown_after(first, step("bash", command="python a.py"), again)) == ["-2 two", "+2 TWO"]
     assert shown_after(first, again)["folded"]  # the command itself comes when it is unfolded
-    for unknown in ("sed -i s/one/1/ a.py", "git checkout .", "mv b.py a.py", "cd elsewhere", "python b.py > a.py"):
+    for unknown in (
+        "sed -i s/one/1/ a.py",
+        "git checkout .",
+        "ls && mv b.py a.py",
+        "cd elsewhere",
+        "python b.py > a.py",
+    ):
         assert shown_after(first, step("bash", command=unknown), again)["hunks"] is None, unknown
+    for kept in ("X=1 timeout 9 python a.py > log.txt 2>&1", "cat a.py | head -3", "cp a.py b.py", "rm -f b.py c*"):
+        assert shown_after(first, step("bash", command=kept), again)["hunks"], kept
     made = step("create", "Wrote /w/workspace/a.py (1 lines).", path="/w/workspace/a.py", content="one\n2\n")
     assert changed(shown_after(first, made)) == ["-2 two", "+2 2"]
 
@@ -219,6 +228,8 @@ def test_a_traceback_is_told_by_its_last_line() -> None:
     )
     shown = observation(step("bash", text + "(Exit code 1.)", "error", command="python a.py"), Scale())
     assert (shown["kind"], shown["title"]) == ("traceback", "ValueError: too bad")
+    ranks = "".join(f"[rank0]: {line}\n" for line in text.replace("ValueError", "my.Failure").splitlines()[1:])
+    assert observation(step("bash", ranks, "error"), Scale())["title"] == "my.Failure: too bad"
     syntax = '  File "a.py", line 3\n    x x\n      ^\nSyntaxError: invalid syntax\n(Exit code 1.)'
     assert observation(step("bash", syntax, "error"), Scale())["title"] == "SyntaxError: invalid syntax"
     chained = (

@@ -20,7 +20,7 @@ from mlgym.episode import run_episode
 from mlgym.errors import SandboxError
 from mlgym.onward import onward
 from mlgym.pack import pack
-from mlgym.records import LARGE, Action, Brief, Changes, Checkpoint, EpisodeSpec, Limits, Restore
+from mlgym.records import LARGE, Action, Brief, Changes, Checkpoint, EpisodeSpec, Limits, Restore, Step
 from mlgym.runs import open_run
 from mlgym.sandbox import SandboxSpec, open_shell, scratch
 from mlgym.sandbox.shell import Look, Shell
@@ -30,6 +30,7 @@ from mlgym.verify import verify
 from mlgym.viewer.changes import history
 from mlgym.viewer.folder import Folder
 from mlgym.watch import CHOICE, Watch
+from tests.faults import chosen, descendants, hit
 
 ROOT = Path(__file__).parent.parent
 GUESS = str(ROOT / "examples" / "guess")
@@ -327,6 +328,17 @@ def test_after_a_kill_the_records_are_the_same(recorded: Path, tmp_path: Path, a
         file.write(Changes(n=at + 1, files={"guess.txt": ""}).model_dump_json() + "\n" + '{"n": 9')
     result = run_episode(made, tmp_path)
     assert result.ended == "submitted" and result.steps == 7
+    assert Episode.read(tmp_path).changes() == Episode.read(recorded).changes()
+
+
+@pytest.mark.slow
+def test_after_a_lost_sandbox_the_records_are_the_same(recorded: Path, tmp_path: Path) -> None:
+    def kill(step: Step, attempt: object) -> None:
+        if step.n in (2, 5):
+            assert hit(chosen(descendants(os.getpid()), "sandbox"), os.getpid(), signal.SIGKILL)
+
+    result = run_episode(spec("bubblewrap"), tmp_path, on_step=kill)
+    assert result.ended == "submitted" and sum("set up again" in note for note in result.notes) == 2
     assert Episode.read(tmp_path).changes() == Episode.read(recorded).changes()
 
 

@@ -28,6 +28,7 @@ from mlgym.errors import UsageError
 
 HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::[0-9]{0,5})?")
 REQUEST_S = 10.0  # seconds in which a request's head must have come
+EVERYWHERE = ("0.0.0.0", "::")
 SHORTEST = 16  # characters of a token
 
 
@@ -44,7 +45,7 @@ class Guard:
     ) -> None:
         self.app, self.pages = app, pages
         self.tokens = [token.encode() for token in tokens]
-        self.names = {"localhost", *(name.lower() for name in names)}
+        self.names = {"localhost", *(_called(name).lower() for name in names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or refuse it."""
@@ -194,5 +195,10 @@ def bound(host: str, port: int) -> socket.socket:
 
 def address(bound: socket.socket, token: str) -> str:
     """Where the holder of a token finds what listens at a socket."""
-    host, port = bound.getsockname()[:2]
+    host, port = _called(bound.getsockname()[0]), bound.getsockname()[1]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/{token}"
+
+
+def _called(host: str) -> str:
+    """What to call a server that listens at a host: this machine's name where it does so everywhere."""
+    return socket.gethostname() if host in EVERYWHERE else host

@@ -26,7 +26,7 @@ def pages(keys: Sequence[str], words: str) -> dict[str, str]:
     return {
         "overview": at("run", keys[0].split("/")[0]),
         "episode": at("e", keys[0], step=12),
-        "files": at("e", keys[0], step=12, tab="files", path="strategy.py"),
+        "files": at("e", keys[0], step=12, tab="files", path="strategy.py", against="starter"),
         "compare": at("compare", e=list(keys)),
         "search": at("search", q=words),
     }
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     out, *rest = arguments
     with tempfile.TemporaryDirectory() as scratch:
         made = rest or [str(stores.store(Path(scratch) / "runs")), stores.STORY, stores.OTHER, stores.TREE]
-        words = "strategy" if rest else stores.NEEDLE
+        words = "mean" if rest else stores.NEEDLE
         with served(Path(scratch) / "cache", Path(made[0])) as place:
             take(place, Path(out), pages(made[1:], words))
 

@@ -151,4 +151,7 @@ def _tunnel(server: "Server") -> str:
     """The command that makes this machine's port one of another machine."""
     asked = os.environ.get("SSH_CONNECTION", "").split()
     host = asked[2] if len(asked) == 4 else socket.gethostname()
-    return f"ssh -L {server.port}:127.0.0.1:{server.port} {getpass.getuser()}@{host}"
+    with contextlib.suppress(KeyError, OSError):  # a user without a name, as in containers
+        host = f"{getpass.getuser()}@{host}"
+    here = server.socket.getsockname()[0]
+    return f"ssh -L {server.port}:{f'[{here}]' if ':' in here else here}:{server.port} {host}"

@@ -14,6 +14,7 @@ from mlgym.store import Episode, states
 from mlgym.task import load_task
 
 LONGEST = 200_000  # bytes of a file whose difference is shown
+NOTHING = "/dev/null"
 
 
 def episode(folder: Path, *, steps_too: bool) -> None:
@@ -72,7 +73,10 @@ def _made(store: Episode, changes: list[Changes], n: int) -> Iterator[str]:
             if old is None or new is None:
                 yield f"{safe(name)} has changed; what was in it was not kept."
                 continue
-            names = (f"before/{safe(name)}", f"step {n}/{safe(name)}" if digest else "/dev/null")
+            names = (
+                f"before/{safe(name)}" if before.get(name) else NOTHING,
+                f"step {n}/{safe(name)}" if digest else NOTHING,
+            )
             yield from difflib.unified_diff(old, new, *names, lineterm="")
 
 

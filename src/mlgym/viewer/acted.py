@@ -61,7 +61,7 @@ def _replace(step: Step, args: dict[str, str], known: Known, whole: bool) -> Sho
     if old is None or new is None or len(old) + len(new) > LONGEST:
         return None
     lexer = language(path)
-    hunks = replaced(step, old, new, lexer) or differences.between(old, new, lexer)
+    hunks = replaced(step, old, new, lexer) or differences.between(old, new, lexer, None)
     return _edit("edit", f"{old}\n{new}", path, step, hunks, whole)
 
 

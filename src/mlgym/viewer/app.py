@@ -6,6 +6,7 @@ Whatever it sends says that nothing from elsewhere may be loaded, and that no ot
 import contextlib
 import gzip
 import hashlib
+import logging
 import re
 import secrets
 import socket
@@ -50,6 +51,7 @@ AT_ONCE = 4  # documents that are made at the same time
 SMALL = 1000  # bytes that are not worth compressing
 CONNECTIONS = 200
 TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
+log = logging.getLogger("mlgym")
 
 
 class Sealed:
@@ -122,12 +124,16 @@ class Routes:
         return StreamingResponse(self.live.listen(), media_type="text/event-stream")
 
     def _document(self, request: Request) -> Response:
+        self.live.look()
         try:
             told, status = answer(self.store, request.path_params["path"], dict(request.query_params)), 200
         except NotFound as error:
             told, status = {"error": str(error)}, 404
         except UsageError as error:
             told, status = {"error": str(error)}, 400
+        except Exception as error:  # records may be anybody's, and what they break is one document
+            log.debug("A document cannot be made", exc_info=True)
+            told, status = {"error": f"This cannot be read here ({type(error).__name__}: {error!s:.200})."}, 500
         return _packed(request, as_json(told), status, JSON)
 
 

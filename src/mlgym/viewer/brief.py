@@ -37,7 +37,7 @@ def _file(tool: str, args: dict[str, str], opened: str) -> str:
 
 def _job(tool: str, args: dict[str, str], opened: str) -> str:
     action = args.get("action", "")
-    return f"job: {gist(args.get('command', ''))}" if action == "start" else f"job {action} {args.get('id', '')}"
+    return f"job start: {gist(args.get('command', ''))}" if action == "start" else f"job {action} {args.get('id', '')}"
 
 
 def _end(tool: str, args: dict[str, str], opened: str) -> str:

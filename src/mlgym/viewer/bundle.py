@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -157,14 +158,12 @@ def _of_episode(store: Store, key: str, whole: bool, made: Bundled) -> Document:
     for card in cards:
         n, sizes = card["n"], {name: card[name]["size"] for name in FIELDS}
         if card["action"]["folded"] or card["observation"]["folded"] or sizes["thought"] > len(card["thought"]["text"]):
-            whole_card = ask(f"step/{n}")
-            told[f"step/{n}"] = (
-                whole_card if whole else {**whole_card, **{name: _head(whole_card[name]) for name in FIELDS}}
-            )
-        for name in [name for name, size in sizes.items() if size > (WHOLE if whole else HEAD)]:
-            if whole:
-                told[f"text?field={name}&step={n}"] = _text(ask, "text", sizes[name], step=n, field=name)
-            cut += not whole
+            open = ask(f"step/{n}")
+            told[f"step/{n}"] = open if whole else {**open, **{name: _head(open[name]) for name in FIELDS}}
+        for name, size in sizes.items():
+            cut += size > HEAD and not whole
+            if size > WHOLE and whole:
+                told[f"text?field={name}&step={n}"] = _text(ask, "text", size, step=n, field=name)
     told |= _calls(ask, whole)
     told |= _files(ask, len(cards), whole)
     if cut:
@@ -248,8 +247,8 @@ def _packed(documents: Document) -> str:
 
 
 def _mark(store: Store, key: str, whole: bool) -> str:
-    """A name for an episode's part, which is another where its records are."""
-    sum = hashlib.sha256(f"{key} {whole}".encode())
+    """A name for an episode's part, which is another where its records or mlgym are."""
+    sum = hashlib.sha256(f"{key} {whole} {version('mlgym-env')}".encode())
     for name in ("spec.json", "steps.jsonl", "calls.jsonl", "result.json"):
         with suppress(FileNotFoundError), (store.folder(key) / name).open("rb") as file:
             sum.update(hashlib.file_digest(file, "sha256").digest())

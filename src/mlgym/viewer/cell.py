@@ -16,7 +16,8 @@ from mlgym.columns import Row, Table
 from mlgym.records import better
 from mlgym.rows import ROWS, Records
 from mlgym.runs import BROKEN, Run
-from mlgym.viewer.lines import reading
+from mlgym.viewer.finding import regular
+from mlgym.viewer.lines import Mark, reading
 from mlgym.viewer.visible import visible
 
 COLUMNS = [
@@ -27,7 +28,7 @@ COLUMNS = [
 REPORTED = {"baseline": "baseline_test", "score": "best_attempt", "final": "best_submission"}  # as the report has them
 GROWING = ("steps.jsonl", "calls.jsonl", beside.FAILED, beside.CANCELLED, "attempts")
 LONGEST = 400  # characters of a text
-Mark = list[list[int]]
+Signs = list[list[int]]
 
 
 class Cell:
@@ -36,7 +37,7 @@ class Cell:
     def __init__(self, run: Run, name: str) -> None:
         self.run, self.name, self.folder = run, name, f"{run.path}/{name}"
         self.there = False
-        self.mark: Mark | None = None  # changes when the records did
+        self.mark: Signs | None = None  # changes when the records did
         self.task: tuple[str, str, int] | None = None  # by which its anchors are found
         self.lost, self.cancelled = False, False
         self.row = empty(name)
@@ -86,7 +87,7 @@ class Cell:
                 return True
         return False
 
-    def _stat(self) -> Mark:
+    def _stat(self) -> Signs:
         ended = mark(f"{self.folder}/result.json")
         return [ended] if ended else [ended, *(mark(f"{self.folder}/{name}") for name in GROWING)]
 
@@ -95,8 +96,10 @@ class Cell:
         result = _json(f"{self.folder}/result.json") if self.mark and self.mark[0] else {}
         of = Records(self.folder, "", self.run.anchors, spec=spec, result=result or {"scored": False})
         lost = bool(result) and not result.get("scored", True)
-        if not result:
-            tries = beside.tries(Path(self.folder))
+        if result:
+            self._tally = None
+        else:
+            tries = beside.tries(Path(self.folder)) if regular(f"{self.folder}/{beside.FAILED}") else []
             of = Records(self.folder, "", self.run.anchors, spec=spec, result=self._so_far(of, tries))
             lost = bool(tries)
         told = Table(KINDS["episodes"])
@@ -121,6 +124,7 @@ class Cell:
         """What stands in for the result before the end."""
         tally = self._tally = self._tally or Tally(self.folder, of.metric, of.direction)
         tally.look()
+        tried = 0
         with suppress(OSError):
             tried = sum(name[:1].isdigit() for name in os.listdir(f"{self.folder}/attempts"))  # noqa: PTH208
         cost = {
@@ -146,7 +150,7 @@ class Tally:
     def __init__(self, folder: str, metric: str, direction: str) -> None:
         self.metric, self.direction = metric, direction
         self._paths = {name: f"{folder}/{name}.jsonl" for name in ("steps", "calls")}
-        self._read = dict.fromkeys(self._paths, (0, 0))
+        self._read = dict.fromkeys(self._paths, (0, Mark()))
         self.steps, self.seconds, self.money, self.tokens = 0, 0.0, 0.0, 0
         self.validation: float | None = None
 
@@ -156,14 +160,13 @@ class Tally:
             try:
                 self._look(name, path)
             except OSError:
-                self._again(name, 0)
+                self._again(name)
 
     def _look(self, name: str, path: str) -> None:
         with reading(path) as file:
-            about = os.fstat(file.fileno())
-            inode, offset = self._read[name]
-            if about.st_ino != inode or about.st_size < offset:
-                offset = self._again(name, about.st_ino)
+            offset, seen = self._read[name]
+            if not seen.goes_on(file, offset):
+                offset = self._again(name)
             file.seek(offset)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -171,10 +174,10 @@ class Tally:
                 offset += len(line)
                 with suppress(*BROKEN):
                     (self._step if name == "steps" else self._call)(from_json(line))
-            self._read[name] = about.st_ino, offset
+            self._read[name] = offset, Mark.at(file, offset)
 
-    def _again(self, name: str, inode: int) -> int:
-        self._read[name] = inode, 0
+    def _again(self, name: str) -> int:
+        self._read[name] = 0, Mark()
         if name == "steps":
             self.steps, self.seconds, self.validation = 0, 0.0, None
         else:
@@ -238,6 +241,6 @@ def mark(path: str) -> list[int]:
         about = os.lstat(path)
     except OSError:
         return []
-    if stat.S_ISLNK(about.st_mode):
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
         return []
     return [about.st_ino, about.st_size, about.st_mtime_ns]

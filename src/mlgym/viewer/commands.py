@@ -9,6 +9,7 @@ from typing import Literal
 from mlgym.viewer.ink import Spans, inked, language
 from mlgym.viewer.windows import inside
 
+SHORT = 6  # lines of a script that is told by one of them
 LONGEST, MOST = 200_000, 100  # characters of a command that are looked at, and stretches that are told apart
 _HEREDOC = re.compile(r"(?<!<)<<-?[ \t]*(['\"]?)\\?([A-Za-z_]\w{0,60})\1(?!<)")
 _TARGET = re.compile(
@@ -64,7 +65,7 @@ def writes(command: str) -> list[Part]:
 def reads(command: str) -> str:
     """The one file that a command prints before it does anything else; empty for others."""
     found = _READS.match(command[:1000])
-    return found[1] if found else ""
+    return found[1] if found and not re.search(r"\b(?:cat|head|tail|sed)\s", command[found.end() :]) else ""
 
 
 def gist(command: str) -> str:
@@ -135,14 +136,15 @@ def _statements(shell: str) -> list[str]:
     for line in shell[:2000].split("\n"):
         if _HEREDOC.search(line) and _TARGET.search(line):
             continue
-        line = re.sub(r"^\s*cd\s+[^\s;&|]+\s*(?:&&|;)\s*", "", line).strip(" \t'\"")
-        line = _HEREDOC.sub("", line).strip()
+        line = re.sub(r"^\s*cd\s+[^\s;&|]+\s*(?:&&|;)\s*", "", _HEREDOC.sub("", line)).strip(" \t'\"")
         if line and not _SETUP.match(line):
             out.append(line)
     return out
 
 
 def _first(code: str) -> str:
-    """The first line of a script that does more than to import."""
-    lines = [line.strip() for line in code[:2000].split("\n") if line.strip()]
+    """The first line of a short script that does more than to import; of a long one how long it is."""
+    lines = [line.strip() for line in code.split("\n") if line.strip()]
+    if len(lines) > SHORT:
+        return f"… ({len(lines)} lines)"
     return next((line for line in lines if not line.startswith(("import ", "from ", "#"))), lines[0] if lines else "")

@@ -22,13 +22,20 @@ _ABOUT = re.compile(
 )
 
 
-def between(old: str, new: str, lexer: str = "", first: int = 1) -> Hunks:
-    """The difference of two texts, of which the first lines have the number `first`; made visible and coloured."""
+def between(old: str, new: str, lexer: str = "", first: int | None = 1) -> Hunks:
+    """The difference of two texts, made visible and coloured. Their first lines have the number `first`; where that is
+    None the lines' numbers are not known.
+    """
+    if old.endswith("\n") and new.endswith("\n"):
+        old, new = old[:-1], new[:-1]
     before, after = (visible(text).split("\n") if text else [] for text in (old, new))
     if before == after:
         return []
     old_spans, new_spans = (inked("\n".join(rows), lexer) if rows else [] for rows in (before, after))
-    return _hunks(matches(before, after), old_spans, new_spans, first)
+    hunks = _hunks(matches(before, after), old_spans, new_spans, first or 1)
+    for row in (row for hunk in hunks if first is None for row in hunk["lines"]):
+        row[1:3] = None, None
+    return hunks
 
 
 def matches(old: Sequence[str], new: Sequence[str]) -> list[Match]:

@@ -49,6 +49,9 @@ def document(of: Folder) -> Document:
         "noise": finite(records.anchors["noise"]) if records.direction else None,
         "result": _result(result) if result else None,
         "attempts": _attempts(of),
+        "provenance": next(
+            (plain(one.provenance.model_dump(mode="json")) for one in reversed(of.attempts) if one.provenance), None
+        ),
         "steps": len(line["n"]),
         "calls": len(of.call_facts),
         "tree": tree(of.facts, records.metric),

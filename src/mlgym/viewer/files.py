@@ -18,10 +18,11 @@ LET_GO = "The content of the file at this step was not kept."
 
 
 def listing(of: Folder, step: int) -> Document:
-    """Document 7: the files after a step, also those of the starter that are gone."""
+    """Document 7: the files after a step, also those of the starter that are gone, and what the step removed."""
     told = _told(of, step)
     now = told.after(step)
-    rows = [_row(name, told.start, now) for name in sorted(now) if there(now, name) or there(told.start, name)]
+    names = (name for name in sorted(now) if now[name].since == step or there(now, name) or there(told.start, name))
+    rows = [_row(name, told.start, now) for name in names]
     return {"step": step, "exact": told.exact, "files": rows, "note": told.note(step)}
 
 

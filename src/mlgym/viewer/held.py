@@ -46,8 +46,10 @@ class Held:
 
     def listen(self) -> set[str]:
         """Hear what its drivers say; the names of the episodes that began or ceased to run."""
-        said = list(drivers(Path(self.path))) if os.path.isdir(f"{self.path}/drivers") else []  # noqa: PTH112
-        now = {str(name) for _, told, lives in said if lives for name in told.get("running", ())}
+        said, now = list[Any](), set[str]()
+        with suppress(*BROKEN):
+            said = list(drivers(Path(self.path))) if os.path.isdir(f"{self.path}/drivers") else []  # noqa: PTH112
+            now = {str(name) for _, told, lives in said if lives for name in told.get("running", ())}
         changed, self.running, alive = self.running ^ now, now, any(lives for _, _, lives in said)
         if alive != self.alive:
             changed, self.alive = {*self.cells}, alive
@@ -93,7 +95,7 @@ class Held:
         return True
 
     def _planning(self) -> Iterator[tuple[str, Row]]:
-        fresh, lines = self._planned.look()
+        fresh, lines = self._planned.look() if regular(str(self._planned.path)) else (True, [])
         if fresh:
             self._plan.clear()
         for line in lines:

@@ -18,19 +18,20 @@ from contextlib import closing, contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-from zlib import compress, decompress, error
+from zlib import compress, crc32, decompress, error
 
 from pydantic_core import from_json, to_json
 
-from mlgym.viewer.lines import Call, Fact, call, fact, reading
+from mlgym.viewer.cell import COLUMNS
+from mlgym.viewer.lines import Call, Fact, Mark, call, fact, reading
 from mlgym.viewer.words import fold, searched
 
-VERSION = 1
+VERSION = crc32(repr((1, Fact._fields, Call._fields, COLUMNS)).encode()) >> 1
 SCHEMA = f"""
 CREATE TABLE episodes (id INTEGER PRIMARY KEY, folder TEXT UNIQUE NOT NULL, run TEXT NOT NULL, kept TEXT NOT NULL);
 CREATE TABLE files (
     episode INTEGER, kind INTEGER, inode INTEGER, size INTEGER, changed INTEGER, stop INTEGER, count INTEGER,
-    PRIMARY KEY (episode, kind)
+    ending BLOB, PRIMARY KEY (episode, kind)
 );
 CREATE TABLE chunks (
     episode INTEGER, kind INTEGER, n INTEGER, first INTEGER, count INTEGER, offsets BLOB, facts BLOB,
@@ -44,6 +45,7 @@ CREATE VIRTUAL TABLE words USING fts5 (
 PRAGMA user_version = {VERSION};
 """
 DAMAGE = (
+    sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_ERROR,
@@ -81,12 +83,9 @@ class Index:
         self.trouble, self.made = "", 0  # how often a damaged or older file was thrown away
         self._damaged = False
         self._writer: sqlite3.Connection | None = None
+        self._inode = 0
         self._lock = threading.Lock()
-        try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _tidy(cache)
-        except OSError as error:
-            self.trouble = error.strerror or "its folder cannot be made"
+        _tidy(cache)
         self._write(lambda db: None)
 
     @property
@@ -133,21 +132,21 @@ class Index:
 
         self._write(dropped)
 
-    def facts(self, folder: str, kind: int) -> "tuple[int, array[int], list[Any]] | None":
-        """The inode of a file of lines, where its lines begin and the last ends, and the facts of each."""
+    def facts(self, folder: str, kind: int) -> "tuple[Mark, array[int], list[Any]] | None":
+        """By what a file of lines is known again, where its lines begin and the last ends, and the facts of each."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT inode, offsets, facts FROM episodes JOIN files ON files.episode = id "
+                "SELECT inode, ending, offsets, facts FROM episodes JOIN files ON files.episode = id "
                 "JOIN chunks ON chunks.episode = id AND chunks.kind = files.kind "
                 "WHERE folder = ? AND files.kind = ? ORDER BY n",
                 (folder, kind),
             ).fetchall()
             offsets, facts = array("q", [0]), list[Any]()
             with suppress(ValueError, TypeError, error):
-                for _, held, told in rows:
+                for *_, held, told in rows:
                     offsets.frombytes(held[offsets.itemsize :])
                     facts += [MAKE[kind](*one) for one in from_json(decompress(told))]
-                return (rows[0][0], offsets, facts) if rows else None
+                return (Mark(*rows[0][:2]), offsets, facts) if rows else None
         return None
 
     def places(self, match: str, run: str = "", after: int = 0) -> Generator[Place, None, None]:
@@ -174,13 +173,20 @@ class Index:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own; what it finds wrong ends the reading."""
-        try:
-            with closing(_connected(self.path if self.sound else Path(":memory:"))) as db:
+        """A connection of its own, to nothing where there is no index; what it finds wrong ends the reading."""
+        with closing(self._connection()) as db:
+            try:
                 yield db
-        except sqlite3.Error as error:
-            if self.sound:
+            except sqlite3.Error as error:
                 self._failed(error)
+
+    def _connection(self) -> sqlite3.Connection:
+        if self.sound:
+            try:
+                return _connected(self.path)
+            except sqlite3.Error as error:
+                self._failed(error)
+        return _connected(":memory:")
 
     def _write(self, task: Callable[[sqlite3.Connection], None]) -> bool:
         """Do a task with the connection that writes, again where the file had to be made anew; whether it was done."""
@@ -189,9 +195,13 @@ class Index:
                 if self.trouble:
                     return False
                 try:
+                    if self._writer and _inode(self.path) != self._inode:  # somebody removed it, or made it anew
+                        self.made += 1
+                        self._let_go()
                     if self._damaged:
                         self._make_anew()
-                    self._writer = self._writer or _opened(self.path)
+                    if self._writer is None:
+                        self._writer, self._inode = _opened(self.path), _inode(self.path)
                     task(self._writer)
                     return True
                 except sqlite3.Error as error:
@@ -205,6 +215,8 @@ class Index:
 
     def _failed(self, error: sqlite3.Error) -> bool:
         """Whether the file is to be made anew."""
+        if not self.sound:
+            return self._damaged
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return False
@@ -216,6 +228,7 @@ class Index:
 
     def _make_anew(self) -> None:
         self.made += 1
+        self._let_go()
         for end in ("", "-wal", "-shm"):
             with suppress(OSError):
                 self.path.with_name(self.path.name + end).unlink()
@@ -248,24 +261,28 @@ class _Writing:
                 self._file(number, kind, f"{folder}/{name}")
 
     def _file(self, number: int, kind: int, path: str) -> None:
-        held = self.db.execute(
-            "SELECT inode, size, changed, stop, count FROM files WHERE episode = ? AND kind = ?", (number, kind)
-        ).fetchone() or (0, 0, 0, 0, 0)
-        stop, count = held[3:]
+        held = self._held(number, kind)
         if held[:3] == _about(path):
             return
         with reading(path) as file:
-            about = _about(file.fileno())
-            if stop and (held[0] != about[0] or about[1] < stop or about[1] == held[1]):  # another, or written over
+            about, stop, count = _about(file.fileno()), *held[3:5]
+            known = Mark(held[0], held[5]).goes_on(file, stop)
+            if stop and (not known or about[1] == held[1]):  # another file, or written over
                 self.db.execute("DELETE FROM chunks WHERE episode = ? AND kind = ?", (number, kind))
                 stop = count = 0
             file.seek(stop)
             while lines := _lines(file):
                 self._chunk(number, kind, count + 1, stop, lines)
                 stop, count = stop + sum(map(len, lines)), count + len(lines)
-                if self._rest(number, kind, (about[0], stop, 0, stop, count)):
+                if self._rest(number, kind, (about[0], stop, 0, stop, count, Mark.at(file, stop).ending)):
                     return
-            self._keep(number, kind, (*about, stop, count))
+                file.seek(stop)
+            self._keep(number, kind, (*about, stop, count, Mark.at(file, stop).ending))
+
+    def _held(self, number: int, kind: int) -> tuple[Any, ...]:
+        """Inode, size and time of a file as it was, how far it was read, how many lines, and what stands there."""
+        asked = "SELECT inode, size, changed, stop, count, ending FROM files WHERE episode = ? AND kind = ?"
+        return self.db.execute(asked, (number, kind)).fetchone() or (0, 0, 0, 0, 0, b"")
 
     def _chunk(self, number: int, kind: int, n: int, start: int, lines: list[bytes]) -> None:
         [first] = self.db.execute("SELECT first FROM next").fetchone()
@@ -281,7 +298,7 @@ class _Writing:
             self.db.executemany("INSERT INTO words (rowid, action, thought, observation) VALUES (?, ?, ?, ?)", rows)
         self.bytes += sum(map(len, lines))
 
-    def _rest(self, number: int, kind: int, state: tuple[int, ...]) -> bool:
+    def _rest(self, number: int, kind: int, state: tuple[Any, ...]) -> bool:
         """Let others write, and keep what there is; whether to stop."""
         if self.bytes < CHUNK:
             return False
@@ -289,18 +306,20 @@ class _Writing:
         self.db.execute("COMMIT")
         self.db.execute("BEGIN IMMEDIATE")
         self.bytes = 0
-        return self.stop()
+        return self.stop() or self._held(number, kind) != state  # another process went on with it meanwhile
 
-    def _keep(self, number: int, kind: int, state: tuple[int, ...]) -> None:
-        self.db.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", (number, kind, *state))
+    def _keep(self, number: int, kind: int, state: tuple[Any, ...]) -> None:
+        self.db.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, kind, *state))
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path | str) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     """The file, made where it is not there; raises sqlite3.DatabaseError where it is of another version."""
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     db = _connected(path)
     try:
         db.execute("PRAGMA journal_mode = WAL")
@@ -342,19 +361,22 @@ def _offsets(db: sqlite3.Connection, episode: int, n: int) -> "array[int]":
 def _lines(file: IO[bytes]) -> list[bytes]:
     """The next whole lines of a file, some CHUNK bytes at a time."""
     found, size = list[bytes](), 0
-    for line in file:
-        if not line.endswith(b"\n"):
-            break
+    while size < CHUNK and (line := file.readline()).endswith(b"\n"):
         found.append(line)
         size += len(line)
-        if size >= CHUNK:
-            break
     return found
 
 
 def _about(file: str | int) -> tuple[int, int, int]:
     about = os.lstat(file) if isinstance(file, str) else os.fstat(file)
     return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _tidy(cache: Path) -> None:

@@ -21,8 +21,10 @@ _MOVES = re.compile(r"(?:^|[;&|(\n]\s*)(?:cd|pushd|popd)\b")
 _REMOVES = re.compile(r"\brm [^;&|\n]*")
 _SWEEPS = re.compile(r"\b(?:git|patch|black|ruff|isort|autopep8|unzip|tar|sed\s+(?:-\w+\s+)*-\w*i)\b|\*")
 _HARMLESS = re.compile(
-    r"\s*(?:\w+=\S*\s+|time\s+|nohup\s+|timeout\s+\S+\s+)*(?:python[\d.]*|bash|sh|cat|head|tail|wc|ls|grep|diff|less|nl|stat)\b[^>]*$"
+    r"\s*(?:\w+=\S*\s+|time\s+|nohup\s+|timeout\s+\S+\s+)*"
+    r"(?:python[\d.]*|bash|sh|cat|head|tail|wc|ls|grep|diff|less|nl|stat|echo)\b"
 )
+_FILE = re.compile(r"[\w./-]+\.\w+")
 
 
 @dataclass(frozen=True)
@@ -160,12 +162,9 @@ class Known:
         if part.text.count("\n") > LONGEST_SCRIPT:
             self._swept, self._files = True, {}
             return
-        rows = [row for row in part.text.split("\n") if part.kind == "script" or not _HARMLESS.match(row[:2000])]
-        for row in rows:
-            names = re.findall(r"[\w./-]+\.\w+", row[:2000]) if "<<" not in row else []
-            for name in names[-1:] if row.lstrip().startswith("cp ") else names:
-                if key := self._key(name):
-                    self._files[key] = None
+        rows = [row[:2000] for row in part.text.split("\n") if "<<" not in row]
+        names = [name for row in rows for name in (_FILE.findall(row) if part.kind == "script" else _touched(row))]
+        self._files |= dict.fromkeys(filter(None, map(self._key, names)))
 
     def _keep(self, path: str, text: str | None) -> None:
         if key := self._key(path):
@@ -177,6 +176,16 @@ class Known:
         if path.startswith("/"):
             return inside(path)
         return None if self._moved or not path else posixpath.normpath(path)
+
+
+def _touched(row: str) -> list[str]:
+    """The files that a line of shell may change: those it names, but for those that it only runs, reads or copies."""
+    out: list[str] = []
+    for command in re.split(r"&&|[;|]", row):
+        said, _, redirected = command.partition(">")
+        names = [] if _HARMLESS.match(said) else _FILE.findall(said)
+        out += (names[-1:] if said.lstrip().startswith("cp ") else names) + _FILE.findall(redirected)
+    return out
 
 
 def replaced(step: Step, old: str, new: str, lexer: str) -> differences.Hunks | None:

@@ -3,22 +3,26 @@
 A line is counted by its place, from 1 on: what a step or a call says of its own number is not needed to find it.
 """
 
+import errno
 import json
 import os
+import stat
 import threading
 import zlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Generic, NamedTuple, TypeVar
+from typing import IO, Any, Generic, NamedTuple, Self, TypeVar
 
 from pydantic_core import from_json
 
+from mlgym.runs import BROKEN
 from mlgym.viewer.commands import gist
 
-LONGEST = 200  # characters kept of an action's argument
-ARGUMENTS = 12
+LONGEST = 200  # characters kept of an action's argument, or of a name
+ARGUMENTS, MOST = 12, 100  # of an action, and of other things that a step has several of
+ENDING = 64  # bytes before an offset
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 F = TypeVar("F")
 
@@ -43,7 +47,7 @@ class Fact(NamedTuple):
     grader_s: float = 0.0
     attempt: int | None = None
     calls: int = 0
-    marks: tuple[str, ...] = ()
+    marks: Sequence[str] = ()
     deed: int = 0
 
 
@@ -53,7 +57,7 @@ class Call(NamedTuple):
     n: int
     keep: int = 0
     new: int = 0
-    tools: tuple[str, ...] = ()
+    tools: Sequence[str] = ()
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
@@ -67,23 +71,24 @@ class Call(NamedTuple):
 
 def fact(n: int, line: bytes) -> Fact:
     """The facts of the step that is line `n`; one that cannot be read has the tool `unread`."""
-    with suppress(ValueError, LookupError, TypeError, AttributeError):
+    with suppress(*BROKEN):
         step = from_json(line)
         action, seen = step["action"], step["observation"]
-        told: dict[str, Any] = {name: seen.get(name) for name in ("validation", "steps_left", "money_left")}
+        told: dict[str, Any] = {name: seen.get(name) for name in ("steps_left", "money_left")}
+        told["validation"] = dict(list((seen.get("validation") or {}).items())[:MOST]) or None
         told |= {name: float(step.get(name) or 0.0) for name in ("command_s", "model_s", "grader_s")}
         told |= {name: step.get(name) for name in ("reward", "attempt")}
         return Fact(
             n=n,
-            tool=str(action["tool"]),
+            tool=_text(action["tool"]),
             args=_short(action.get("args") or {}),
-            call=str(action.get("call") or ""),
+            call=_text(action.get("call")),
             thought=bool(action.get("thought")),
-            status=str(seen.get("status") or "ok"),
-            hit=str(seen.get("hit") or ""),
+            status=_text(seen.get("status")) or "ok",
+            hit=_text(seen.get("hit")),
             size=len(seen["text"]),
             calls=int(step.get("calls") or 0),
-            marks=tuple(map(str, step.get("marks") or ())),
+            marks=[*map(_text, (step.get("marks") or ())[:MOST])],
             deed=deed(str(action["tool"]), action.get("args") or {}),
             **told,
         )
@@ -97,18 +102,18 @@ def deed(tool: str, args: dict[str, Any]) -> int:
 
 def call(n: int, line: bytes) -> Call:
     """The facts of the model call that is line `n`."""
-    with suppress(ValueError, LookupError, TypeError, AttributeError):
+    with suppress(*BROKEN):
         told = from_json(line)
         reply = told["reply"]
         kept: dict[str, Any] = {
             name: int(reply.get(name) or 0) for name in ("tokens_in", "tokens_out", "tokens_cached")
         }
-        kept |= {name: str(reply.get(name) or "") for name in ("stop", "model", "upstream")}
+        kept |= {name: _text(reply.get(name)) for name in ("stop", "model", "upstream")}
         return Call(
             n=n,
             keep=int(told.get("keep") or 0),
             new=len(told.get("messages") or ()),
-            tools=tuple(map(str, told.get("tools") or ())),
+            tools=[*map(_text, (told.get("tools") or ())[:MOST])],
             money=reply.get("money"),
             seconds=float(reply.get("seconds") or 0.0),
             asked=len(reply.get("calls") or ()),
@@ -118,8 +123,16 @@ def call(n: int, line: bytes) -> Call:
 
 
 def reading(path: Path | str) -> IO[bytes]:
-    """A file opened for reading; a link is not followed. Raises OSError."""
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_LINK))
+    """A file opened for reading; a link is not followed, and what is no file not waited for. Raises OSError."""
+    number = os.open(path, os.O_RDONLY | NO_LINK)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "It is no file", str(path))
+    return os.fdopen(number, "rb")
+
+
+def _text(value: Any) -> str:
+    return str(value or "")[:LONGEST]
 
 
 def _short(args: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +142,23 @@ def _short(args: dict[str, Any]) -> dict[str, Any]:
     return told | ({"command": gist(command)[:LONGEST]} if isinstance(command, str) else {})
 
 
+class Mark(NamedTuple):
+    """By what a file that was read to some offset is known again: a file system may give a new one the same inode."""
+
+    inode: int = 0
+    ending: bytes = b""
+
+    @classmethod
+    def at(cls, file: IO[bytes], offset: int) -> Self:
+        """That of an open file."""
+        file.seek(max(0, offset - ENDING))
+        return cls(os.fstat(file.fileno()).st_ino, file.read(min(offset, ENDING)))
+
+    def goes_on(self, file: IO[bytes], offset: int) -> bool:
+        """Whether an open file is the one that was read to there, longer or not."""
+        return os.fstat(file.fileno()).st_size >= offset and self == Mark.at(file, offset)
+
+
 class Growing(Generic[F]):
     """A JSONL file that grows. `offsets` are where its whole lines begin and where the last ends, `facts` those of each
     line; a file that was replaced is read again, a torn last line is not there yet.
@@ -136,7 +166,7 @@ class Growing(Generic[F]):
 
     def __init__(self, path: Path, read: Callable[[int, bytes], F]) -> None:
         self.path, self._read = path, read
-        self.inode = 0
+        self._mark = Mark()
         self.offsets, self.facts = array("q", [0]), list[F]()
         self._lock = threading.Lock()
 
@@ -155,13 +185,12 @@ class Growing(Generic[F]):
             file = reading(self.path)
         except OSError:
             changed = bool(self.facts)
-            self._again(0)
+            self._again()
             return changed
         with file:
-            about = os.fstat(file.fileno())
-            changed = about.st_ino != self.inode or about.st_size < self.offsets[-1]
+            changed = not self._mark.goes_on(file, self.offsets[-1])
             if changed:
-                self._again(about.st_ino)
+                self._again()
             file.seek(self.offsets[-1])
             for line in file:
                 if not line.endswith(b"\n"):
@@ -169,6 +198,8 @@ class Growing(Generic[F]):
                 self.facts.append(self._read(len(self.facts) + 1, line[:-1]))
                 self.offsets.append(self.offsets[-1] + len(line))
                 changed = True
+            if changed:
+                self._mark = Mark.at(file, self.offsets[-1])
         return changed
 
     def lines(self, first: int, count: int) -> list[bytes]:
@@ -179,14 +210,14 @@ class Growing(Generic[F]):
             if last < first:
                 return []
             start, stop = self.offsets[first - 1], self.offsets[last]
-        with reading(self.path) as file:
+        with suppress(OSError), reading(self.path) as file:
             file.seek(start)
             return file.read(stop - start).split(b"\n")[:-1]
+        return []
 
-    def take(self, inode: int, offsets: "array[int]", facts: list[F]) -> None:
+    def take(self, mark: Mark, offsets: "array[int]", facts: list[F]) -> None:
         """Begin with what was read before."""
-        self.inode, self.offsets, self.facts = inode, offsets, facts
+        self._mark, self.offsets, self.facts = mark, offsets, facts
 
-    def _again(self, inode: int) -> None:
-        self.inode = inode
+    def _again(self) -> None:
         self.offsets, self.facts = array("q", [0]), []

@@ -32,6 +32,13 @@ class Live:
         self.watcher: asyncio.Task[None] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.stopped = False
+        self.looked = time.monotonic()
+
+    def look(self) -> None:
+        """Look for what is new before a document is made, where nobody listens and it was not done just now."""
+        if not self.listeners and time.monotonic() - self.looked > EVERY_S:
+            self.looked = time.monotonic()
+            self.store.refresh()
 
     async def listen(self) -> AsyncIterator[bytes]:
         """Server-sent events from now on, until `stop`."""

@@ -8,14 +8,14 @@ from functools import partial
 from mlgym.records import Scores, Step, better
 from mlgym.viewer import differences
 from mlgym.viewer.commands import reads
-from mlgym.viewer.ink import Spans, language
+from mlgym.viewer.ink import Spans, language, plain
 from mlgym.viewer.shown import Shown, shown
 from mlgym.viewer.visible import visible
 from mlgym.viewer.windows import Window, window
 
 LOOKED = 200_000  # characters in which something is recognised
 TITLE = 200
-_TRACE = re.compile(r"^(?: *\S{0,80} ?)Traceback \(most recent call last\):", re.MULTILINE)
+_TRACE = re.compile(r"^(\S{0,80} ?)Traceback \(most recent call last\):", re.MULTILINE)
 _PLACE = re.compile(r' +File ".*", line \d+|Traceback \(most')
 _RAISED = re.compile(
     r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Group|Iteration)(?::.*)?$", re.MULTILINE
@@ -56,7 +56,9 @@ def _graded(step: Step, scale: Scale, *, whole: bool) -> Shown:
     """The scores as a small table, or why there are none."""
     scores, tool = step.observation.validation, step.action.tool
     if not scores:
-        return shown(tool, step.observation.text, quiet=step.observation.status in ("ok", "end"), whole=whole)
+        text, quiet = step.observation.text, step.observation.status in ("ok", "end")
+        failed = _traceback(step, text, partial(shown, whole=whole))
+        return failed or shown(tool, text, quiet=quiet, whole=whole)
     rows, base = list[list[str]](), scale.baseline or {}
     for name, score in sorted(scores.items(), key=lambda item: item[0] != scale.metric):
         if rows and name.lower() == scale.metric.lower() and score == scores.get(scale.metric):
@@ -67,7 +69,8 @@ def _graded(step: Step, scale: Scale, *, whole: bool) -> Shown:
         rows.append(row)
     title = " ".join(rows[0][:2]) + (f" ({', '.join(rows[0][2:])})" if rows[0][2:] else "")
     out = shown(tool if tool == "submit" else "validate", step.observation.text, title=title, whole=whole)
-    return out if whole else {**out, "text": None, "tail": None, "spans": _table(rows), "folded": False}
+    said = plain(visible(step.observation.text[:500])) if tool == "submit" else []
+    return out if whole else {**out, "text": None, "tail": None, "spans": [*_table(rows), *said], "folded": False}
 
 
 def number(value: float) -> str:
@@ -114,7 +117,7 @@ def _refused(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
     found = _REFUSED.search(body[:5000])
     if not found:
         return None
-    problems = [visible(line[2:]) for line in found[1].splitlines()]
+    problems = list(dict.fromkeys(visible(line[2:]) for line in found[1].splitlines()))
     whole = make("refused", body, title="; ".join(problems)[:TITLE], ends=(0, 0))
     if make.keywords["whole"]:
         return whole
@@ -129,14 +132,19 @@ def _wrote(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
 
 def _traceback(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
     looked = body[-LOOKED:]
-    if traces := [found.end() for found in _TRACE.finditer(looked)]:
-        raised = _RAISED.search(looked, traces[-1] + 1)
-        title = raised[0] if raised else looked.strip().rpartition("\n")[2]
+    if traces := list(_TRACE.finditer(looked)):
+        title = _raised(looked[traces[-1].start() :], traces[-1][1])
     elif step.observation.status == "error" and (syntax := _SYNTAX.search(looked[:20_000])):
         title = syntax[1]
     else:
         return None
     return make("traceback", body, ink=_traced, title=visible(title)[:TITLE], ends=(4, 14))
+
+
+def _raised(trace: str, before: str) -> str:
+    """The first line below a traceback's places; each of its lines may stand behind the same words."""
+    lines = [line.removeprefix(before) for line in trace.split("\n")[1:]]
+    return next((line for line in lines if line and not line[0].isspace()), lines[-1] if lines else "Traceback")
 
 
 def _traced(text: str) -> Spans:

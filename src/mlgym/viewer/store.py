@@ -19,7 +19,7 @@ from mlgym.viewer.index import CALLS, NAMES, READ, STEPS, Index
 from mlgym.viewer.lines import Call, Fact, Growing
 from mlgym.viewer.searching import Scope, search
 
-WALK_S = 1.0  # seconds between two looks for new folders
+WALK_S, WALKING = 1.0, 0.05  # seconds between two looks for new folders, and the share of the time that they may take
 SLICE = 250  # episodes at rest that are looked at each time
 BUDGET_S = 0.2  # seconds of a look for episodes that were not read yet, while they are read in the background
 PAUSE_S = 0.01  # between two, for those who wait
@@ -43,7 +43,7 @@ class Store:
         self._changed = set[str]()  # keys that nobody was told of
         self._unread, self._hot, self._stale = (dict[str, None]() for _ in range(3))
         self._indexed, self._gone = set[str](), list[str]()
-        self._boot, self._count, self._walked, self._place = secrets.token_hex(4), 0, -WALK_S, 0
+        self._boot, self._count, self._next, self._place = secrets.token_hex(4), 0, 0.0, 0
         self._lock, self._over, self._wake = threading.RLock(), threading.Event(), threading.Event()
         self._worker: threading.Thread | None = None
         with self._lock:
@@ -161,7 +161,10 @@ class Store:
                 if cell.there and (not run or held.name == run)
             }
             indexed = self._indexed & folders.keys() if self._indexing else set()
-        return search(Scope(folders, indexed, self.index, path), q, within, after, limit)
+        told = search(Scope(folders, indexed, self.index, path), q, within, after, limit)
+        if self.index and not self.index.sound:
+            self._wake.set()
+        return told
 
     @property
     def _indexing(self) -> bool:
@@ -197,9 +200,9 @@ class Store:
 
     def _look(self, budget: float | None) -> None:
         """Look for folders, drivers and changes; what was never read only for so many seconds."""
-        if time.monotonic() - self._walked >= WALK_S:
+        if (began := time.monotonic()) >= self._next:
             self._walk()
-            self._walked = time.monotonic()
+            self._next = began + max(WALK_S, (time.monotonic() - began) / WALKING)
         for held in self._runs.values():
             for name in held.listen():
                 self._note(_key(held, name))
@@ -280,12 +283,16 @@ class Store:
         self._count += 1
 
     def _work(self) -> None:
-        while not self._over.is_set():
-            if self.catch_up(BUDGET_S):
-                self._wake.wait()
-                self._wake.clear()
-            else:
-                self._over.wait(PAUSE_S)
+        try:
+            while not self._over.is_set():
+                if self.catch_up(BUDGET_S):
+                    self._wake.wait()
+                    self._wake.clear()
+                else:
+                    self._over.wait(PAUSE_S)
+        except Exception as error:  # what nobody thought of ends the index, and the viewer goes on without
+            if self.index:
+                self.index.trouble = str(error) or type(error).__name__
 
     def catch_up(self, budget: float | None = None) -> bool:
         """Read what is new, for so many seconds, and bring the index up to date; whether that is done."""

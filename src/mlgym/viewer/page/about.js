@@ -6,34 +6,42 @@ export function aboutPanel(show) {
   const { doc } = show;
   const result = doc.result || {};
   const cost = result.cost || {};
-  const spent =
-    cost.calls == null
-      ? {}
-      : {
-          money: money(cost.money),
-          calls: cost.calls,
-          "tokens sent": count(cost.tokens_in),
-          "of it cached": count(cost.tokens_cached),
-          "tokens received": count(cost.tokens_out),
-          commands: seconds(cost.command_s),
-          model: seconds(cost.model_s),
-          grading: seconds(cost.grader_s),
-          processors: cost.cpu_s ? `${seconds(cost.cpu_s)} of work` : "",
-        };
-  const { cost: _, attempts: __, baseline, notes, ...ending } = result;
+  const told = (value, words) => (value ? words(value) : "");
+  const spent = {
+    money: told(cost.money, money),
+    calls: told(cost.calls, count),
+    "tokens sent": told(cost.tokens_in, count),
+    "of it cached": told(cost.tokens_cached, count),
+    "tokens received": told(cost.tokens_out, count),
+    commands: told(cost.command_s, seconds),
+    model: told(cost.model_s, seconds),
+    grading: told(cost.grader_s, seconds),
+    processors: told(cost.cpu_s, (value) => `${seconds(value)} of work`),
+  };
+  const { cost: _, baseline, notes, ...ending } = result;
+  const end = doc.result
+    ? { ...ending, scored: result.scored ? "yes" : "no", network: networkWords(ending.network) }
+    : {};
   return h(
     "div",
     { class: "about-panel" },
     aboutSection("Limits", { all: doc.limits.told }),
     aboutSection("Cost", spent),
-    aboutSection("The end", ending),
+    aboutSection("The end", end),
     aboutSection("Baseline", baseline || doc.baseline),
     notes?.length
       ? h("section", {}, h("h2", {}, "Notes"), h("ul", {}, ...notes.map((note) => h("li", {}, note))))
       : null,
-    aboutSection("Spec", doc.spec),
+    aboutSection("What the last attempt was graded by", doc.provenance),
+    aboutSection("Spec", { ...doc.spec, network: networkWords(doc.spec.network) }),
     aboutSection("This page", { key: doc.key, files: filesKnown(doc) }),
   );
+}
+
+// No hosts at all, some, or (an empty list) all of them.
+function networkWords(hosts) {
+  if (!hosts) return "none";
+  return hosts.length ? hosts.join(", ") : "all hosts";
 }
 
 function filesKnown(doc) {
@@ -58,7 +66,12 @@ function aboutSection(title, facts) {
 }
 
 function isEmpty(value) {
-  return value == null || value === "" || (typeof value === "object" && Object.values(value).every(isEmpty));
+  return (
+    value == null ||
+    value === "" ||
+    value === false ||
+    (typeof value === "object" && Object.values(value).every(isEmpty))
+  );
 }
 
 function aboutValue(value) {

@@ -22,10 +22,12 @@ export async function compare(root, place, go) {
   if (new Set(episodes.map((each) => each.task)).size > 1) return compareUnlike(root, episodes);
   const names = contenders(episodes);
   const chart = { clock: place.query.get("x") ?? "step", split: place.query.get("y") };
-  const [said, heads, curves] = [h("p", { class: "verdict" }), h("div"), h("div")];
+  const [said, noise] = [h("p", { class: "verdict" }), h("p", { class: "quiet small" })];
+  const [heads, curves] = [h("div"), h("div")];
   const fill = () => {
     const won = verdict(episodes, names, scoreText);
     said.textContent = won.text;
+    noise.textContent = won.note ?? "";
     clear(heads).append(compareHeads(episodes, names, won.place));
     clear(curves).append(compareCurves(episodes, names, chart));
   };
@@ -34,7 +36,7 @@ export async function compare(root, place, go) {
   fill();
   const unlike = `Not under the same conditions: they differ in ${listed(apart)}.`;
   root.append(h("div", {},
-    h("h1", { text: `Compare: ${episodes[0].title || episodes[0].task}` }), said,
+    h("h1", { text: `Compare: ${episodes[0].title || episodes[0].task}` }), said, noise,
     apart.length ? h("p", { class: "warn", text: unlike }) : null, heads,
     rivalPicker({ task: episodes[0].task, chosen, most: MOST_COMPARED, go }),
     differingSettings(episodes, names), curves, contrastFiles(episodes, names), steps.node));

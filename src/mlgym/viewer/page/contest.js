@@ -57,7 +57,7 @@ function beats(a, b, direction) {
   return direction === "minimize" ? a < b : a > b;
 }
 
-// Who won, as {text, place: [1 for the winner and all that tie with it, else 2, null without a score]}.
+// Who won: {text, note on the noise, place: [1 for the first and all that tie with it, else 2, null without a score]}.
 export function verdict(episodes, names, show) {
   const [{ direction, noise }] = episodes;
   const found = episodes.map((e, i) => ({ name: names[i], score: finalScore(e), live: !e.result, i }));
@@ -77,10 +77,13 @@ export function verdict(episodes, names, show) {
     const alone = `${first.name} alone has a score on test: ${show(first.score)}.`;
     return { text: [alone, ...without].join(" "), place };
   }
-  return { text: [...verdictSentences(first, others, { margin, noise, show }), ...without].join(" "), place };
+  const note = margin
+    ? `Two gradings of one submission may differ by ${show(margin, 2)}: 1.96·√2 of the task's noise, ${show(noise, 2)}.`
+    : "";
+  return { text: [...verdictSentences(first, others, { margin, show }), ...without].join(" "), note, place };
 }
 
-function verdictSentences(first, others, { margin, noise, show }) {
+function verdictSentences(first, others, { margin, show }) {
   const gap = (each) => Math.abs(each.score - first.score);
   const [second] = others;
   const same = others.filter((each) => gap(each) === 0);
@@ -89,21 +92,15 @@ function verdictSentences(first, others, { margin, noise, show }) {
     const all = [first, ...same].map((each) => each.name);
     return [`${listed(all)} have the same score on test, ${show(first.score)}: a tie.`, ...behind([])];
   }
-  const why = `(the task's noise is ${show(noise, 2)})`;
-  const apart = `two gradings of one submission may differ by ${show(margin, 2)} ${why}`;
   const scores = `${show(first.score)} to ${show(second.score)}`;
   const lead = `${first.name} beats ${second.name} by ${show(gap(second), 2)} on test (${scores})`;
   if (!margin) {
     return [`${lead}; the task's noise is not known, so nobody can say what that is worth.`, ...behind([second])];
   }
-  const equal = others.filter((each) => gap(each) <= margin);
-  if (!equal.length) return [`${lead}: more than the noise, for ${apart}.`, ...behind([second])];
-  const more = equal.slice(1).map((each) => each.name);
-  return [
-    `${lead}, within the noise, for ${apart}: a tie.`,
-    more.length ? `So it is with ${listed(more)}.` : null,
-    ...behind([]),
-  ].filter(Boolean);
+  const equal = others.filter((each) => gap(each) <= margin).map((each) => each.name);
+  if (!equal.length) return [`${lead}, more than the noise explains.`, ...behind([second])];
+  const more = equal.length > 1 ? [`So it is with ${listed(equal.slice(1))}.`] : [];
+  return [`${lead}, within the noise: a tie.`, ...more, ...behind([])];
 }
 
 function behindSentence(others, show) {

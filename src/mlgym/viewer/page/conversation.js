@@ -80,15 +80,19 @@ function emptyBlock(block, high) {
   block.loaded = 0;
 }
 
+// The page of cards that holds a step.
+export function askSteps(key, step, fresh = false) {
+  return get(`e/${key}/steps`, { from: step - ((step - 1) % pageSteps), count: pageSteps }, { fresh });
+}
+
 // The cards of steps from..from+count-1, by whole pages, which are kept; one that was kept short is asked for again.
 async function stepCards(show, from, count) {
   const cards = [];
   const end = from + count - 1;
   for (let page = from - ((from - 1) % pageSteps); page <= end; page += pageSteps) {
-    const ask = (fresh) => get(`e/${show.path}/steps`, { from: page, count: pageSteps }, { fresh });
-    let found = await ask(false);
+    let found = await askSteps(show.path, page);
     const short = page + found.steps.length <= Math.min(end, page + pageSteps - 1);
-    if (short && !bundled) found = await ask(true);
+    if (short && !bundled) found = await askSteps(show.path, page, true);
     cards.push(...found.steps.filter((card) => card.n >= from && card.n <= end));
   }
   return cards;
@@ -104,18 +108,8 @@ function loadBlock(talk, block) {
 
 async function fillBlock(talk, block) {
   try {
-    const from = block.from + block.loaded;
-    const cards = await stepCards(talk.show, from, block.from + block.count - from);
-    block.node.querySelector(":scope > p")?.remove();
-    const last = block.node.lastElementChild?.dataset.call || "";
-    let before = last;
-    for (const card of cards) {
-      const article = stepNode(card, talk.show, card.call !== "" && card.call === before);
-      article.dataset.call = card.call;
-      before = card.call;
-      block.node.append(article);
-    }
-    block.loaded += cards.length;
+    let got = 1;
+    while (block.loaded < block.count && got > 0) got = await appendSteps(talk, block);
     if (block.loaded >= block.count) block.node.style.removeProperty("min-block-size");
     markChosen(talk);
   } catch (problem) {
@@ -124,6 +118,24 @@ async function fillBlock(talk, block) {
     announce(problem.message);
     block.loaded = 0;
   }
+}
+
+// Append the steps that a block lacks; how many came.
+async function appendSteps(talk, block) {
+  const from = block.from + block.loaded;
+  const cards = await stepCards(talk.show, from, block.from + block.count - from);
+  block.node.querySelector(":scope > p")?.remove();
+  let before = block.node.lastElementChild?.dataset.call || "";
+  for (const card of cards) {
+    const article = stepNode(card, talk.show, card.call !== "" && card.call === before);
+    article.dataset.call = card.call;
+    article.setAttribute("aria-posinset", card.n);
+    article.setAttribute("aria-setsize", talk.show.doc.result ? talk.show.doc.steps : -1);
+    before = card.call;
+    block.node.append(article);
+  }
+  block.loaded += cards.length;
+  return cards.length;
 }
 
 // Blocks far away give their nodes back; where they were stays as high as it was.
@@ -154,7 +166,7 @@ function blockOf(talk, n) {
 }
 
 async function chooseStep(talk, n, { scroll = true, focus = false } = {}) {
-  if (talk.ranges && !blockOf(talk, n)) showOnly(talk, null);
+  if (talk.ranges && !blockOf(talk, n)) showEverything(talk);
   talk.chosen = n;
   const block = blockOf(talk, n);
   if (!block) return;
@@ -235,21 +247,15 @@ function showOnly(talk, ranges, words = "") {
   talk.note.hidden = !ranges;
   if (ranges) {
     const count = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-    const all = h(
-      "button",
-      {
-        type: "button",
-        class: "small",
-        onclick: () => {
-          showOnly(talk, null);
-          talk.everything();
-        },
-      },
-      "show all steps",
-    );
+    const all = h("button", { type: "button", class: "small", onclick: () => showEverything(talk) }, "show all steps");
     talk.note.append(`${words}: ${plural(count, "step")} of ${talk.show.doc.steps}. `, all);
   }
   layBlocks(talk);
+}
+
+function showEverything(talk) {
+  showOnly(talk, null);
+  talk.everything();
 }
 
 function toggleStep(n) {
@@ -267,6 +273,7 @@ function toggleEvery(talk) {
     if (talk.wide) unfoldAll(block.node);
     else foldAll(block.node);
   }
+  return talk.wide;
 }
 
 // Say something to those who listen.

@@ -1,22 +1,30 @@
 // The page of one episode: its head, a time line, and tabs over the conversation, files, attempts, calls and the rest.
 import { h, clear } from "./dom.js";
 import { href, update } from "./address.js";
-import { bundled, get, watch } from "./source.js";
+import { get, watch } from "./source.js";
 import { aboutPanel } from "./about.js";
 import { attemptsPanel } from "./attempts.js";
 import { callsPanel } from "./calls.js";
-import { announce, conversation } from "./conversation.js";
+import { askSteps, conversation } from "./conversation.js";
 import { filesPanel } from "./files.js";
-import { headNode, wayNode } from "./head.js";
-import { stepMarks, timeLine } from "./timeline.js";
+import { headNode } from "./head.js";
+import { episodeKeys, findWays } from "./moves.js";
+import { allTabs, centreTab, drawTabs, tabNames, turnTabs } from "./tabs.js";
+import { timeLine } from "./timeline.js";
 import { pathRanges, treePanel } from "./tree.js";
 
-const liveEvery = 1000;
+const liveEvery = 1000; // ms
+const heldFor = 600;
 
 // Mount the page of the episode that the address names.
 export async function episode(root, place, go) {
+  if (!place.query.get("tab")) askSteps(place.key, askedStep(place) || 1).catch(() => null); // meanwhile
   const doc = await get(`e/${place.key}`, {}, { fresh: true });
   const page = { root, go, show: showOf(doc, place.key), tab: "", follow: false, rows: [], ended: false, pending: 0 };
+  page.step = (n, focus) => goStep(page, n, focus);
+  page.open = (name, push) => openTab(page, name, push);
+  page.unfoldEvery = () => unfoldEvery(page);
+  page.setFollow = (on) => setFollow(page, on);
   buildPage(page);
   const stopWatch = watch((told) => (!told.changed || told.changed.includes(doc.key)) && refreshSoon(page));
   requestAnimationFrame(() => !page.ended && followPlace(page, place, true));
@@ -35,6 +43,11 @@ export async function episode(root, place, go) {
       page.talk.stop();
     },
   };
+}
+
+// The step that an address asks for, 0 for none.
+function askedStep(place) {
+  return Math.max(Math.trunc(Number(place.query.get("step"))) || 0, 0);
 }
 
 // What all parts of the page ask for: the document and what follows from it.
@@ -61,9 +74,10 @@ function buildPage(page) {
   const { show, root } = page;
   document.title = `${show.doc.task} · ${show.doc.method} · ${show.doc.seed}`;
   page.ways = h("nav", { class: "ways", "aria-label": "Other episodes" });
-  page.head = h("div", {}, headNode(show, page.ways));
+  page.head = h("div");
+  drawHead(page);
   page.line = timeLine(show.doc, (n) => goStep(page, n));
-  page.talk = conversation(show, { told: (n) => tellStep(page, n), everything: () => update({ node: null }) });
+  page.talk = conversation(show, { told: (n) => tellStep(page, n), everything: () => leavePath(page) });
   page.files = filesPanel(show, ({ step, path, against }) => {
     tellStep(page, step);
     update({ path, against: against === "none" ? null : against });
@@ -92,7 +106,7 @@ function buildPage(page) {
     { type: "button", class: "small", "aria-pressed": "false", onclick: () => setFollow(page, !page.follow) },
     "follow",
   );
-  page.opener = h("button", { type: "button", class: "small", onclick: () => page.talk.unfoldEvery() }, "unfold all");
+  page.opener = h("button", { type: "button", class: "small", onclick: () => unfoldEvery(page) }, "unfold all");
   const heading = (words) => h("h2", { class: "unseen", text: words });
   page.panels.conversation.append(
     heading("Conversation"),
@@ -118,61 +132,6 @@ function buildPage(page) {
   }).observe(stuck);
 }
 
-const allTabs = ["conversation", "tree", "files", "attempts", "calls", "about"];
-
-// The tabs of this episode: a tree where there is one.
-function tabNames(doc) {
-  return allTabs.filter((name) => name !== "tree" || doc.tree?.nodes.length > 2);
-}
-
-function drawTabs(page) {
-  const { doc } = page.show;
-  const counts = {
-    conversation: doc.steps,
-    attempts: doc.attempts.length,
-    calls: doc.calls,
-    tree: doc.tree?.nodes.length,
-  };
-  page.follower.hidden = !doc.live;
-  const focused = page.tabs.contains(document.activeElement);
-  clear(page.tabs).append(
-    ...tabNames(doc).map((name) =>
-      h(
-        "button",
-        {
-          type: "button",
-          role: "tab",
-          id: `tab-${name}`,
-          "aria-selected": String(name === page.tab),
-          "aria-controls": `panel-${name}`,
-          tabindex: name === page.tab ? "0" : "-1",
-          onclick: () => openTab(page, name, true),
-        },
-        name[0].toUpperCase() + name.slice(1),
-        counts[name] == null ? null : h("span", { class: "count" }, ` ${counts[name]}`),
-      ),
-    ),
-  );
-  const chosen = page.tabs.querySelector("[aria-selected=true]");
-  if (focused) chosen?.focus();
-  if (chosen) page.tabs.scrollLeft = chosen.offsetLeft + chosen.offsetWidth / 2 - page.tabs.clientWidth / 2;
-}
-
-function turnTabs(page, event) {
-  const names = tabNames(page.show.doc);
-  const now = names.indexOf(page.tab);
-  const to = {
-    ArrowRight: (now + 1) % names.length,
-    ArrowLeft: (now + names.length - 1) % names.length,
-    Home: 0,
-    End: names.length - 1,
-  }[event.key];
-  if (to === undefined) return;
-  event.preventDefault();
-  event.stopPropagation();
-  openTab(page, names[to], true);
-}
-
 // Show a tab; `push` where the back button should lead away from it again.
 function openTab(page, name, push, more = {}) {
   const known = tabNames(page.show.doc).includes(name) ? name : "conversation";
@@ -181,6 +140,7 @@ function openTab(page, name, push, more = {}) {
   if (push && changed) update({ tab: known === "conversation" ? null : known, ...more }, true);
   for (const [other, panel] of Object.entries(page.panels)) panel.hidden = other !== known;
   drawTabs(page);
+  if (changed) centreTab(page.tabs);
   const fill = { tree: drawTree, attempts: drawAttempts, about: drawAbout }[known];
   if (fill && (changed || !page.panels[known].firstChild)) fill(page);
   const query = new URLSearchParams(location.hash.split("?")[1] || "");
@@ -198,6 +158,7 @@ function openTab(page, name, push, more = {}) {
 function drawTree(page) {
   clear(page.panels.tree).append(
     treePanel(page.show, (node, path) => {
+      page.only = String(node.id);
       page.talk.only(pathRanges(path), `The path to ${node.name || "the start"}`);
       openTab(page, "conversation", true, { node: node.id });
       goStep(page, node.first || 1);
@@ -216,7 +177,7 @@ function drawAbout(page) {
 // Do what the address says: the tab, the step, the call, the path of a tree.
 function followPlace(page, place, first) {
   const { query } = place;
-  const step = Math.min(Number(query.get("step") || 0), page.show.doc.steps);
+  const step = Math.min(askedStep(place), page.show.doc.steps);
   const tab = query.get("tab") || "conversation";
   if (step) {
     page.chosen = step;
@@ -225,6 +186,11 @@ function followPlace(page, place, first) {
   openTab(page, tab, false);
   onlyPath(page, query.get("node"));
   if (tab === "conversation" && step) page.talk.choose(step, { focus: !first });
+}
+
+function leavePath(page) {
+  page.only = "";
+  update({ node: null });
 }
 
 function onlyPath(page, id) {
@@ -274,82 +240,21 @@ function tellRange(page) {
   if (page.tab === "conversation") page.line.range(...page.talk.inView());
 }
 
-// Go to the next step in a direction that is wanted, or say that there is none.
-function seekStep(page, by, wanted, what) {
-  const { line } = page.show.doc;
-  const from = page.tab === "conversation" ? page.talk.current() : page.chosen || 0;
-  for (let n = (from || (by > 0 ? 0 : 1)) + by; n >= 1 && n <= line.n.length; n += by) {
-    if (wanted(line, n - 1)) return goStep(page, n, true);
-  }
-  return announce(`No ${what} ${by > 0 ? "after" : "before"} this step.`);
+function unfoldEvery(page) {
+  holdStill(document.getElementById(`step-${page.talk.current()}`));
+  page.opener.textContent = page.talk.unfoldEvery() ? "fold all" : "unfold all";
 }
 
-function episodeKeys(page) {
-  const graded = (line, at) => line.validation[at] != null || line.attempt[at] != null;
-  const wrong = (line, at) => stepMarks(line, at).some((mark) => mark === "error" || mark === "limit");
-  const move = (by) => () => {
-    const now = page.tab === "conversation" ? page.talk.current() : page.chosen;
-    if (page.tab !== "conversation") return goStep(page, Math.min(Math.max((now || 0) + by, 1), page.show.doc.steps));
-    const to = now && now === page.chosen ? page.talk.following(now, by) : now || 1;
-    return goStep(page, to, true);
+// Keep a node where it is while what stands above it grows or shrinks.
+function holdStill(node) {
+  const top = node?.getBoundingClientRect().top;
+  const end = performance.now() + heldFor;
+  const hold = () => {
+    if (!node?.isConnected) return;
+    scrollBy({ top: node.getBoundingClientRect().top - top, behavior: "instant" });
+    if (performance.now() < end) requestAnimationFrame(hold);
   };
-  const toggle = () => page.talk.unfold(page.talk.current());
-  return {
-    j: ["next step", move(1)],
-    k: ["previous step", move(-1)],
-    n: ["next grading", () => seekStep(page, 1, graded, "grading")],
-    p: ["previous grading", () => seekStep(page, -1, graded, "grading")],
-    e: ["next error or limit", () => seekStep(page, 1, wrong, "error")],
-    E: ["previous error or limit", () => seekStep(page, -1, wrong, "error")],
-    o: ["unfold the step, or fold it", toggle],
-    Enter: ["", toggle],
-    O: ["unfold all that is loaded, or fold it", () => page.talk.unfoldEvery()],
-    s: ["conversation", () => openTab(page, "conversation", true)],
-    f: ["files at this step", () => openTab(page, "files", true)],
-    a: ["attempts", () => openTab(page, "attempts", true)],
-    c: ["model calls", () => openTab(page, "calls", true)],
-    i: ["about", () => openTab(page, "about", true)],
-    ...(tabNames(page.show.doc).includes("tree") ? { r: ["tree", () => openTab(page, "tree", true)] } : {}),
-    ...(page.show.doc.live ? { F: ["follow what goes on", () => setFollow(page, !page.follow)] } : {}),
-    "[": ["previous episode", () => neighbour(page, -1)],
-    "]": ["next episode", () => neighbour(page, 1)],
-    y: ["copy the link to this step", () => copyLink(page)],
-  };
-}
-
-async function copyLink(page) {
-  const n = page.talk.current() || page.chosen;
-  const address = new URL(page.show.link({ step: n || null }), location.href).href;
-  try {
-    await navigator.clipboard.writeText(address);
-    announce(n ? `The link to step ${n} is copied.` : "The link is copied.");
-  } catch {
-    announce(`The browser does not let pages copy; the link is ${address}`);
-  }
-}
-
-// The other episodes of the run, once the page stands.
-async function findWays(page) {
-  try {
-    const { columns, rows } = await get("episodes", bundled ? {} : { run: page.show.doc.run });
-    const at = Object.fromEntries(
-      ["key", "task", "method", "seed", "run"].map((name) => [name, columns.indexOf(name)]),
-    );
-    page.rows = rows
-      .map((row) => Object.fromEntries(Object.entries(at).map(([name, place]) => [name, row[place]])))
-      .filter((row) => row.run === page.show.doc.run)
-      .sort((a, b) => a.task.localeCompare(b.task) || a.method.localeCompare(b.method) || a.seed - b.seed);
-    clear(page.ways).append(...wayNode(page.show, page.rows).filter(Boolean));
-  } catch {
-    page.rows = []; // One episode alone has no neighbours.
-  }
-}
-
-function neighbour(page, by) {
-  const at = page.rows.findIndex((row) => row.key === page.show.doc.key);
-  const row = at < 0 ? null : page.rows[at + by];
-  if (row) page.go(href("e", row.key));
-  else announce(by > 0 ? "This is the last episode." : "This is the first episode.");
+  requestAnimationFrame(hold);
 }
 
 function setFollow(page, on) {
@@ -368,6 +273,12 @@ function refreshSoon(page) {
   page.pending ||= setTimeout(() => refresh(page), liveEvery);
 }
 
+function drawHead(page) {
+  const open = page.head.querySelector(".instruction")?.open;
+  clear(page.head).append(headNode(page.show, page.ways));
+  if (open) page.head.querySelector(".instruction").open = true;
+}
+
 // The episode has grown: what is shown grows at its end.
 async function refresh(page) {
   page.pending = 0;
@@ -380,13 +291,12 @@ async function refresh(page) {
   }
   if (page.ended || doc.version === page.show.doc.version) return;
   page.show.doc = doc;
-  clear(page.head).append(headNode(page.show, page.ways));
+  if (!page.head.contains(document.activeElement)) drawHead(page);
   drawTabs(page);
   page.line.update(doc);
   page.talk.grow();
-  if (page.tab === "attempts") drawAttempts(page);
-  if (page.tab === "about") drawAbout(page);
-  if (page.tab === "tree") drawTree(page);
+  const fill = { tree: drawTree, attempts: drawAttempts, about: drawAbout }[page.tab];
+  if (fill && !page.panels[page.tab].contains(document.activeElement)) fill(page);
   if (page.tab === "calls") page.calls.grow();
   if (page.follow) followEnd(page);
 }

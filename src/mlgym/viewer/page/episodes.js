@@ -1,4 +1,5 @@
 // Episodes as columns: what the lists and grids of a run read, filter and sort.
+import { visible } from "./dom.js";
 
 const NUMBERS = new Set([
   "seed",
@@ -22,6 +23,7 @@ export function asColumns(told) {
   told.columns.forEach((name, at) => (table[name] = told.rows.map((row) => row[at])));
   table.key.forEach((key, at) => table.place.set(key, at));
   table.names = told.columns;
+  table.run = table.run.map(visible);
   return table;
 }
 

@@ -55,7 +55,7 @@ export function headNode(show, ways) {
       doc.result?.oracle ? h("span", { class: "chip warn" }, "oracle") : null,
     ),
     h("p", { class: "verdict" }, ...scoreWords(doc)),
-    h("p", { class: "ending" }, endingWords(doc)),
+    h("p", { class: "ending" }, endingWords(doc), lastWrong(doc)),
     h(
       "dl",
       { class: "used" },
@@ -84,7 +84,7 @@ export function scoreWords(doc) {
   const base = doc.baseline || {};
   if (!result) return soFarWords(doc);
   const score = result.final?.[metric];
-  if (score == null) return [result.scored ? "No valid score." : "Not scored.", known(doc, base.test)];
+  if (score == null) return [result.scored ? "No valid score" : "Not scored", known(doc, base.test), "."];
   const strong = h("strong", { class: "score" }, number(score));
   const verdict = h("strong", { class: verdictLook(score, doc) }, verdictWords(score, doc));
   const progress = result.progress == null ? "" : `, progress ${signed(result.progress)}`;
@@ -143,6 +143,15 @@ function endingWords(doc) {
   const word = endedWords[result.ended] || result.ended;
   const fault = result.boundary ? ` (fault: ${result.boundary})` : "";
   return `It ${word} after ${plural(doc.steps, "step")}${fault}.${result.why ? ` ${result.why}` : ""}`;
+}
+
+// The way to the last thing that went wrong, where an episode failed or has no score.
+function lastWrong({ key, line, result, metric }) {
+  if (!result || (!result.boundary && result.final?.[metric] != null)) return null;
+  const at = line.status.findLastIndex((status) => status !== "ok" && status !== "end");
+  if (at < 0) return null;
+  const link = h("a", { href: href("e", key, { step: line.n[at] }) }, `step ${line.n[at]}, ${line.brief[at]}`);
+  return [" What went wrong last: ", link, "."];
 }
 
 // What the episode used of what it had.

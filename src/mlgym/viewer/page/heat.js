@@ -1,5 +1,5 @@
 // The grid of a run: tasks by methods, each cell coloured by its mean progress, its seeds as small squares.
-import { h, clear, signed } from "./dom.js";
+import { h, clear, plural, signed } from "./dom.js";
 import { meanOf, valuesOf } from "./episodes.js";
 import { FEW, cellState, fillCell, fillSquares, heatLegend } from "./seeds.js";
 
@@ -72,12 +72,12 @@ function heatGrid(table, of, pick) {
     const state = cellState(table, of, places);
     if (filled.get(cell) === state) return;
     filled.set(cell, state);
-    const held = cell.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const held = [...cell.querySelectorAll("a")].indexOf(document.activeElement);
     const box = fillCell(cell, table, of, places, `${task}, ${method}`);
     squares += places.length;
-    if (squares > AT_ONCE && !held) later.push([box, groupName(task, method)]);
+    if (squares > AT_ONCE && held < 0) later.push([box, groupName(task, method)]);
     else fillSquares(box, table, of, places, tabOf(cell));
-    if (held) cell.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+    cell.querySelectorAll("a")[held]?.focus({ preventScroll: true });
   }
 
   function fillLater() {
@@ -222,7 +222,9 @@ function heatTable({ down, across, turned }) {
 function fillMean(cell, table, of, method) {
   if (!method) return;
   const { mean, n } = methodMean(table, of, method);
-  cell.querySelector(".mean").textContent = n ? `mean ${signed(mean)}` : "";
+  const tasks = new Set([...table.key.keys()].filter((at) => table.method[at] === method).map((at) => table.task[at]));
+  const some = tasks.size < new Set(table.task).size ? `, ${plural(tasks.size, "task")}` : "";
+  cell.querySelector(".mean").textContent = n ? `mean ${signed(mean)}${some}` : "";
 }
 
 function cellOf(event) {

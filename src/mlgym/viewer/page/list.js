@@ -1,5 +1,5 @@
 // The list of episodes: a table of which only the rows in sight are in the document.
-import { h, clear, number, money, count, seconds, visible, when } from "./dom.js";
+import { h, clear, number, money, count, seconds, when, visible } from "./dom.js";
 import { href } from "./address.js";
 import { stateSign, progressBar } from "./signs.js";
 import { isNumber } from "./episodes.js";
@@ -7,9 +7,9 @@ import { isNumber } from "./episodes.js";
 const WHOLE = 100; // rows that are in the document all at once
 const SPARE = 12; // rows above and below those in sight
 const ROW_REM = { wide: 2.5, narrow: 5.6 };
-const NARROW = "(max-width: 46rem)";
+const NARROW = "(max-width: 55rem)";
 const LIST_COLUMNS = [
-  ["run", "Run", (table, at) => visible(table.run[at])],
+  ["run", "Run", (table, at) => table.run[at]],
   ["task", "Task", null],
   ["method", "Method", (table, at) => h("span", { class: "cut", title: table.method[at], text: table.method[at] })],
   ["seed", "Seed", (table, at) => table.seed[at]],
@@ -52,7 +52,7 @@ export function episodeList(withRun, picked, sort, pick) {
     h("div", { role: "rowgroup", class: "heads" }, head),
     body,
   );
-  let order = "";
+  let [order, cursorKey] = ["", ""];
 
   function nextOrder(name) {
     const first = isNumber(name) && name !== "seed" ? `-${name}` : name;
@@ -78,11 +78,11 @@ export function episodeList(withRun, picked, sort, pick) {
     );
     const row = h(
       "div",
-      { role: "row", class: "line", "data-key": key },
+      { role: "row", class: "line", "data-key": visible(key) },
       h("div", { role: "cell", class: "c-pick" }, box),
       cells,
     );
-    row.addEventListener("focusin", () => (cursor = places.indexOf(table.place.get(key))));
+    row.addEventListener("focusin", () => setCursor(places.indexOf(table.place.get(key))));
     fillRow(row, key);
     return row;
   }
@@ -105,7 +105,7 @@ export function episodeList(withRun, picked, sort, pick) {
   function fillTask(cell, at) {
     const link = cell.firstChild ?? cell.appendChild(h("a", { class: "cut" }));
     link.href = href("e", table.key[at]);
-    link.textContent = visible(table.task[at]);
+    link.textContent = table.task[at];
     link.title = `${table.task[at]}, seed ${table.seed[at]}`;
   }
 
@@ -144,9 +144,14 @@ export function episodeList(withRun, picked, sort, pick) {
     draw();
   }
 
+  function setCursor(line) {
+    cursor = line;
+    cursorKey = table.key[places[line]];
+  }
+
   function focusLine(line) {
-    cursor = Math.max(0, Math.min(places.length - 1, line));
     if (!places.length) return;
+    setCursor(Math.max(0, Math.min(places.length - 1, line)));
     const top = body.getBoundingClientRect().top + cursor * height;
     const room = 110;
     if (top < room) scrollBy(0, top - room);
@@ -167,10 +172,10 @@ export function episodeList(withRun, picked, sort, pick) {
     },
     show(next, chosen, filters) {
       [table, places, order] = [next, chosen, filters.sort];
-      const under = cursor >= 0 ? document.activeElement?.closest(".line")?.dataset.key : null;
+      const held = cursor < 0 ? null : cursorKey;
       if (of !== filters.of) (rows.forEach((row) => row.remove()), rows.clear());
       of = filters.of;
-      cursor = under ? places.findIndex((at) => table.key[at] === under) : -1;
+      cursor = held === null ? -1 : places.findIndex((at) => table.key[at] === held);
       node.setAttribute("aria-rowcount", places.length + 1);
       for (const cell of heads) cell.setAttribute("aria-sort", sortSaid(cell.dataset.column, order));
       all.checked = places.length > 0 && places.every((at) => picked.has(table.key[at]));

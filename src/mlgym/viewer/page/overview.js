@@ -16,11 +16,12 @@ const PAUSE_SHARE = 8; // between two looks, of the time that one takes
 // One run's overview at `#/run/NAME`, all runs' at `#/all`.
 export async function overview(root, place, go) {
   const run = place.view === "run" ? place.key : "";
+  const name = visible(run) || "All episodes";
   let table = asColumns(await get("episodes", { run }));
   let words = wordsOf(table);
   let filters = readFilters(place.query);
   let places = [];
-  document.title = `${visible(run) || "All episodes"} · mlgym`;
+  document.title = `${name} · mlgym`;
   const nodes = { state: h("span", { class: "state" }), facts: h("dl", { class: "facts" }), rest: h("div") };
   const measure = h(
     "div",
@@ -88,7 +89,7 @@ export async function overview(root, place, go) {
     showSummary(table, nodes, (state) => apply({ ...noFilters(filters), state }, true));
     if (!run) clear(nodes.state);
     const part = table.state.includes("running") ? `${endedCount(table)} of ${table.size} · ` : "";
-    document.title = `${part}${visible(run) || "All episodes"} · mlgym`;
+    document.title = `${part}${name} · mlgym`;
   }
 
   // What is new, without a row in the list changing its place.
@@ -116,7 +117,7 @@ export async function overview(root, place, go) {
   }
 
   if (run) root.append(h("nav", { class: "crumbs", "aria-label": "Where" }, h("a", { href: "#/", text: "Runs" })));
-  root.append(h("div", { class: "headline" }, h("h1", { tabindex: -1, text: run || "All episodes" }), nodes.state));
+  root.append(h("div", { class: "headline" }, h("h1", { tabindex: -1, text: name }), nodes.state));
   const stop = watching(run, heat ? refresh : () => go(location.hash));
   if (!heat) {
     root.append(
@@ -200,7 +201,7 @@ function orderField(columns, change) {
   return h(
     "select",
     { class: "order", "aria-label": "Order", onchange: (event) => change(event.target.value) },
-    h("option", { value: "", text: "Order: as planned" }),
+    h("option", { value: "", text: "As planned" }),
     options.map(([value, text]) => h("option", { value, text })),
   );
 }

@@ -1,5 +1,5 @@
 // The view of all runs: which there are, how far each is, and where to read on.
-import { h, clear, money, moment, when, plural } from "./dom.js";
+import { h, clear, money, moment, when, plural, visible } from "./dom.js";
 import { href } from "./address.js";
 import { get, watch } from "./source.js";
 import { stateChip } from "./signs.js";
@@ -15,7 +15,8 @@ export async function runs(root, place, go) {
     return {};
   }
   const body = h("tbody");
-  const rows = new Map();
+  const rows = new Map(); // by the run's name
+  const shown = new Map(); // what each row shows
   let cursor = -1;
 
   function show() {
@@ -23,10 +24,10 @@ export async function runs(root, place, go) {
       ? told.runs
       : [...told.runs].sort((a, b) => (b.state === "running") - (a.state === "running") || b.changed - a.changed);
     for (const run of ordered) {
-      const row = rows.get(run.run) ?? body.appendChild(h("tr", { "data-run": run.run }));
+      const row = rows.get(run.run) ?? body.appendChild(h("tr", { "data-run": visible(run.run) }));
       const said = JSON.stringify(run);
-      if (row.dataset.shown !== said) fillRun(row, run);
-      row.dataset.shown = said;
+      if (shown.get(row) !== said) fillRun(row, run);
+      shown.set(row, said);
       rows.set(run.run, row);
     }
     const names = new Set(told.runs.map((run) => run.run));
@@ -88,10 +89,10 @@ function fillRun(row, run) {
   const name = h(
     "th",
     { scope: "row" },
-    h("a", { href: href("run", [run.run]), text: run.run }),
+    h("a", { href: href("run", [run.run]), text: visible(run.run) }),
     " ",
     kind,
-    h("span", { class: "path quiet small", text: run.path }),
+    h("span", { class: "path quiet small", text: visible(run.path) }),
   );
   const share = run.episodes ? (100 * run.ended) / run.episodes : 0;
   const bar = h("span", { class: "share", "aria-hidden": "true" }, h("i", { css: { width: `${share}%` } }));

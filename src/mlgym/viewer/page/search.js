@@ -29,9 +29,14 @@ export async function search(root, place, go) {
   });
   const fields = Object.entries(FIELDS).map(([value, label]) => h("option", { value, text: label }));
   const where = h("select", { "aria-label": "Where", onchange: () => change({ in: where.value }, true) }, fields);
-  const names = known.map(({ run }) => h("option", { value: run, text: run }));
+  const names = known.map(({ run }) => h("option", { value: visible(run), text: visible(run) }));
   const all = h("option", { value: "", text: "All runs" });
-  const which = h("select", { "aria-label": "Run", onchange: () => change({ run: which.value }, true) }, all, names);
+  const which = h(
+    "select",
+    { "aria-label": "Run", onchange: () => change({ run: rawName(which.value) }, true) },
+    all,
+    names,
+  );
   const status = h("p", { class: "small quiet", role: "status" });
   const note = h("p", { class: "small warn", role: "status", hidden: true });
   const found = h("div", { class: "hits" });
@@ -51,10 +56,14 @@ export async function search(root, place, go) {
     ask(false);
   }
 
+  function rawName(shown) {
+    return known.find(({ run }) => visible(run) === shown)?.run ?? "";
+  }
+
   function fill() {
     if (document.activeElement !== text) text.value = query.q;
     where.value = query.in;
-    which.value = query.run;
+    which.value = visible(query.run);
     document.title = visible(`${query.q ? `${query.q} · ` : ""}Search · mlgym`);
   }
 
@@ -165,9 +174,9 @@ function addHit(found, hit, before) {
 }
 
 function hitGroup(key) {
-  const [run, task, method, seed] = key.split("/");
+  const [run, task, method, seed] = visible(key).split("/");
   const label = method.replace(/-[0-9a-f]{8}$/, ""); // a folder's name; what it ends in tells it from others
-  const about = h("span", { class: "quiet small", title: key, text: `${label}, seed ${seed} · ${run}` });
+  const about = h("span", { class: "quiet small", title: visible(key), text: `${label}, seed ${seed} · ${run}` });
   return h(
     "section",
     { class: "hit-group" },

@@ -1,5 +1,5 @@
 // A cell of the grid: the mean of its episodes in words and colour, and a square for each of them.
-import { h, clear, signed, number, plural } from "./dom.js";
+import { h, clear, signed, number, plural, visible } from "./dom.js";
 import { href } from "./address.js";
 import { meanOf, hasEnded } from "./episodes.js";
 import { progressTint, stateSign } from "./signs.js";
@@ -84,7 +84,13 @@ function seedSquare(table, of, at, tab) {
   const result = value !== null ? `, progress ${signed(value)}` : score !== null ? `, score ${number(score)}` : "";
   const said = `Seed ${table.seed[at]}: ${state}${result}${why && state !== "done" ? `: ${why}` : ""}`;
   const link = { href: href("e", table.key[at]), tabindex: tab, "aria-label": said };
-  return h("a", { class: value === null ? "" : kind, css, ...link, "data-state": state, "data-key": table.key[at] });
+  return h("a", {
+    class: value === null ? "" : kind,
+    css,
+    ...link,
+    "data-state": state,
+    "data-key": visible(table.key[at]),
+  });
 }
 
 // What the colours and squares mean.

@@ -87,7 +87,7 @@ export function shownNode(shown, { name, more, page, whole, failed = false }) {
   const body = h("div", { class: "shown-body" });
   const parts = { name, more, page, whole };
   if (shown.kind === "traceback") node.append(h("p", { class: "traceback-last" }, tracebackLast(shown)));
-  if (shown.quiet || (shown.kind === "traceback" && shown.lines > inlineLines)) {
+  if ((shown.quiet && shown.lines > 1) || (shown.kind === "traceback" && shown.lines > inlineLines)) {
     node.append(closedNode(shown, body, parts));
     return node;
   }

@@ -1,10 +1,10 @@
 // A slim strip over all steps: what was done, scores by step, errors, limits and checkpoints; a slider for all inputs.
 import { h, s, clear, money, number, seconds } from "./dom.js";
+import { chartParts, lineEdge } from "./linechart.js";
 import { markWords, namedMarks, stepWords } from "./step.js";
 
 const stripHigh = 14;
 const narrowest = 2.5;
-const edge = 6;
 const barKinds = ["look", "command", "edit", "grade"];
 const barWords = { command: "command", edit: "edit", grade: "grading" };
 const barHigh = { look: 5, command: 8, edit: 12, grade: 14 };
@@ -102,10 +102,10 @@ function resizeLine(state) {
 function lineEdges({ doc, byTime, wide }) {
   const count = doc.line.n.length;
   const whole = byTime ? doc.line.seconds.at(-1) || 1 : count || 1;
-  const room = wide - 2 * edge;
+  const room = wide - 2 * lineEdge;
   const edges = new Float64Array(count + 1);
   for (let i = 0; i < count; i += 1) edges[i + 1] = ((byTime ? doc.line.seconds[i] : i + 1) / whole) * room;
-  for (let i = 0; i <= count; i += 1) edges[i] += edge;
+  for (let i = 0; i <= count; i += 1) edges[i] += lineEdge;
   return edges;
 }
 
@@ -120,6 +120,7 @@ function drawLine(state) {
   picture.setAttribute("height", marks + 8);
   picture.setAttribute("viewBox", `0 0 ${wide} ${marks + 8}`);
   state.edges = lineEdges(state);
+  state.told = "";
   state.view = s("rect", { class: "line-view", y: state.strip - 3, height: stripHigh + 6, rx: 2 });
   state.cursor = s("path", { class: "line-cursor" });
   picture.append(
@@ -132,29 +133,29 @@ function drawLine(state) {
   moveCursor(state);
 }
 
+// A bar for each step, one for several where they are too narrow; it is the most telling of them.
 function barParts({ doc: { line }, edges, strip }) {
   const bars = [];
-  let kind = -1;
   let from = 0;
-  for (let i = 0; i < line.n.length; i += 1) {
-    if (kind < 0) from = edges[i];
-    kind = Math.max(kind, barKinds.indexOf(barKind(line.tool[i])));
-    const wide = edges[i + 1] - from;
-    if (wide < narrowest && i < line.n.length - 1) continue;
-    const name = barKinds[kind];
-    const gap = wide > 3 * narrowest ? 1.5 : 0.5;
-    bars.push(
-      s("rect", {
-        class: `bar ${name}`,
-        x: from.toFixed(1),
-        width: Math.max(wide - gap, 0.8).toFixed(1),
-        y: strip + stripHigh - barHigh[name],
-        height: barHigh[name],
-      }),
-    );
+  let kind = -1;
+  const draw = (to) => {
+    if (kind >= 0) bars.push(barNode(barKinds[kind], edges[from], edges[to] - edges[from], strip + stripHigh));
+    from = to;
     kind = -1;
+  };
+  for (let i = 0; i < line.n.length; i += 1) {
+    if (edges[i + 1] - edges[i] >= narrowest) draw(i);
+    kind = Math.max(kind, barKinds.indexOf(barKind(line.tool[i])));
+    if (edges[i + 1] - edges[from] >= narrowest) draw(i + 1);
   }
+  draw(line.n.length);
   return bars;
+}
+
+function barNode(kind, x, wide, foot) {
+  const gap = wide > 3 * narrowest ? 1.5 : 0.5;
+  const place = { x: x.toFixed(1), width: Math.max(wide - gap, 0.8).toFixed(1) };
+  return s("rect", { class: `bar ${kind}`, ...place, y: foot - barHigh[kind], height: barHigh[kind] });
 }
 
 function markParts({ doc: { line }, edges }, y) {
@@ -171,65 +172,6 @@ function markParts({ doc: { line }, edges }, y) {
     }
   }
   return marks;
-}
-
-// Scores by step: a point for each grading on its stem, the best so far as a line, the baseline dashed.
-function chartParts({ doc, edges, wide, chart }) {
-  const { line } = doc;
-  const base = doc.baseline?.validation ?? null;
-  const graded = line.n.map((_, i) => i).filter((i) => line.validation[i] != null);
-  const high = chartScale(
-    graded.map((i) => line.validation[i]),
-    base,
-    doc.direction,
-    chart,
-  );
-  const stems = [];
-  const points = [];
-  let best = null;
-  let path = "";
-  for (const i of graded) {
-    const x = ((edges[i] + edges[i + 1]) / 2).toFixed(1);
-    const y = high(line.validation[i]);
-    const ahead =
-      best == null || (doc.direction === "minimize" ? line.validation[i] < best : line.validation[i] > best);
-    if (ahead) {
-      best = line.validation[i];
-      path += path ? `H${x}V${y}` : `M${x},${y}`;
-    }
-    stems.push(s("path", { class: "stem", d: `M${x},${y}V${chart}` }));
-    points.push(
-      s("circle", { class: ahead ? "point ahead" : "point", cx: x, cy: y, r: graded.length > 200 ? 1.5 : 3 }),
-    );
-  }
-  const bestLine = s("path", { class: "line-best", d: `${path}H${wide - edge}` });
-  const top = s(
-    "text",
-    { class: "line-note", x: wide - edge, y: high(best) + 14, "text-anchor": "end" },
-    `best ${number(best)}`,
-  );
-  return [...baseParts(base, high, wide), ...stems, bestLine, ...points, top];
-}
-
-function baseParts(base, high, wide) {
-  if (base == null) return [];
-  const y = high(base);
-  return [
-    s("path", { class: "line-base", d: `M0,${y}H${wide}` }),
-    s("text", { class: "line-note", x: edge, y: y < 16 ? y + 12 : y - 4 }, `baseline ${number(base)}`),
-  ];
-}
-
-// Score to height, better is higher. What is far worse than the baseline is drawn at the foot.
-function chartScale(scores, base, direction, chart) {
-  const turn = direction === "minimize" ? -1 : 1;
-  const all = scores.map((score) => turn * score).filter(Number.isFinite);
-  if (base != null) all.push(turn * base);
-  const best = Math.max(...all);
-  let worst = Math.min(...all);
-  if (base != null && best > turn * base) worst = Math.max(worst, turn * base - 1.5 * (best - turn * base));
-  const span = best - worst || 1;
-  return (score) => Number((5 + (1 - Math.max((turn * score - worst) / span, 0)) * (chart - 10)).toFixed(1));
 }
 
 function stepAtX(state, x) {
@@ -278,20 +220,27 @@ function listenLine(state) {
 }
 
 function moveCursor(state) {
-  const { slider, doc, chosen, over, edges, range } = state;
+  const { doc, chosen, over, edges, range } = state;
   const told = over || chosen;
-  slider.setAttribute("aria-valuemin", "1");
-  slider.setAttribute("aria-valuemax", String(Math.max(doc.line.n.length, 1)));
-  slider.setAttribute("aria-valuenow", String(chosen || 1));
-  slider.setAttribute("aria-valuetext", chosen ? lineWords(doc, chosen - 1) : "no step chosen");
-  clear(state.caption).append(...(told ? [lineWords(doc, told - 1)] : legendParts(doc.line)));
+  if (state.told !== `${told} ${chosen}`) tellStepOfLine(state, told);
   if (!edges) return;
   const middle = told ? (edges[told - 1] + edges[told]) / 2 : 0;
   state.cursor.setAttribute("d", told ? `M${middle},0V${state.strip + stripHigh + 2}` : "M0,0");
   const [from, to] = range;
   const left = from ? edges[from - 1] : 0;
   state.view.setAttribute("x", String(left));
-  state.view.setAttribute("width", String(to ? Math.max(edges[Math.min(to, edges.length - 1)] - left, 2) : 0));
+  state.view.setAttribute("width", String(to ? Math.max(edges[Math.min(to, doc.line.n.length)] - left, 2) : 0));
+}
+
+// The caption and the slider's own words: of the step under the pointer or the chosen one, else what the signs mean.
+function tellStepOfLine(state, told) {
+  const { slider, doc, chosen } = state;
+  state.told = `${told} ${chosen}`;
+  slider.setAttribute("aria-valuemin", "1");
+  slider.setAttribute("aria-valuemax", String(Math.max(doc.line.n.length, 1)));
+  slider.setAttribute("aria-valuenow", String(chosen || 1));
+  slider.setAttribute("aria-valuetext", chosen ? lineWords(doc, chosen - 1) : "no step chosen");
+  clear(state.caption).append(...(told ? [lineWords(doc, told - 1)] : legendParts(doc.line)));
 }
 
 // What the caption says of a step, which is also what a screen reader is told.
