@@ -140,7 +140,13 @@ def _steps(wild: bool) -> list[dict[str, Any]]:
         number = NUMBERS[n % len(NUMBERS)]
         args = {**given, **table("arg", 300 if wild else 60)} if n % 2 else given
         action = {"tool": tool, "args": args, "thought": text("thought"), "id": text("id"), "call": TRAP}
-        seen = {"text": shown[n % len(shown)], "status": "error", "tool": tool, "hit": tools[-n], "steps_left": -1}
+        seen = {
+            "text": shown[n % len(shown) if n != 2 else 0],
+            "status": "error",
+            "tool": tool,
+            "hit": tools[-n],
+            "steps_left": -1,
+        }
         seen |= {"validation": {"closeness": number, text("metric"): number, "__proto__": number}, "money_left": number}
         seen |= {"status": TRAP, "steps_left": 10**400} if wild else {}
         step = {"n": n, "action": action, "observation": seen, "attempt": n % 3 if n % 2 else None, "calls": n % 4}

@@ -67,7 +67,7 @@ FIELDS = (  # of the first episode: each is shown somewhere
         "spec.model",
         "spec.agent",
         "task.title",
-        "task.instruction",
+        "user",
         "file's name",
         "starter",
     ),
@@ -121,7 +121,7 @@ def test_hostile_text_is_text(visit: Visit, hostile_place: Place, which: str) ->
     for name, address in pages(which).items():
         page.goto(hostile_place.home + address)
         assert intruders(ready(page)) == [], name
-        if which == "0":
+        if which == "0" and not (name == "file" and hostile_place.bundled):  # the task's own files are in no page
             expect(page.locator("#view")).to_contain_text(LATE.get(name, ""))
         read += page.evaluate("document.body.textContent")
         page.evaluate(OPEN)
@@ -129,7 +129,7 @@ def test_hostile_text_is_text(visit: Visit, hostile_place: Place, which: str) ->
         assert page.url.startswith(hostile_place.home)
         read += page.evaluate("document.body.textContent")
     unread = [field for field in FIELDS if f"[{field}] \"'><img src=x onerror=alert(1) data-owned>" not in read]
-    assert which != "0" or not unread, unread
+    assert which != "0" or set(unread) <= ({"task.title", "starter"} if hostile_place.bundled else set()), unread
 
 
 @pytest.mark.parametrize("policy", [True, False], ids=["policy", "no policy"])
