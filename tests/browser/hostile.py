@@ -147,7 +147,10 @@ def _steps(wild: bool) -> list[dict[str, Any]]:
             "hit": tools[-n],
             "steps_left": -1,
         }
-        seen |= {"validation": {"closeness": number, text("metric"): number, "__proto__": number}, "money_left": number}
+        seen |= {
+            "validation": {"closeness": number, text("metric"): number, "__proto__": number} if n % 2 else None,
+            "money_left": number,
+        }
         seen |= {"status": TRAP, "steps_left": 10**400} if wild else {}
         step = {"n": n, "action": action, "observation": seen, "attempt": n % 3 if n % 2 else None, "calls": n % 4}
         step |= {"marks": [f"+{TRAP}", "+__proto__", f"-{TRAP}"] if n > 1 else [f"+{TRAP}"]}
