@@ -29,7 +29,7 @@ export function alignedSteps({ episodes, names, at, opened, moved }) {
   const first = at ? Math.max(table.numbers.findIndex((n) => n >= at), 0) : null;
   return {
     node: h("section", { class: "steps" }, h("h2", { text: "Step by step" }), partingLine(state, parting), body),
-    show: () => first !== null && goRow(state, first, { focus: false }),
+    show: (how = { focus: false }) => first !== null && goRow(state, first, how),
     move: (by) => (state.at === null ? goRow(state, 0) : move(by)),
     next: () => nextDifference(state),
     unfold: () => state.at !== null && state.rows.get(state.at).unfold(),

@@ -89,14 +89,14 @@ function curveScale(width, curves, levels) {
   const all = curves.flatMap((curve) => curve.points.map((point) => point.x));
   const high = Math.max(...all);
   let [low, top] = [Math.min(...ys), Math.max(...ys)];
-  const pad = (top - low || Math.abs(top) || 1) * 0.08;
-  [low, top] = [low - pad, top + pad];
+  const pad = (top / 8 - low / 8 || Math.abs(top) / 8 || 1 / 8) * 0.64;
+  [low, top] = [Math.max(low - pad, -Number.MAX_VALUE), Math.min(top + pad, Number.MAX_VALUE)];
   const frame = { left: 58, right: width - (width < 560 ? 30 : CURVE_NAME), top: 14, bottom: CURVE_HEIGHT - 40 };
   const span = high || 1;
   return {
     ...frame, low, high: top, end: span, narrow: width < 560,
     x: (x) => frame.left + ((frame.right - frame.left) * x) / span,
-    y: (y) => frame.bottom - ((frame.bottom - frame.top) * (y - low)) / (top - low),
+    y: (y) => frame.bottom - ((frame.bottom - frame.top) * (y / 8 - low / 8)) / (top / 8 - low / 8),
     backX: (pixel) => ((pixel - frame.left) / (frame.right - frame.left)) * span,
   };
 }

@@ -29,7 +29,7 @@ export async function search(root, place, go) {
   });
   const fields = Object.entries(FIELDS).map(([value, label]) => h("option", { value, text: label }));
   const where = h("select", { "aria-label": "Where", onchange: () => change({ in: where.value }, true) }, fields);
-  const names = known.map(({ run }) => h("option", { value: visible(run), text: visible(run) }));
+  const names = known.map(({ run }) => h("option", { value: visible(run), text: run }));
   const all = h("option", { value: "", text: "All runs" });
   const which = h(
     "select",
@@ -174,9 +174,9 @@ function addHit(found, hit, before) {
 }
 
 function hitGroup(key) {
-  const [run, task, method, seed] = visible(key).split("/");
+  const [run, task, method, seed] = key.split("/");
   const label = method.replace(/-[0-9a-f]{8}$/, ""); // a folder's name; what it ends in tells it from others
-  const about = h("span", { class: "quiet small", title: visible(key), text: `${label}, seed ${seed} · ${run}` });
+  const about = h("span", { class: "quiet small", title: key, text: `${label}, seed ${seed} · ${run}` });
   return h(
     "section",
     { class: "hit-group" },
