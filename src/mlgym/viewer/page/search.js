@@ -82,13 +82,13 @@ export async function search(root, place, go) {
       const told = await get("search", params, { signal: mine.signal, fresh: true });
       if (turn !== mine) return;
       after = told.more ? told.after : "";
-      show(told.note ?? "", told.hits);
+      show("", told.hits, told.note);
     } catch (error) {
       if (turn === mine && error.name !== "AbortError") show(error.message, []);
     }
   }
 
-  function show(words, more) {
+  function show(words, more, told = "") {
     if (!hits.length) clear(found);
     found.removeAttribute("aria-busy");
     more.forEach((hit, at) => addHit(found, hit, at ? more[at - 1].key : hits.at(-1)?.key));
@@ -96,7 +96,7 @@ export async function search(root, place, go) {
     further.hidden = !after;
     const episodes = plural(new Set(hits.map((hit) => hit.key)).size, "episode");
     const counted = `${plural(hits.length, "hit")}${after ? " so far" : ""} in ${episodes}.`;
-    status.textContent = words || (hits.length ? counted : NOTHING);
+    status.textContent = words || [hits.length ? counted : NOTHING, told].filter(Boolean).join(" ");
   }
 
   function focusHit(at) {
@@ -118,7 +118,7 @@ export async function search(root, place, go) {
     const was = !note.hidden;
     note.hidden = whole;
     if (whole) return was && !found.contains(document.activeElement) && ask(false);
-    note.textContent = `${told.done} of ${plural(told.total, "episode")} have been read: there may be more hits.`;
+    note.textContent = `${told.done.toLocaleString("en")} of ${plural(told.total, "episode")} have been read: there may be more hits.`;
     reading = setTimeout(async () => {
       const next = await get("runs", {}, { fresh: true }).catch(() => ({}));
       if (root.isConnected) tellReading(next.indexing);
