@@ -19,10 +19,7 @@ LINES = 5_000
 def listing(a: Folder, b: Folder) -> Document:
     """The files of both submissions: {files: [{path, change: same|changed|left|right, sizes}], note}."""
     left, right = handed_in(a), handed_in(b)
-    rows = [_row(name, _path(a, left.get(name)), _path(b, right.get(name))) for name in sorted({*left, *right})]
-    for row, name in zip(rows, sorted({*left, *right}), strict=True):
-        if name in left and name in right:
-            row["change"] = "same" if left[name] == right[name] else "changed"
+    rows = [_row(name, (a, left.get(name)), (b, right.get(name))) for name in sorted({*left, *right})]
     gone = [of.key for of, found in ((a, left), (b, right)) if not found]
     note = f"No files were kept of what {' and '.join(gone)} handed in." if gone else ""
     return {"files": [] if gone else rows, "note": visible(note)}
@@ -58,9 +55,15 @@ def _path(of: Folder, digest: str | None) -> Path | None:
     return Episode(of.folder).file(digest) if digest else None
 
 
-def _row(name: str, left: Path | None, right: Path | None) -> Document:
-    sizes = [path.stat().st_size if path and path.exists() else None for path in (left, right)]
-    return {"path": visible(name), "change": "left" if left else "right", "sizes": sizes}
+def _row(name: str, *sides: tuple[Folder, str | None]) -> Document:
+    (_, old), (_, new) = sides
+    change = "same" if old == new else "changed" if old and new else "left" if old else "right"
+    paths = [_path(of, digest) for of, digest in sides]
+    return {"path": visible(name), "change": change, "sizes": [_size(path) for path in paths]}
+
+
+def _size(path: Path | None) -> int | None:
+    return path.stat().st_size if path and path.exists() else None
 
 
 def _text(path: Path | None) -> tuple[str, str]:
