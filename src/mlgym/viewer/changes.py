@@ -16,7 +16,7 @@ from mlgym.viewer.states import History, Version, starter, text_of, there
 from mlgym.viewer.visible import visible
 
 NAME = "changes.jsonl"
-HISTORIES = 16
+HISTORIES = 4  # those of several episodes side by side
 _KEPT: dict[tuple[Any, ...], History] = {}
 PARTLY = "Not all of the workspace could be looked at after this step: there was too much in it, or it was gone."
 

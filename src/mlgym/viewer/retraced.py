@@ -5,7 +5,6 @@ What a command may have changed in another way stays as it was last known, and i
 
 import hashlib
 import re
-from pathlib import Path
 
 from mlgym.records import Action, Attempt, Observation, Step
 from mlgym.store import Episode
@@ -132,22 +131,16 @@ class _Retracer:
         self.known.settle()
         store, new = Episode(self.of.folder), dict(self.state)
         for name, digest in {**attempt.code, **attempt.files}.items():
-            known = self.state.get(name)
-            path: Path | None = store.file(digest) if digest.isascii() and digest.isalnum() else None
-            if path is None or (known and (known.key == digest or known.read() == _small(path))):
+            known, places = self.state.get(name), [store.file(digest)] if digest.isascii() and digest.isalnum() else []
+            version = Version(n, "attempt", digest, tuple(places))
+            data = version.read()
+            if known and (known.key == digest or (data is not None and known.read() == data)):
                 continue
-            new[name] = Version(n, "attempt", digest, (path,))
-            if (data := _small(path)) is not None and b"\0" not in data:
+            new[name] = version
+            if data is not None and b"\0" not in data:
                 self.known.learn(name, data.decode(errors="replace"))
         if 0 < len(attempt.code) < ALL:
             had = {**attempt.code, **attempt.files}
             for name in {name for name in self.state if name.endswith(".py") and name.count("/") < DEEP} - set(had):
                 new[name] = Version(n, "attempt", GONE)
         self.state, self.seen = new, dict(self.known.files)
-
-
-def _small(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes() if path.stat().st_size <= LARGEST else None
-    except OSError:
-        return None

@@ -1,12 +1,11 @@
 """Steps as cards: what was thought, done and seen, and what it cost. Documents 5 and 6."""
 
-import json
 from typing import Any
 
 from mlgym.errors import UsageError
 from mlgym.records import Action, Step
 from mlgym.viewer import changes
-from mlgym.viewer.acted import acted
+from mlgym.viewer.acted import acted, arguments
 from mlgym.viewer.brief import brief
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.known import Known
@@ -70,11 +69,9 @@ def version(of: Folder) -> str:
 
 
 def said(action: Action) -> str:
-    """An action as text: the command, or its arguments."""
-    args = action.args
-    if len(args) == 1 and isinstance(only := next(iter(args.values())), str):
-        return only
-    return json.dumps(args, indent=1, ensure_ascii=False) if args else ""
+    """An action as text: the command, the text that it writes, or its arguments."""
+    texts = (action.args.get(name) for name in ("command", "content", "text"))
+    return next((each for each in texts if isinstance(each, str)), arguments(action))
 
 
 def _cards(of: Folder, first: int, count: int, *, whole: bool = False) -> list[Card]:
