@@ -80,6 +80,7 @@ def columns(of: Folder) -> Document:
     out: Document = {name: [getattr(one, name) for one in facts] for name in _KEPT}
     for name in ("tool", "status", "hit"):
         out[name] = [visible(value) for value in out[name]]
+    out["status"] = ["error" if _broke(one) else out["status"][at] for at, one in enumerate(facts)]
     for name in ("command_s", "model_s", "grader_s"):
         out[name] = [finite(getattr(one, name)) for one in facts]
     clocks = (one.command_s + one.model_s + one.grader_s for one in facts)
@@ -90,6 +91,11 @@ def columns(of: Folder) -> Document:
     out["money"] = _spent(of)
     out["tokens"] = _tokens(of)
     return out
+
+
+def _broke(one: Fact) -> bool:
+    """Whether a step is the end of an episode by an error."""
+    return one.tool == "end" and one.args.get("reason") == "error"
 
 
 _KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size", "deed")
@@ -138,7 +144,7 @@ def _attempts(of: Folder) -> list[Document]:
     result, records = of.result, of.records
     valid = [one for one in of.attempts if one.valid and not one.fallback and one.test is not None]
     best = next((one.n for one in valid if result and one.test == result.best), None)
-    counted = next((one.n for one in reversed(of.attempts) if result and one.kind != "validate"), None)
+    counted = next((one.n for one in reversed(of.attempts) if result and (one.test or None) == result.final), None)
     return [
         {
             **{name: getattr(one, name) for name in ("n", "step", "kind", "valid", "stage", "fallback")},
