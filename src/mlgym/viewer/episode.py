@@ -144,7 +144,7 @@ def _attempts(of: Folder) -> list[Document]:
     result, records = of.result, of.records
     valid = [one for one in of.attempts if one.valid and not one.fallback and one.test is not None]
     best = next((one.n for one in valid if result and one.test == result.best), None)
-    counted = next((one.n for one in reversed(of.attempts) if result and (one.test or None) == result.final), None)
+    counted = next((one.n for one in reversed(of.attempts) if result and one.kind != "validate"), None)
     return [
         {
             **{name: getattr(one, name) for name in ("n", "step", "kind", "valid", "stage", "fallback")},
