@@ -12,7 +12,6 @@ from mlgym.env import ResearchEnv
 from mlgym.errors import SandboxError
 from mlgym.records import LARGE, Changes
 from mlgym.sandbox.shell import Look
-from mlgym.sandbox.tar import SubmissionRefused
 from mlgym.store import Episode
 
 # What counts as a source beside the baseline's files: names that end so, but in these folders and in hidden ones.
@@ -47,7 +46,8 @@ CHOICE: dict[str, Any] = {
     "places": 300,  # folders
     "seconds": 0.5,
 }
-KEPT = 50_000_000  # bytes of all contents of an episode
+KEPT, BLOCK = 50_000_000, 4096  # bytes of all contents of an episode, and what a small one takes of a disk
+NAMES = 1000  # files that are known at a time
 
 
 class Watch:
@@ -78,7 +78,7 @@ class Watch:
             self._follow(changes.marks)
             self._apply(changes)
         digests = {digest for changes in recorded.values() for digest in changes.files.values() if digest}
-        self._kept = sum(path.stat().st_size for path in map(self._store.file, digests) if path.exists())
+        self._kept = sum(max(path.stat().st_size, BLOCK) for path in map(self._store.file, digests) if path.exists())
 
     def record(self, n: int, marks: tuple[str, ...]) -> None:
         """Look at what step `n` has changed, and store it."""
@@ -87,7 +87,9 @@ class Watch:
         self._follow(marks)
         look = self._look()
         files, contents = self._changed(look) if look else ({}, {})
-        whole = look is not None and look.whole
+        left = look.files.keys() - self.known.keys() - files.keys() if look else ()
+        self._looks += len(left)  # so that all is told again
+        whole = look is not None and look.whole and not left
         if files or marks or whole != self._whole:
             changes = Changes(n=n, files=files, whole=whole, marks=marks)
             self._store.add_changes(changes, contents)
@@ -98,16 +100,18 @@ class Watch:
         since, self._looks = self._looks, self._looks + 1
         try:
             return self._research.session.shell.look(since, self._looks, list(self.known), self._choice)
-        except (SandboxError, SubmissionRefused, OSError):
+        except (SandboxError, OSError):
             return None
 
     def _changed(self, look: Look) -> tuple[dict[str, str], dict[str, bytes]]:
         """What differs from what is known, and the contents to store: of a file of the starter also what it was."""
         files, contents = dict.fromkeys(look.gone, ""), dict[str, bytes]()
         files |= {path: LARGE for path in look.large if self.known.get(path) != LARGE}
+        room = NAMES - len(self.known)
         for path, data in look.files.items():
             digest = _digest(data)
-            if self.known.get(path) != digest:
+            room -= path not in self.known
+            if self.known.get(path) != digest and (room >= 0 or path in self.known):
                 files[path], contents[digest] = digest, data
         for path in files:
             digest = self.known.get(path, "")
@@ -119,7 +123,7 @@ class Watch:
         """Whether there is room for a content that is not stored yet."""
         if self._store.file(digest).exists():
             return False
-        self._kept += len(data)
+        self._kept += max(len(data), BLOCK)
         return self._kept <= KEPT
 
     def _apply(self, changes: Changes) -> None:
@@ -131,8 +135,8 @@ class Watch:
         for mark in marks:
             if mark[0] == "+":
                 self._saved[mark[1:]] = self.known
-            else:
-                self.known = self._saved.get(mark[1:], self.known)
+            else:  # the next look tells all: what it told before stands there no more
+                self.known, self._looks = self._saved.get(mark[1:], self.known), self._looks + 1
 
 
 def _digest(data: bytes) -> str:
