@@ -23,7 +23,6 @@ from mlgym.errors import SandboxError
 from mlgym.onward import onward
 from mlgym.pack import pack
 from mlgym.records import LARGE, Action, Brief, Changes, Checkpoint, EpisodeSpec, Limits, Restore, Step
-from mlgym.runs import open_run
 from mlgym.sandbox import SandboxSpec, open_shell, scratch
 from mlgym.sandbox.shell import Look, Shell
 from mlgym.scrub import Here
@@ -31,6 +30,7 @@ from mlgym.store import Episode, episodes, states
 from mlgym.verify import verify
 from mlgym.viewer.changes import history
 from mlgym.viewer.folder import Folder
+from mlgym.viewer.store import Store
 from mlgym.watch import CHOICE, Watch
 from tests.faults import chosen, descendants, hit
 
@@ -475,7 +475,7 @@ def test_retraced_files_are_those_that_were_recorded(recorded: Path, tmp_path: P
     shutil.copytree(recorded.parents[2], run)
     (folder,) = episodes(run)
     (folder / "changes.jsonl").unlink()
-    exact, told = (history(Folder(each, "r/guess/worker/0", open_run(run).anchors)) for each in (recorded, folder))
+    exact, told = (history(Folder(store, *store.keys)) for store in (Store([recorded]), Store([folder])))
     assert exact.exact and not told.exact
     for n in range(8):
         left, right = exact.after(n), told.after(n)
