@@ -305,7 +305,7 @@ def test_contents_of_an_episode_are_bounded(tmp_path: Path, monkeypatch: pytest.
 
 def test_more_and_more_files_stay_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """New names at each step, in front of those that a look has no room for: not all are asked for for ever."""
-    monkeypatch.setattr("mlgym.watch.NAMES", 500)
+    monkeypatch.setattr("mlgym.watch.KNOWN", 500)
     watched = Watched("bubblewrap", tmp_path)
     for n in range(1, 5):
         watched.env.session.shell.run(f"for i in $(seq 200); do echo {n}$i > {9 - n}$i.py; done", 20)
