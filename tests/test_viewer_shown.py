@@ -162,7 +162,7 @@ def test_a_window_is_quiet_code_with_its_place() -> None:
     rows = "(9 more lines above)\n10:import os\n11:x = 1\n(50 more lines below)"
     text = f"[File: /home/agent/workspace/train.py (61 lines total)]\n{rows}"
     shown = observation(step("open", text, path="train.py"), Scale())
-    assert (shown["kind"], shown["quiet"], shown["first"], shown["language"]) == ("window", True, 10, "python")
+    assert (shown["kind"], shown["quiet"], shown["first"]) == ("window", True, 10)
     assert shown["title"] == "train.py, lines 10 to 11 of 61" and texts(shown["spans"]) == "import os\nx = 1"
     assert observation(step("bash", text, command="./x"), Scale())["kind"] == "text"  # nothing hides behind its looks
     whole = window("[File: a (2 lines total)]\n1:x\n2:y\nThe file was changed.")
@@ -282,7 +282,7 @@ def test_long_ones_are_folded_to_their_ends_and_logs_to_their_end() -> None:
 def test_json_is_laid_out() -> None:
     told = json.dumps({"scores": {str(n): n for n in range(20)}, "ok": True})
     shown = observation(step("bash", told), Scale())
-    assert (shown["kind"], shown["language"], shown["lines"]) == ("json", "json", 25)
+    assert (shown["kind"], shown["lines"]) == ("json", 25)
     assert observation(step("bash", "{not json}"), Scale())["kind"] == "text"
 
 

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlgym.records import Changes
-from mlgym.store import Episode, lines, states
+from mlgym.store import states
 from mlgym.viewer import differences
 from mlgym.viewer.folder import LARGEST, Folder
+from mlgym.viewer.lines import reading
 from mlgym.viewer.retraced import retraced
-from mlgym.viewer.states import History, Version, starter, text_of, there
+from mlgym.viewer.states import History, Version, starter, stored, text_of, there
 from mlgym.viewer.visible import visible
 
 NAME = "changes.jsonl"
@@ -57,23 +58,25 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _records(of: Folder) -> list[Changes]:
     """What was recorded, up to the first line that cannot be read."""
     found: list[Changes] = []
-    for line in lines(of.folder / NAME):
-        try:
-            found.append(Changes.model_validate_json(line))
-        except ValidationError:
-            of.problem(f"Line {len(found) + 1} of {NAME} cannot be read.")
-            break
+    try:
+        with reading(of.folder / NAME) as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    found.append(Changes.model_validate_json(line))
+    except FileNotFoundError:
+        pass
+    except (ValidationError, OSError):
+        of.problem(f"Line {len(found) + 1} of {NAME} cannot be read.")
     return found
 
 
 def _recorded(of: Folder, records: list[Changes]) -> History:
-    store = Episode(of.folder)
     given = {name: path for name, path in starter(of).items() if path.stat().st_size <= LARGEST}
     digests = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in given.values()}
 
     def version(n: int, digest: str) -> Version:
-        places = [store.file(digest)] if digest.isascii() and digest.isalnum() else []
-        return Version(n, "recorded" if n else "starter", digest, (*places, *filter(None, [digests.get(digest)])))
+        places = (*stored(of, digest), *filter(None, [digests.get(digest)]))
+        return Version(n, "recorded" if n else "starter", digest, places)
 
     (first, _, start), *rest = states(records, version)
     told = History(start, exact=True)

@@ -7,11 +7,10 @@ import hashlib
 import re
 
 from mlgym.records import Action, Attempt, Observation, Step
-from mlgym.store import Episode
 from mlgym.viewer.folder import LARGEST, Folder
 from mlgym.viewer.known import Known, Lines
 from mlgym.viewer.lines import Fact
-from mlgym.viewer.states import GONE, History, State, Version, starter
+from mlgym.viewer.states import GONE, History, State, Version, starter, stored
 from mlgym.viewer.visible import visible
 
 LOOKS = ("view", "open", "goto", "scroll_up", "scroll_down")
@@ -129,10 +128,9 @@ class _Retracer:
         """The files that an attempt had."""
         self.attempts, self.unsure, self.swept = True, {}, 0
         self.known.settle()
-        store, new = Episode(self.of.folder), dict(self.state)
+        new = dict(self.state)
         for name, digest in {**attempt.code, **attempt.files}.items():
-            known, places = self.state.get(name), [store.file(digest)] if digest.isascii() and digest.isalnum() else []
-            version = Version(n, "attempt", digest, tuple(places))
+            known, version = self.state.get(name), Version(n, "attempt", digest, stored(self.of, digest))
             data = version.read()
             if known and (known.key == digest or (data is not None and known.read() == data)):
                 continue

@@ -29,7 +29,6 @@ _EPOCH = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = re.compile(r"^ERRORS:\n((?:- .*\n)+)", re.MULTILINE)
-_CODE = re.compile(r"\(Exit code (\d{1,3})\.\)$")
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,7 @@ from mlgym.viewer.visible import visible
 
 MOST = 200  # cards of a document
 PAGE = 100_000  # characters of a page of text
-BACK, BACK_CHARACTERS = (
-    100,
-    3_000_000,
-)  # steps that are looked at for what is known of the files, and what they have seen
+BACK, BACK_CHARACTERS = 100, 3_000_000  # steps, and of what they saw, that are read to know the files before a step
 Card = dict[str, Any]
 
 
@@ -113,12 +110,9 @@ def _card(of: Folder, step: Step, known: Known, before: int, *, whole: bool) -> 
         "action": acted(step, known, whole=whole),
         "observation": observation(step, scale(of), whole=whole),
         **{clock: getattr(step, clock) for clock in ("command_s", "model_s", "grader_s")},
-        "reward": step.reward,
         "attempt": step.attempt,
         "calls": [before + 1, step.calls] if step.calls > before else None,
         "marks": [visible(mark) for mark in step.marks],
-        "steps_left": seen.steps_left,
-        "money_left": seen.money_left,
     }
 
 
