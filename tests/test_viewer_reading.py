@@ -314,6 +314,13 @@ def test_episodes_that_have_not_ended_or_never_began(tmp_path: Path) -> None:
     assert documents(*only(tmp_path / "run"))[0]["steps"] == 0
 
 
+@pytest.mark.parametrize(("reason", "status"), [("error", "error"), ("steps", "end")])
+def test_an_end_by_an_error_is_an_error_in_the_line_of_steps(tmp_path: Path, reason: str, status: str) -> None:
+    store, key = only(_made(tmp_path, [step(1, "end", status="end", reason=reason)], ended=reason, boundary="agent"))
+    assert answer(store, f"e/{key}", {})["line"]["status"] == [status]
+    assert store.runs()["runs"][0]["failed"] == 1
+
+
 def test_what_was_lost_and_what_a_policy_did_can_be_read(tmp_path: Path) -> None:
     steps = [step(1, "bash", "", command="ls", reward=None)]
     lost = {"scored": False, "boundary": "sandbox", "why": "The sandbox was lost.", "ended": "error", "attempts": ()}
