@@ -137,11 +137,13 @@ function buildPage(page) {
 function openTab(page, name, push, more = {}) {
   const known = tabNames(page.show.doc).includes(name) ? name : "conversation";
   const changed = known !== page.tab;
+  const inside = changed && page.panels[page.tab]?.contains(document.activeElement);
   page.tab = known;
   if (push && changed) update({ tab: known === "conversation" ? null : known, ...more }, true);
   for (const [other, panel] of Object.entries(page.panels)) panel.hidden = other !== known;
   drawTabs(page);
   if (changed) centreTab(page.tabs);
+  if (inside) page.tabs.querySelector("[aria-selected=true]").focus({ preventScroll: true }); // else it would be lost
   const fill = { tree: drawTree, attempts: drawAttempts, about: drawAbout }[known];
   if (fill && (changed || !page.panels[known].firstChild)) fill(page);
   const query = new URLSearchParams(location.hash.split("?")[1] || "");
