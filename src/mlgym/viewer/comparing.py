@@ -1,12 +1,15 @@
 """What two episodes handed in, against each other: which files differ, and how."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
+from mlgym.disk import content
 from mlgym.errors import UsageError
 from mlgym.records import Attempt
 from mlgym.store import Episode
 from mlgym.viewer.differences import between
+from mlgym.viewer.finding import regular
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.ink import language
 from mlgym.viewer.visible import visible
@@ -59,7 +62,7 @@ def _path(of: Folder, digest: str | None) -> Path | None:
 
 
 def _row(name: str, left: Path | None, right: Path | None) -> Document:
-    sizes = [path.stat().st_size if path and path.exists() else None for path in (left, right)]
+    sizes = [path.stat().st_size if path and regular(str(path)) else None for path in (left, right)]
     return {"path": visible(name), "change": "left" if left else "right", "sizes": sizes}
 
 
@@ -68,11 +71,11 @@ def _text(path: Path | None) -> tuple[str, str]:
     if path is None:
         return "", ""
     try:
-        data = path.read_bytes() if path.stat().st_size <= LARGEST else None
-    except OSError:
+        data = content(path, LARGEST)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return "", f"The file is larger than {LARGEST:,} bytes."
         return "", "The file was let go, for the episode's files were too large."
-    if data is None:
-        return "", f"The file is larger than {LARGEST:,} bytes."
     if b"\0" in data:
         return "", "The file is not text."
     why = f"The file has more than {LINES:,} lines." if data.count(b"\n") > LINES else ""

@@ -10,11 +10,13 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from mlgym.columns import Row
+from mlgym.disk import content
 from mlgym.errors import MlgymError
 from mlgym.records import Action, Attempt, EpisodeSpec, Observation, Record, Result, Scores, Split, Step
 from mlgym.rows import Records
 from mlgym.runs import BROKEN
 from mlgym.task import Task, load_task
+from mlgym.viewer.finding import regular
 from mlgym.viewer.lines import Call, Fact, Growing, call, fact
 from mlgym.viewer.store import Store
 from mlgym.viewer.visible import visible
@@ -43,7 +45,7 @@ class Folder:
     @functools.cached_property
     def result(self) -> Result | None:
         """The end of the episode, None while there is none or none that can be read."""
-        return self._record(Result, "result.json") if (self.folder / "result.json").exists() else None
+        return self._record(Result, "result.json") if regular(f"{self.folder}/result.json") else None
 
     @functools.cached_property
     def task(self) -> Task | None:
@@ -99,6 +101,14 @@ class Folder:
     def call_facts(self) -> Sequence[Call]:
         """The facts of all model calls."""
         return self._store.call_facts(self.key) if self._store else self._calls.facts
+
+    @property
+    def size(self) -> int:
+        """How long steps.jsonl is."""
+        try:
+            return (self.folder / "steps.jsonl").stat().st_size
+        except OSError:
+            return 0
 
     def count(self, name: str) -> int:
         """How many whole lines steps.jsonl or calls.jsonl has."""
@@ -157,7 +167,7 @@ class Folder:
 
     def _record(self, kind: type[R], name: str) -> R | None:
         try:
-            found = parsed(kind, (self.folder / name).read_bytes())
+            found = parsed(kind, content(self.folder / name))
         except OSError as error:
             self.problem(f"{name} cannot be read: {error.strerror}.")
             return None

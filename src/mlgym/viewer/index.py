@@ -22,8 +22,9 @@ from zlib import compress, crc32, decompress, error
 
 from pydantic_core import from_json, to_json
 
+from mlgym.disk import reading
 from mlgym.viewer.cell import COLUMNS
-from mlgym.viewer.lines import Call, Fact, Mark, call, fact, reading
+from mlgym.viewer.lines import Call, Fact, Mark, call, fact, whole
 from mlgym.viewer.words import fold, searched
 
 VERSION = crc32(repr((1, Fact._fields, Call._fields, COLUMNS)).encode()) >> 1
@@ -273,7 +274,7 @@ class _Writing:
             file.seek(stop)
             while lines := _lines(file):
                 self._chunk(number, kind, count + 1, stop, lines)
-                stop, count = stop + sum(map(len, lines)), count + len(lines)
+                stop, count = stop + sum(size for _, size in lines), count + len(lines)
                 if self._rest(number, kind, (about[0], stop, 0, stop, count, Mark.at(file, stop).ending)):
                     return
                 file.seek(stop)
@@ -284,19 +285,19 @@ class _Writing:
         asked = "SELECT inode, size, changed, stop, count, ending FROM files WHERE episode = ? AND kind = ?"
         return self.db.execute(asked, (number, kind)).fetchone() or (0, 0, 0, 0, 0, b"")
 
-    def _chunk(self, number: int, kind: int, n: int, start: int, lines: list[bytes]) -> None:
+    def _chunk(self, number: int, kind: int, n: int, start: int, lines: list[tuple[bytes, int]]) -> None:
         [first] = self.db.execute("SELECT first FROM next").fetchone()
-        offsets = array("q", accumulate(map(len, lines), initial=start)).tobytes()
-        facts = [READ[kind](place, line) for place, line in enumerate(lines, n)]
+        offsets = array("q", accumulate((size for _, size in lines), initial=start)).tobytes()
+        facts = [READ[kind](place, line) for place, (line, _) in enumerate(lines, n)]
         told = compress(to_json(facts, inf_nan_mode="constants"), 1)
         self.db.execute(
             "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", (number, kind, n, first, len(lines), offsets, told)
         )
         if kind == STEPS:
             self.db.execute("UPDATE next SET first = first + ?", (len(lines),))
-            rows = ((first + place, *map(fold, searched(line))) for place, line in enumerate(lines))
+            rows = ((first + place, *map(fold, searched(line))) for place, (line, _) in enumerate(lines))
             self.db.executemany("INSERT INTO words (rowid, action, thought, observation) VALUES (?, ?, ?, ?)", rows)
-        self.bytes += sum(map(len, lines))
+        self.bytes += sum(size for _, size in lines)
 
     def _rest(self, number: int, kind: int, state: tuple[Any, ...]) -> bool:
         """Let others write, and keep what there is; whether to stop."""
@@ -317,9 +318,16 @@ def _connected(path: Path | str) -> sqlite3.Connection:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """The file, made where it is not there; raises sqlite3.DatabaseError where it is of another version."""
+    """The file, made where it is not there; raises sqlite3.DatabaseError where it is of another version, and
+    OperationalError where others could write it.
+    """
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = path.parent.stat()
+        if hasattr(os, "geteuid") and (about.st_uid != os.geteuid() or about.st_mode & 0o022):
+            error = sqlite3.OperationalError(f"others can write to {path.parent}")
+            error.sqlite_errorcode = sqlite3.SQLITE_PERM
+            raise error
     db = _connected(path)
     try:
         db.execute("PRAGMA journal_mode = WAL")
@@ -358,12 +366,14 @@ def _offsets(db: sqlite3.Connection, episode: int, n: int) -> "array[int]":
     return array("q", db.execute(found, (episode, n)).fetchone()[0])
 
 
-def _lines(file: IO[bytes]) -> list[bytes]:
-    """The next whole lines of a file, some CHUNK bytes at a time."""
-    found, size = list[bytes](), 0
-    while size < CHUNK and (line := file.readline()).endswith(b"\n"):
-        found.append(line)
-        size += len(line)
+def _lines(file: IO[bytes]) -> list[tuple[bytes, int]]:
+    """The next whole lines of a file, some CHUNK bytes at a time, and how long each is."""
+    found, left = list[tuple[bytes, int]](), CHUNK
+    for line, size in whole(file):
+        found.append((line, size))
+        left -= size
+        if left <= 0:
+            break
     return found
 
 

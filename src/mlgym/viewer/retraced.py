@@ -7,6 +7,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from mlgym.disk import content
 from mlgym.records import Action, Attempt, Observation, Step
 from mlgym.store import Episode
 from mlgym.viewer.folder import LARGEST, Folder
@@ -20,7 +21,7 @@ NOTE = "The files were not recorded at each step: they are worked out from what 
 ATTEMPTS = " What a graded attempt had is exact."
 SHOWN = 3
 ALL, DEEP = 50, 3  # an attempt has so many sources at most, of so many levels of folders
-MOST = 20_000_000  # characters of observations that are read
+MOST = 60_000_000  # bytes of steps that are read
 _CAT = re.compile(r"\s*cat\s+([\w./-]+)\s*")
 Unsure = dict[str, int]
 
@@ -32,7 +33,7 @@ def retraced(of: Folder) -> History:
     attempts = {one.step: one for one in of.attempts if one.files and not one.fallback}
     retracer = _Retracer(of, start)
     told.add(0, start, start, retracer.note())
-    whole = sum(fact.size for fact in of.facts) <= MOST
+    whole = of.size <= MOST
     for first in range(1, len(of.facts) + 1, 500):
         for step in of.steps(first, 500) if whole else map(_bare, of.facts[first - 1 : first + 499]):
             before, after = retracer.take(step, attempts.get(step.n))
@@ -148,6 +149,6 @@ class _Retracer:
 
 def _small(path: Path) -> bytes | None:
     try:
-        return path.read_bytes() if path.stat().st_size <= LARGEST else None
+        return content(path, LARGEST)
     except OSError:
         return None

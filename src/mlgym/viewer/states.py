@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mlgym.disk import content
 from mlgym.viewer.folder import Folder
 
 How = Literal["recorded", "attempt", "edit", "starter"]
@@ -29,7 +30,9 @@ class Version:
         if isinstance(self.content, bytes):
             return self.content
         size, path = self._stored
-        return path.read_bytes() if path and size <= LARGEST else None
+        with suppress(OSError):
+            return content(path, LARGEST) if path and size <= LARGEST else None
+        return None
 
     @property
     def size(self) -> int | None:
