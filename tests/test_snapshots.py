@@ -185,7 +185,7 @@ def test_what_runs_in_the_background_ends(world: World) -> None:
     saved = world.shelf.snapshot(world.shell)
     count = "wc -l <ticks"
     assert says(world.shell, f"jobs; {count}; sleep 0.2; {count}").split()[0] == says(world.shell, count).strip()
-    assert says(world.fork(saved), "jobs; pgrep -f ticks") == ""
+    assert says(world.fork(saved), "jobs; pgrep -f '>>tick[s]'") == ""
 
 
 def test_siblings_know_nothing_of_each_other(world: World) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from mlgym.errors import UsageError
 from mlgym.records import Attempt, EpisodeSpec, Result
-from mlgym.runs import open_run
 from mlgym.store import Episode, episode_folder
 from mlgym.viewer.comparing import difference, handed_in, listing
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.lines import deed
+from mlgym.viewer.store import Store
 
 GAME = "battle-of-sexes"
 
@@ -33,7 +33,8 @@ def handed(run: Path, seed: int, *tries: dict[str, bytes], kind: str = "submit",
     if kind == "submit":
         episode.finish(Result(ended="submitted", metric="score", attempts=tuple(attempts)))
     episode.close()
-    return Folder(episode.folder, f"r/{GAME}/tuner/{seed}", open_run(run).anchors)
+    store = Store([run])
+    return Folder(store, next(key for key in store.keys if store.folder(key) == episode.folder))
 
 
 def test_files_are_the_same_differ_or_are_on_one_side(tmp_path: Path) -> None:
@@ -71,7 +72,22 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Neither of the two"):
         difference(a, b, "../../spec.json")
     none = handed(tmp_path, 2, {})
-    assert listing(a, none)["note"] == f"No files were kept of what r/{GAME}/tuner/2 handed in."
+    assert listing(a, none)["note"] == f"No files were kept of what {none.key} handed in."
+
+
+def test_only_what_was_stored_is_read(tmp_path: Path) -> None:
+    """A record may name anything, and what is stored may be a link."""
+    secret = tmp_path / "secret"
+    secret.write_text("the secret")
+    a = handed(tmp_path / "run", 0, {"x.py": b"a", "y.py": b"b"})
+    b = handed(tmp_path / "run", 1, {"x.py": b"c", "y.py": b"d"})
+    link = Episode(a.folder).file(a.attempts[-1].files["x.py"])
+    link.unlink()
+    link.symlink_to(secret)
+    wrong = {"x.py": a.attempts[-1].files["x.py"], "y.py": "../../../../../secret"}
+    a.attempts[-1] = a.attempts[-1].changed(files=wrong)
+    assert {row["path"]: row["sizes"] for row in listing(a, b)["files"]} == {"x.py": [None, 1], "y.py": [None, 1]}
+    assert all("let go" in difference(a, b, path)["note"] for path in wrong)
 
 
 def test_a_fingerprint_tells_actions_apart() -> None:

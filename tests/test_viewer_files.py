@@ -10,12 +10,12 @@ import pytest
 from mlgym.errors import UsageError
 from mlgym.importers import import_runs
 from mlgym.records import LARGE, Action, Attempt, Changes, EpisodeSpec, Observation, Step
-from mlgym.runs import open_run
-from mlgym.store import Episode, episode_folder, episodes
+from mlgym.store import Episode, episode_folder
 from mlgym.task import load_task
 from mlgym.viewer.changes import changed
 from mlgym.viewer.files import content, listing
 from mlgym.viewer.folder import Folder
+from mlgym.viewer.store import Store
 from tests.originals import WORKSPACE, recorded_run
 
 GAME = "battle-of-sexes"
@@ -27,8 +27,8 @@ def sha(data: bytes) -> str:
 
 
 def opened(run: Path) -> Folder:
-    (folder,) = episodes(run)
-    return Folder(folder, f"r/{GAME}/m/0", open_run(run).anchors)
+    store = Store([run])
+    return Folder(store, *store.keys)
 
 
 class Made:

@@ -11,7 +11,6 @@ import pytest
 
 from mlgym.errors import UsageError
 from mlgym.records import Action, Attempt, Changes, EpisodeSpec, Observation, Step
-from mlgym.runs import open_run
 from mlgym.store import Episode, episode_folder, states
 from mlgym.viewer import changes, lines
 from mlgym.viewer.documents import answer
@@ -35,6 +34,12 @@ def episode(run: Path, text: str = "seen") -> Path:
     with_store.add_attempt(Attempt(n=1, step=1, kind="validate", valid=True, files={"a.py": SHA}))
     with_store.close()
     return with_store.folder
+
+
+def opened(run: Path) -> Folder:
+    """The only episode of a run."""
+    store = Store([run])
+    return Folder(store, *store.keys)
 
 
 def all_answers(store: Store, key: str) -> str:
@@ -109,7 +114,7 @@ def test_counts_of_lines_have_a_time_together(tmp_path: Path, monkeypatch: pytes
     store.file(SHA).write_text("1\n")
     with (folder / "changes.jsonl").open("a") as file:
         file.write(Changes(n=1, files={"b.py": SHA}).model_dump_json() + "\n")
-    of = Folder(folder, "r/t/m/0", open_run(tmp_path).anchors)
+    of = opened(tmp_path)
     assert changes.changed(of, 1, 1)[1] == [{"path": "b.py", "change": "added", "plus": 1, "minus": 0}]
     monkeypatch.setattr(changes, "BUDGET_S", -1.0)
     assert changes.changed(of, 1, 1)[1] == [{"path": "b.py", "change": "added", "plus": None, "minus": None}]
@@ -130,7 +135,7 @@ def test_more_states_than_can_be_held_are_said(tmp_path: Path, monkeypatch: pyte
         for n in range(1, 9):
             file.write(Changes(n=n, files={f"{n}.py": SHA}).model_dump_json() + "\n")
     monkeypatch.setattr(changes, "TOGETHER", 10)
-    of = Folder(folder, "r/t/m/0", open_run(tmp_path).anchors)
+    of = opened(tmp_path)
     assert len(changes.history(of).after(8)) == 4
     assert of.problems == ["changes.jsonl is shown up to step 3 only: it tells of too many files."]
 

@@ -19,13 +19,14 @@ from recorded_runs import episode, step
 from mlgym.errors import UsageError
 from mlgym.records import Action, Observation, Step
 from mlgym.store import Episode
-from mlgym.viewer import index
 from mlgym.viewer import store as module
-from mlgym.viewer.index import CALLS, STEPS, Index
+from mlgym.viewer import writing
+from mlgym.viewer.index import Index
 from mlgym.viewer.lines import Growing, call, fact
 from mlgym.viewer.store import Store
 from mlgym.viewer.visible import visible
 from mlgym.viewer.words import ENDS, FIELDS, QUERY, fold, searched
+from mlgym.viewer.writing import CALLS, STEPS
 
 KEY = "run/duel-s0-d0.2/tuner/0"
 SOURCE = Path(__file__).parent.parent / "src"
@@ -123,10 +124,19 @@ def test_what_was_replaced_is_read_again_and_what_went_is_not_found(tmp_path: Pa
     shutil.rmtree(folder)
     assert store.refresh() == {KEY} and found(store, "second word") == []
     assert store.catch_up() and chunks(store) == []
+    folder = episode(tmp_path / "runs" / "run")
+    store.refresh()
+    assert store.catch_up() and len(chunks(store)) == 1
+    store.close()
+    shutil.rmtree(folder)
+    store = opened(tmp_path)
+    assert chunks(store) == []
     store.close()
 
 
-@pytest.mark.parametrize("harm", ["nothing is left", "no database", "an old one", "torn", "a table is gone", "zeros"])
+@pytest.mark.parametrize(
+    "harm", ["nothing is left", "no database", "an old one", "torn", "a table is gone", "zeros", "mostly gone"]
+)
 def test_a_damaged_file_is_made_anew(harm: str, tmp_path: Path) -> None:
     for seed in range(3):
         episode(tmp_path / "runs" / "run", seed=seed)
@@ -135,9 +145,14 @@ def test_a_damaged_file_is_made_anew(harm: str, tmp_path: Path) -> None:
     wanted, path = found(first, "write.py"), first.index.path
     first.close()
     data = path.read_bytes()
-    if harm in ("an old one", "a table is gone"):
+    changes = {
+        "an old one": "PRAGMA user_version = 3",
+        "a table is gone": "DROP TABLE chunks",
+        "mostly gone": "UPDATE next SET first = 1000000",
+    }
+    if harm in changes:
         db = sqlite3.connect(path)
-        db.execute("PRAGMA user_version = 3" if harm == "an old one" else "DROP TABLE chunks")
+        db.execute(changes[harm])
         db.commit()
         db.close()
     elif harm == "zeros":
@@ -181,7 +196,7 @@ def test_where_no_index_can_be_kept_the_records_are_searched(place: str, tmp_pat
         return
     store = opened(tmp_path, tmp_path / "file" / "cache" if place == "below a file" else tmp_path / "file")
     assert store.index and store.index.trouble and found(store, "write.py") == [(KEY, 1)]
-    assert len(store.facts(KEY)) == 4 and store.refresh() == {KEY} and store.catch_up()
+    assert len(store.facts(KEY)) == 4 and store.refresh() == set() and store.catch_up()
     store.close()
 
 
@@ -205,8 +220,8 @@ def many(folder: Path, count: int) -> Iterator[Path]:
 def test_killed_while_it_writes(tmp_path: Path) -> None:
     folders = list(many(tmp_path, 6))
     code = (
-        "import os, signal, sys; from mlgym.viewer import index; from pathlib import Path\n"
-        "index.CHUNK = 500\n"  # several transactions
+        "import os, signal, sys; from mlgym.viewer import index, writing; from pathlib import Path\n"
+        "writing.CHUNK = 500\n"  # several transactions
         "def told():\n"
         "    for n, folder in enumerate(sys.argv[2:]):\n"
         "        if n == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -226,8 +241,19 @@ def test_killed_while_it_writes(tmp_path: Path) -> None:
     left.close()
 
 
+def test_what_cannot_be_named_in_it_is_found_all_the_same(tmp_path: Path) -> None:
+    folder = episode(tmp_path / "runs" / "run")
+    folder.rename(folder.parent / os.fsdecode(b"\xff"))
+    store = Store([tmp_path / "runs"], tmp_path / "cache")
+    store.start()
+    while store.runs()["indexing"] != {"done": 1, "total": 1}:
+        store.refresh()
+    assert [n for _, n in found(store, "write.py")] == [1] and chunks(store) == []
+    store.close()
+
+
 def test_two_viewers_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "CHUNK", 500)
+    monkeypatch.setattr(writing, "CHUNK", 500)
     assert len(list(many(tmp_path, 12))) == 12
     one, two = (Store([tmp_path / "runs"], tmp_path / "cache") for _ in range(2))
     for store in (one, two):

@@ -20,6 +20,7 @@ from mlgym.viewer.documents import answer
 from mlgym.viewer.lines import Fact
 from mlgym.viewer.store import Store
 from mlgym.viewer.tree import tree
+from mlgym.viewer.windows import Window, window
 from tests.recorded_runs import TASK, ask, episode, step
 
 REFERENCE = os.environ.get("MLGYM_REFERENCE", "")
@@ -41,6 +42,12 @@ def documents(store: Store, key: str) -> list[Document]:
     assert not any(bad in told for bad in "\x00\x1b\u202e\u200b\ud800")
     assert {len(column) for column in about["line"].values()} == {about["steps"]}
     return found
+
+
+def stands(hunks: list[Document], seen: Window) -> bool:
+    """Whether the new lines of a difference are those that a window shows."""
+    rows = [row for hunk in hunks for row in hunk["lines"] if row[0] != "-"]
+    return all(seen.lines[new - seen.first] == "".join(text for _, text in line) for _, _, new, line in rows)
 
 
 def only(run: Path) -> tuple[Store, str]:
@@ -69,8 +76,14 @@ def test_every_recorded_episode_can_be_read(imported: Path) -> None:
             brief for brief, tool in zip(about["line"]["brief"], about["line"]["tool"], strict=True) if tool != "edit"
         ]
         kinds |= {card[field]["kind"] for card in cards["steps"] for field in ("action", "observation")}
-        edits = [card for card in cards["steps"] if card["tool"] == "edit" and card["status"] == "ok"]
-        assert sum(bool(card["action"]["hunks"]) for card in edits) >= 0.8 * len(edits), key
+        edits = [card for card in cards["steps"] if card["tool"] in ("edit", "insert") and card["status"] == "ok"]
+        assert all(card["action"]["hunks"] for card in edits), key
+        recorded = Episode.read(store.folder(key)).steps()
+        for card in edits:
+            seen = window(recorded[card["n"] - 1].observation.text)
+            assert seen and ("(not made)" in card["action"]["title"] or stands(card["action"]["hunks"], seen)), card[
+                "n"
+            ]
         for card in cards["steps"]:
             quiet += card["observation"]["quiet"] * card["observation"]["size"]
             sizes += card["observation"]["size"]
@@ -218,7 +231,7 @@ def test_a_tree_has_the_stretches_between_what_was_gone_back_to() -> None:
     assert found is not None
     assert [(node["parent"], node["first"], node["last"], node["name"], node["score"]) for node in found["nodes"]] == [
         *((None, 1, 1, "0", None), (0, 2, 3, "1", 0.5), (0, 4, 5, "2", 0.7)),
-        *((2, 6, 7, "3", 0.1), (2, 8, 8, "", 0.7)),
+        *((2, 6, 7, "3", 0.1), (2, 8, 8, "submit", 0.7)),
     ]
     assert found["main"] == [0, 2, 4]
 
@@ -299,6 +312,19 @@ def test_episodes_that_have_not_ended_or_never_began(tmp_path: Path) -> None:
     assert (about["steps"], cards["steps"], about["tree"]) == (0, [], None)
     (folder / "steps.jsonl").write_text('{"n": 1, "act')  # being written
     assert documents(*only(tmp_path / "run"))[0]["steps"] == 0
+
+
+def test_what_was_lost_and_what_a_policy_did_can_be_read(tmp_path: Path) -> None:
+    steps = [step(1, "bash", "", command="ls", reward=None)]
+    lost = {"scored": False, "boundary": "sandbox", "why": "The sandbox was lost.", "ended": "error", "attempts": ()}
+    about, *_ = documents(*only(_made(tmp_path / "a", steps, progress=None, **lost)))
+    assert about["state"] == "missing" and about["result"]["why"] == lost["why"] and about["attempts"] == []
+    rollout = {"model": "policy", "sampling": {"temperature": 1.0, "version": 7}}
+    store, key = only(_made(tmp_path / "b", [step(1, "", "?", text="<tool>ls", calls=1)], agent="policy", spec=rollout))
+    Episode.read(store.folder(key)).add_call([Message(role="user", content="Begin.")], [], Reply(text="<tool>ls"))
+    about, cards, *_ = documents(store, key)
+    assert about["method"] == "policy policy temperature=1.0 version=7" and about["calls"] == 1
+    assert cards["steps"][0]["brief"] == "<tool>ls" and cards["steps"][0]["action"]["kind"] == "command"
 
 
 @pytest.mark.slow

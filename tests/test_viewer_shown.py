@@ -162,8 +162,9 @@ def test_a_window_is_quiet_code_with_its_place() -> None:
     rows = "(9 more lines above)\n10:import os\n11:x = 1\n(50 more lines below)"
     text = f"[File: /home/agent/workspace/train.py (61 lines total)]\n{rows}"
     shown = observation(step("open", text, path="train.py"), Scale())
-    assert (shown["kind"], shown["quiet"], shown["first"], shown["language"]) == ("window", True, 10, "python")
+    assert (shown["kind"], shown["quiet"], shown["first"]) == ("window", True, 10)
     assert shown["title"] == "train.py, lines 10 to 11 of 61" and texts(shown["spans"]) == "import os\nx = 1"
+    assert observation(step("bash", text, command="./x"), Scale())["kind"] == "text"  # nothing hides behind its looks
     whole = window("[File: a (2 lines total)]\n1:x\n2:y\nThe file was changed.")
     assert whole and whole.whole and whole.below == "The file was changed."
     assert window("He said [File: a (2 lines total)]\n1:x") is None
@@ -176,8 +177,11 @@ def test_the_classic_edit_is_a_difference_against_the_window_before_it() -> None
     assert shown["kind"] == "edit" and changed(shown) == ["-2 b", "-3 c", "+2 B", "+3 C", "+4 X"]
     refused = shown_after(look, step("edit", "no", "error", lines="2:2", text="B\n"))
     assert refused["title"].endswith("(not made)") and changed(refused) == ["-2 b", "+2 B"]
+    locked = shown_after(look, step("edit", before, lines="2:2", text="B\n"))
+    assert locked["title"].endswith("(not made)")  # the file looks as before
     blind = shown_after(step("edit", "", lines="2:3", text="B\n"))
     assert blind["hunks"] is None and blind["text"]["text"] == "B"
+    assert changed(shown_after(look, step("edit", "", lines="4:9", text=""))) == ["-4 d", "-5 e"]
     put = shown_after(look, step("insert", "", line="5", text="f\n"))
     assert changed(put) == ["+6 f"]
 
@@ -278,7 +282,7 @@ def test_long_ones_are_folded_to_their_ends_and_logs_to_their_end() -> None:
 def test_json_is_laid_out() -> None:
     told = json.dumps({"scores": {str(n): n for n in range(20)}, "ok": True})
     shown = observation(step("bash", told), Scale())
-    assert (shown["kind"], shown["language"], shown["lines"]) == ("json", "json", 25)
+    assert (shown["kind"], shown["lines"]) == ("json", 25)
     assert observation(step("bash", "{not json}"), Scale())["kind"] == "text"
 
 

@@ -14,14 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mlgym.cli import app
 from mlgym.env import ResearchEnv
 from mlgym.episode import run_episode
 from mlgym.errors import SandboxError
 from mlgym.onward import onward
 from mlgym.pack import pack
 from mlgym.records import LARGE, Action, Brief, Changes, Checkpoint, EpisodeSpec, Limits, Restore, Step
-from mlgym.runs import open_run
 from mlgym.sandbox import SandboxSpec, open_shell, scratch
 from mlgym.sandbox.shell import Look, Shell
 from mlgym.scrub import Here
@@ -29,6 +30,7 @@ from mlgym.store import Episode, episodes, states
 from mlgym.verify import verify
 from mlgym.viewer.changes import history
 from mlgym.viewer.folder import Folder
+from mlgym.viewer.store import Store
 from mlgym.watch import CHOICE, Watch
 from tests.faults import chosen, descendants, hit
 
@@ -93,6 +95,12 @@ def test_a_look_tells_what_is_new(shell: Shell) -> None:
         {"x.py"},
     )
     assert did(shell, look, "rm x.py; echo 4 > x.py")[0]["x.py"] == b"4\n"
+    shell.run("mkdir f; echo 5 > f/x.py", 10)
+    look()
+    shell.run("chmod 000 f", 10)
+    assert not look().gone, "what cannot be looked into is not gone"
+    shell.run("chmod 700 f; rm -r f", 10)
+    look()
     (everything,) = {tuple(sorted(shell.look(0, 99, [], SMALL).files))}
     assert everything == ("Makefile", "x.py"), "a look that is not known of tells all"
 
@@ -219,7 +227,7 @@ def test_recorded_changes_lead_from_the_starter_to_each_state(tmp_path: Path, ba
     watched, chance, truths = Watched(backend, tmp_path), random.Random(3), list[dict[str, str]]()
     truths.append(watched.truth())
     names = ["guess.py", "a.py", "b.txt", "sub/c.py", "sub/deep/d.py"]
-    for n in range(1, 41):
+    for n in range(1, 26):
         one, other = chance.sample(names, 2)
         command = chance.choice(
             [
@@ -265,6 +273,23 @@ def test_a_look_that_fails_fails_nothing(tmp_path: Path) -> None:
     watched.env.close()
 
 
+def test_what_is_followed_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that push each other out of a look do not gather without end."""
+    monkeypatch.setattr("mlgym.watch.KNOWN", 10)
+    watched = Watched("bubblewrap", tmp_path)
+    watched.env.session.shell.run("touch {1..30}.py", 10)
+    watched.watch.record(1, ())
+    assert len(watched.watch.known) == 10 and not watched.store.changes()[-1].whole
+    watched.env.session.shell.run("rm [12]?.py", 10)
+    watched.watch.record(2, ())
+    assert set(watched.watch.known) == {"guess.py", "guess.txt", "30.py", *(f"{n}.py" for n in range(1, 8))}
+    watched.env.session.shell.run("rm [0-9]*.py; touch a.py", 10)
+    watched.watch.record(3, ())
+    assert set(watched.watch.known) == {"guess.py", "guess.txt", "a.py"} and watched.store.changes()[-1].whole
+    watched.store.close()
+    watched.env.close()
+
+
 def test_contents_of_an_episode_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlgym.watch.KEPT", 3 * 4096)  # a small file counts as what it takes of a disk
     watched = Watched("bubblewrap", tmp_path)
@@ -280,7 +305,7 @@ def test_contents_of_an_episode_are_bounded(tmp_path: Path, monkeypatch: pytest.
 
 def test_more_and_more_files_stay_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """New names at each step, in front of those that a look has no room for: not all are asked for for ever."""
-    monkeypatch.setattr("mlgym.watch.NAMES", 500)
+    monkeypatch.setattr("mlgym.watch.KNOWN", 500)
     watched = Watched("bubblewrap", tmp_path)
     for n in range(1, 5):
         watched.env.session.shell.run(f"for i in $(seq 200); do echo {n}$i > {9 - n}$i.py; done", 20)
@@ -431,13 +456,26 @@ def test_packed_verified_and_compact(recorded: Path, tmp_path: Path) -> None:
     assert not episode.changes() and not (episode.folder / "changes.jsonl").exists()
 
 
+def test_show_tells_what_a_step_changed(recorded: Path) -> None:
+    def show(*options: str) -> str:
+        return CliRunner().invoke(app, ["show", str(recorded), *options]).output
+
+    told = show("--step", "3", "--diff")
+    assert told.startswith("--- before/guess.py\n+++ /dev/null\n") and "--- /dev/null\n+++ step 3/old.py\n" in told
+    assert "--- before/new.py\n+++ step 3/new.py\n@@ -1 +1 @@\n-print(1)\n+print(2)\n" in told
+    assert show("--step", "3").endswith(told) and "sed -i" in show("--step", "3")
+    assert show("--step", "5", "--diff") == "Step 5 changed no sources.\n"
+    for wrong in ("0", "8"):
+        assert CliRunner().invoke(app, ["show", str(recorded), "--step", wrong]).exit_code
+
+
 def test_retraced_files_are_those_that_were_recorded(recorded: Path, tmp_path: Path) -> None:
     """Where nothing was recorded, what was written and seen leads to the same files, as far as it is known."""
     run = tmp_path / "run"
     shutil.copytree(recorded.parents[2], run)
     (folder,) = episodes(run)
     (folder / "changes.jsonl").unlink()
-    exact, told = (history(Folder(each, "r/guess/worker/0", open_run(run).anchors)) for each in (recorded, folder))
+    exact, told = (history(Folder(store, *store.keys)) for store in (Store([recorded]), Store([folder])))
     assert exact.exact and not told.exact
     for n in range(8):
         left, right = exact.after(n), told.after(n)

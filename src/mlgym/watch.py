@@ -14,29 +14,10 @@ from mlgym.records import LARGE, Changes
 from mlgym.sandbox.shell import Look
 from mlgym.store import Episode
 
+ENDS = "py pyi ipynb sh toml yaml yml json cfg ini md txt sql c cc cpp cu h hpp rs go java js ts r R jl"
 # What counts as a source beside the baseline's files: names that end so, but in these folders and in hidden ones.
 CHOICE: dict[str, Any] = {
-    "ends": (
-        *(
-            "py",
-            "pyi",
-            "ipynb",
-            "sh",
-            "toml",
-            "yaml",
-            "yml",
-            "json",
-            "cfg",
-            "ini",
-            "md",
-            "txt",
-            "sql",
-            "c",
-            "cc",
-            "cpp",
-        ),
-        *("cu", "h", "hpp", "rs", "go", "java", "js", "ts", "r", "R", "jl"),
-    ),
+    "ends": tuple(ENDS.split()),
     "without": ("data", "__pycache__", "node_modules", "site-packages"),
     "depth": 5,
     "largest": 200_000,  # bytes of one
@@ -46,8 +27,8 @@ CHOICE: dict[str, Any] = {
     "places": 300,  # folders
     "seconds": 0.5,
 }
+KNOWN = 400  # files whose contents are followed; more than one look has, for some of them may be passed over
 KEPT, BLOCK = 50_000_000, 4096  # bytes of all contents of an episode, and what a small one takes of a disk
-NAMES = 1000  # files that are known at a time
 
 
 class Watch:
@@ -59,18 +40,17 @@ class Watch:
         self._saved: dict[str, dict[str, str]] = {}
         self._start: dict[str, bytes] = {}
         self._looks, self._kept, self._on, self._whole = 0, 0, False, True
-        names = tuple(research.task.baseline.files)
-        self._choice = {**CHOICE, "names": names}
+        self._choice = {**CHOICE, "names": tuple(research.task.baseline.files)}
 
     def begin(self, steps: int) -> None:
         """Look at what the agent finds, after the reset; go on from what was recorded of so many steps."""
         recorded = {changes.n: changes for changes in self._store.changes()}
         look = self._look()
-        if look is None or (steps and 0 not in recorded):  # begun by an mlgym that did not look
+        if 0 not in recorded and (steps or not look):  # begun by an mlgym that did not look
             return
         self._on = True
-        self._start = {_digest(data): data for data in look.files.values()}
-        if 0 not in recorded:
+        self._start = {_digest(data): data for data in look.files.values()} if look else {}
+        if 0 not in recorded and look:
             found = {path: _digest(data) for path, data in look.files.items()}
             recorded[0] = Changes(n=0, files=found, whole=look.whole)
             self._store.add_changes(recorded[0], {})
@@ -86,10 +66,7 @@ class Watch:
             return
         self._follow(marks)
         look = self._look()
-        files, contents = self._changed(look) if look else ({}, {})
-        left = look.files.keys() - self.known.keys() - files.keys() if look else ()
-        self._looks += len(left)  # so that all is told again
-        whole = look is not None and look.whole and not left
+        files, contents, whole = self._changed(look) if look else ({}, {}, False)
         if files or marks or whole != self._whole:
             changes = Changes(n=n, files=files, whole=whole, marks=marks)
             self._store.add_changes(changes, contents)
@@ -103,11 +80,13 @@ class Watch:
         except (SandboxError, OSError):
             return None
 
-    def _changed(self, look: Look) -> tuple[dict[str, str], dict[str, bytes]]:
-        """What differs from what is known, and the contents to store: of a file of the starter also what it was."""
+    def _changed(self, look: Look) -> tuple[dict[str, str], dict[str, bytes], bool]:
+        """What differs from what is known, the contents to store (of a file of the starter also what it was), and
+        whether that is all.
+        """
         files, contents = dict.fromkeys(look.gone, ""), dict[str, bytes]()
+        room = KNOWN - len(self.known) + len(files)
         files |= {path: LARGE for path in look.large if self.known.get(path) != LARGE}
-        room = NAMES - len(self.known)
         for path, data in look.files.items():
             digest = _digest(data)
             room -= path not in self.known
@@ -117,7 +96,10 @@ class Watch:
             digest = self.known.get(path, "")
             if digest in self._start:
                 contents[digest] = self._start[digest]
-        return files, {digest: data for digest, data in contents.items() if self._fits(digest, data)}
+        if room < 0:
+            self._looks += 1  # that all is told again
+        contents = {digest: data for digest, data in contents.items() if self._fits(digest, data)}
+        return files, contents, look.whole and room >= 0
 
     def _fits(self, digest: str, data: bytes) -> bool:
         """Whether there is room for a content that is not stored yet."""
@@ -133,7 +115,7 @@ class Watch:
     def _follow(self, marks: Iterable[str]) -> None:
         """Go where marks go: a state that is gone back to is what it was when it was saved."""
         for mark in marks:
-            if mark[0] == "+":
+            if mark[:1] == "+":
                 self._saved[mark[1:]] = self.known
             else:  # the next look tells all: what it told before stands there no more
                 self.known, self._looks = self._saved.get(mark[1:], self.known), self._looks + 1

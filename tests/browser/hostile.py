@@ -69,7 +69,7 @@ def store(place: Path) -> Path:
 def _task(folder: Path) -> Path:
     """A task whose words are hostile."""
     copytree(NUMBER, folder)
-    (folder / "workspace" / "strategy.py").write_text(text("starter").encode("utf-8", "replace").decode())
+    (folder / "workspace" / "strategy.py").write_text(text("starter").partition(" \x1b")[0] + "\n")
     told = (folder / "task.toml").read_text()
     for name in ("title", "instruction"):
         words = f"{name} = {json.dumps(f'[task.{name}] {TRAP}')}"  # TOML's strings are JSON's, as far as these go
@@ -84,10 +84,9 @@ def _episode(folder: Path, task: str, wild: bool) -> None:
     (folder / "attempts" / "files" / digest).write_bytes(text("file").encode("utf-8", "replace"))
     attempts = [_attempt(n, digest) for n in range(3)]
     for attempt in attempts:
-        (folder / "attempts" / f"{attempt['n']:04d}.json").write_text(json.dumps(attempt))
-    spec = {
-        name: text(f"spec.{name}") for name in ("agent", "model", "tools", "base_url", "sandbox", "python", "memory")
-    }
+        _write(folder / "attempts" / f"{attempt['n']:04d}.json", attempt)
+    names = ("agent", "model", "tools", "base_url", "sandbox", "python", "memory")
+    spec: dict[str, Any] = {name: text(f"spec.{name}") for name in names}
     spec |= {
         "sampling": table("sampling"),
         "packages": [text("package")],
@@ -95,10 +94,17 @@ def _episode(folder: Path, task: str, wild: bool) -> None:
         "imported": TRAP,
     }
     spec |= {"task": task, "version": 1, "seed": 0, "limits": {}} | ({"seed": TRAP, "limits": TRAP} if wild else {})
-    (folder / "spec.json").write_text(json.dumps(spec))
-    (folder / "steps.jsonl").write_text("".join(json.dumps(step) + "\n" for step in _steps(wild)))
-    (folder / "calls.jsonl").write_text("".join(json.dumps(_call(n, wild)) + "\n" for n in range(3)))
-    (folder / "result.json").write_text(json.dumps(_result(attempts, wild)))
+    _write(folder / "spec.json", spec)
+    _write(folder / "steps.jsonl", *_steps(wild))
+    _write(folder / "calls.jsonl", *(_call(n, wild) for n in range(3)))
+    _write(folder / "result.json", _result(attempts, wild))
+
+
+def _write(path: Path, *values: Any) -> None:
+    """JSON, a line each; the first episode has no lone surrogates, with which a line may not be read."""
+    told = "".join(json.dumps(value) + "\n" for value in values)
+    first = "0" in path.parts
+    path.write_text(told.replace(json.dumps(SURROGATE)[1:-1], "") if first else told)
 
 
 def _steps(wild: bool) -> list[dict[str, Any]]:
@@ -134,10 +140,19 @@ def _steps(wild: bool) -> list[dict[str, Any]]:
         number = NUMBERS[n % len(NUMBERS)]
         args = {**given, **table("arg", 300 if wild else 60)} if n % 2 else given
         action = {"tool": tool, "args": args, "thought": text("thought"), "id": text("id"), "call": TRAP}
-        seen = {"text": shown[n % len(shown)], "status": "error", "tool": tool, "hit": tools[-n], "steps_left": -1}
-        seen |= {"validation": {"closeness": number, text("metric"): number, "__proto__": number}, "money_left": number}
+        seen = {
+            "text": shown[n % len(shown) if n != 2 else 0],
+            "status": "error",
+            "tool": tool,
+            "hit": tools[-n],
+            "steps_left": -1,
+        }
+        seen |= {
+            "validation": {"closeness": number, text("metric"): number, "__proto__": number} if n % 2 else None,
+            "money_left": number,
+        }
         seen |= {"status": TRAP, "steps_left": 10**400} if wild else {}
-        step = {"n": n, "action": action, "observation": seen, "attempt": n % 3, "calls": n % 4}
+        step = {"n": n, "action": action, "observation": seen, "attempt": n % 3 if n % 2 else None, "calls": n % 4}
         step |= {"marks": [f"+{TRAP}", "+__proto__", f"-{TRAP}"] if n > 1 else [f"+{TRAP}"]}
         steps.append(step | {clock: number for clock in ("reward", "command_s", "model_s", "grader_s")})
     return steps
@@ -155,7 +170,7 @@ def _call(n: int, wild: bool) -> dict[str, Any]:
 def _attempt(n: int, digest: str) -> dict[str, Any]:
     files = {name: digest for name in (*NAMES, text("file's name"))}
     scores = {"closeness": 0.5, TRAP: NUMBERS[n], "__proto__": float("nan"), text("metric"): 0.5}
-    told = {"n": n, "step": n + 1, "valid": n != 1, "files": files, "code": files, "validation": scores, "test": scores}
+    told = {"n": n, "step": n + 2, "valid": n != 1, "files": files, "code": files, "validation": scores, "test": scores}
     return {**told, "why": text("attempt.why"), "stage": "graded", "kind": "validate"}
 
 

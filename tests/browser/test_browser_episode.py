@@ -86,7 +86,7 @@ def test_steps_as_people_read_them(visit: Visit, place: Place) -> None:
     expect(page.locator("#step-9")).to_contain_text("timed out")
     expect(page.locator("#step-13")).to_contain_text("1.25")
     expect(page.locator("#step-14 details")).not_to_have_attribute("open", "")  # a window dump is quiet
-    expect(page.locator("#step-2 ins .k").first).to_have_text("def")
+    expect(page.locator("#step-2 .diff .k").filter(has_text="def").first).to_be_visible()
     expect(page.get_by_role("slider", name="Steps of the episode")).to_have_attribute("aria-valuemax", "24")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser import hostile
 from tests.browser.places import Place, at, bundle, ready, served
@@ -34,6 +34,7 @@ LOOK = """(ours) => {
   if (document.querySelector("meta[http-equiv=refresh], base")) found.push("meta or base");
   const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (words.nextNode()) {
+    if (/\\[native code|\\[object/.test(words.currentNode.data)) found.push(words.currentNode.data);
     if (unseen.test(words.currentNode.data)) found.push(`unseen in ${words.currentNode.parentNode.tagName}`);
   }
   if (unseen.test(document.title)) found.push("unseen in the title");
@@ -48,19 +49,45 @@ OPEN = """() => {
 }"""
 
 
-def pages() -> dict[str, str]:
-    """Every page of the store and of each of its episodes."""
-    found = {"runs": at(""), "run": at("run", hostile.PLAIN), "all": at("all"), "search": at("search", q="alert")}
-    for seed in ("0", "1", hostile.WILD, hostile.BROKEN):
-        key = f"{METHOD}/{seed}"
-        told: dict[str, dict[str, Any]] = {"": {}, "step": {"step": 9}, "files": {"step": 9, "tab": "files"}}
-        told |= {tab: {"tab": tab} for tab in ("attempts", "calls", "tree")}
-        told["call"] = {"tab": "calls", "call": 1}
-        if seed == "0":
-            told["file"] = {"tab": "files", "step": 9, "path": "strategy.py"}
-        found |= {f"{seed} {name}": at("e", key, **query) for name, query in told.items()}
-        found[f"{seed} compare"] = at("compare", e=[key, f"{METHOD}/{0 if seed == '1' else 1}"])
-    return found
+FIELDS = (  # of the first episode: each is shown somewhere
+    *(
+        "observation",
+        "thought",
+        "tool",
+        "arg.command",
+        "note",
+        "result.why",
+        "attempt.why",
+        "reply.text",
+        "call.arguments",
+    ),
+    *(
+        "reply.reasoning",
+        "system",
+        "spec.model",
+        "spec.agent",
+        "task.title",
+        "user",
+        "file's name",
+        "starter",
+    ),
+)
+
+LATE = {"call": "[system]", "file": "[starter]"}  # what comes after the rest
+
+
+def pages(which: str) -> dict[str, str]:
+    """The pages over all episodes, or those of one."""
+    if which == "lists":
+        name = hostile.PLAIN
+        return {"runs": at(""), "run": at("run", name), "all": at("all"), "search": at("search", q="alert")}
+    key, rival = f"{METHOD}/{which}", f"{METHOD}/{0 if which == '1' else 1}"
+    told: dict[str, dict[str, Any]] = {"": {}, "step": {"step": 9}, "files": {"step": 9, "tab": "files"}}
+    told |= {tab: {"tab": tab} for tab in ("attempts", "calls", "tree", "about")}
+    told |= {"call": {"tab": "calls", "call": 1}}
+    if which == "0":
+        told["file"] = {"tab": "files", "step": 1, "path": "strategy.py"}
+    return {**{name: at("e", key, **query) for name, query in told.items()}, "compare": at("compare", e=[key, rival])}
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +115,21 @@ def hostile_place(request: pytest.FixtureRequest) -> Place:
     return request.getfixturevalue("hostile_served" if request.param == "server" else "hostile_bundled")  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("name", pages())
-def test_hostile_text_is_text(visit: Visit, hostile_place: Place, name: str) -> None:
-    page = ready(visit(hostile_place.home, pages()[name]))
-    assert intruders(page) == []
-    page.evaluate(OPEN)
-    page.wait_for_timeout(200)
-    assert intruders(ready(page)) == []
-    assert page.url.startswith(hostile_place.home)
+@pytest.mark.parametrize("which", ["lists", "0", "1", hostile.WILD, hostile.BROKEN])
+def test_hostile_text_is_text(visit: Visit, hostile_place: Place, which: str) -> None:
+    page, read = visit(hostile_place.home), ""
+    for name, address in pages(which).items():
+        page.goto(hostile_place.home + address)
+        assert intruders(ready(page)) == [], name
+        if which == "0" and not (name == "file" and hostile_place.bundled):  # the task's own files are in no page
+            expect(page.locator("#view")).to_contain_text(LATE.get(name, ""))
+        read += page.evaluate("document.body.textContent")
+        page.evaluate(OPEN)
+        assert intruders(ready(page)) == [], name
+        assert page.url.startswith(hostile_place.home)
+        read += page.evaluate("document.body.textContent")
+    unread = [field for field in FIELDS if f"[{field}] \"'><img src=x onerror=alert(1) data-owned>" not in read]
+    assert which != "0" or set(unread) <= ({"task.title", "starter"} if hostile_place.bundled else set()), unread
 
 
 @pytest.mark.parametrize("policy", [True, False], ids=["policy", "no policy"])
@@ -104,9 +138,9 @@ def test_it_would_be_noticed(chromium: Browser, hostile_served: Place, policy: b
     with watched(chromium, hostile_served.home, bypass_csp=not policy) as seen:
         seen.context.route("**/dom.js", _unsafe)
         page = seen.context.new_page()
-        page.goto(hostile_served.home + pages()["0 step"])
+        page.goto(hostile_served.home + pages("0")["step"])
         page.wait_for_timeout(1000)
-        assert "<img>" in intruders(page)
+        assert not policy or "<img>" in intruders(page)  # without it the page is soon taken elsewhere
         assert any(told.startswith("console: violation" if policy else "dialog") for told in seen.complaints)
 
 

@@ -17,7 +17,7 @@ import typer
 from mlgym.cache import cache_dir
 from mlgym.cli.app import Debug, app, tell
 from mlgym.cli.look import last
-from mlgym.errors import UsageError
+from mlgym.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from mlgym.viewer.app import Server
@@ -71,7 +71,7 @@ def view(
     folders = _folders(paths)
     if bundle:
         return _bundled(folders, bundle, whole, force)
-    store = _filled(Store(folders, cache_dir() / "viewer"), folders)
+    store = _filled(Store(folders, _cache()), folders)
     given = read_tokens(tokens) if tokens else ()
     server = _listening(port, lambda number: Server(store, host=host, port=number, tokens=given, names=names or ()))
     browse = _desktop() if browse is None else browse
@@ -114,6 +114,14 @@ def _bundled(folders: list[Path], out: Path, whole: bool, force: bool) -> None:
         print(f"Cut: {counted(made.cut, 'long text')}; --whole keeps all.")
     held = f"{counted(made.episodes, 'episode')} with {counted(made.steps, 'step')}, {made.bytes / 1e6:.2f} MB"
     print(f"{made.page}: {held}. It opens from a disk in any browser; look through it before you send it.")
+
+
+def _cache() -> Path | None:
+    """Where the index is kept; None where nothing can be."""
+    try:
+        return cache_dir() / "viewer"
+    except SourceError:
+        return None
 
 
 def _filled(store: "Store", folders: list[Path]) -> "Store":

@@ -8,6 +8,7 @@ bytes and seconds.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     Mark = tuple[int, ...]
 
 PLACE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-SETTLED = 30_000_000  # nanoseconds: times are coarse, so that two changes at once can look like one
+LINKED = (errno.ELOOP, errno.ENOTDIR)  # of what has just become a link
+SETTLED = 30_000_000  # nanoseconds: times of files are coarse, so that two changes at once can look like one
 
 
 class Stop(Exception):
@@ -95,17 +97,20 @@ class Look:
                     self.found[below + name] = self.looks.told[below + name]
         for name in folders if depth > 1 else ():
             try:
-                if self.barren(at, name, f"{below}{name}/"):
-                    continue
-                inner = os.open(name, PLACE, dir_fd=at)
-            except OSError:
+                if not self.barren(at, name, f"{below}{name}/"):
+                    self.inner(at, name, f"{below}{name}/", depth - 1)
+            except FileNotFoundError:
                 continue
-            try:
-                self.folder(inner, f"{below}{name}/", depth - 1)
-            except OSError:
-                self.whole = False
-            finally:
-                os.close(inner)
+            except OSError as error:
+                self.whole &= error.errno in LINKED
+
+    def inner(self, at: int, name: str, below: str, depth: int) -> None:
+        """Look at a folder in an open one."""
+        inner = os.open(name, PLACE, dir_fd=at)
+        try:
+            self.folder(inner, below, depth)
+        finally:
+            os.close(inner)
 
     def barren(self, at: int, name: str, below: str) -> bool:
         """Whether a folder is as it was and had nothing in it to look at."""
@@ -174,8 +179,10 @@ class Look:
                 continue
             try:
                 info = os.lstat(f"{self.looks.root}/{path}")
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 gone.append(path)
+                continue
+            except OSError:
                 continue
             if not stat.S_ISREG(info.st_mode):
                 gone.append(path)

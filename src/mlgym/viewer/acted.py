@@ -28,7 +28,7 @@ def acted(step: Step, known: Known, *, whole: bool = False) -> Shown:
         return found
     if action.tool in LOOKS or action.tool in GRADES:
         return {**NONE, "kind": action.tool if action.tool in GRADES else "view"}
-    return shown("text", _arguments(action), lexer="" if _short(action) else "json", whole=whole)
+    return shown("text", arguments(action), lexer="" if _short(action) else "json", whole=whole)
 
 
 def _command(step: Step, args: dict[str, str], known: Known, whole: bool) -> Shown | None:
@@ -77,13 +77,15 @@ def _change(step: Step, args: dict[str, str], known: Known, whole: bool) -> Show
         return shown(
             step.action.tool, text, lexer=language(path), title=_title(path + at, step), ends=(24, 6), whole=whole
         )
-    return _edit(step.action.tool, text, path, step, hunks, whole)
+    return _edit(step.action.tool, text, path, step, hunks, whole, made=not known.stayed(step))
 
 
-def _edit(kind: str, text: str, path: str, step: Step, hunks: differences.Hunks, whole: bool) -> Shown:
+def _edit(
+    kind: str, text: str, path: str, step: Step, hunks: differences.Hunks, whole: bool, *, made: bool = True
+) -> Shown:
     if not hunks:
         return shown(kind, "", title=_title(path, step) + ": nothing changes")
-    return shown(kind, text, lexer=language(path), title=_title(path, step), hunks=hunks, whole=whole)
+    return shown(kind, text, lexer=language(path), title=_title(path, step, made=made), hunks=hunks, whole=whole)
 
 
 def _span(action: Action) -> tuple[int, int] | None:
@@ -94,8 +96,9 @@ def _span(action: Action) -> tuple[int, int] | None:
     return (int(first) - 1, int(last)) if last else (int(first), int(first))
 
 
-def _title(path: str, step: Step) -> str:
-    return visible(inside(path)[:200]) + (REFUSED if step.observation.status != "ok" else "")
+def _title(path: str, step: Step, *, made: bool = True) -> str:
+    """The file; a change of which nothing is seen afterwards, as in a file that cannot be written, was not made."""
+    return visible(inside(path)[:200]) + (REFUSED if step.observation.status != "ok" or not made else "")
 
 
 def _job(step: Step, args: dict[str, str], known: Known, whole: bool) -> Shown | None:
@@ -110,7 +113,7 @@ def _short(action: Action) -> bool:
     return all(not isinstance(value, dict | list) for value in action.args.values())
 
 
-def _arguments(action: Action) -> str:
+def arguments(action: Action) -> str:
     """Any other tool's arguments: one a line, or as JSON where they have parts of their own."""
     if _short(action):
         return "\n".join(f"{key}: {value}" for key, value in action.args.items())

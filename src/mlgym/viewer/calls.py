@@ -147,7 +147,6 @@ def _reply(reply: Row) -> Document:
         "text": text(_text(reply.get("text"))),
         "reasoning": text(_text(reply.get("reasoning"))),
         "calls": _calls(reply.get("calls")),
-        "extra": text(json.dumps(reply["extra"], indent=1, ensure_ascii=False) if reply.get("extra") else ""),
     }
 
 

@@ -119,7 +119,7 @@ class Cell:
         }
         self.row = {name: _plain(value) for name, value in row.items()}
         self.task = of.key["task"], spec["task"], spec.get("version", 1)
-        self.lost, self.cancelled = lost, bool(self.mark and self.mark[1:] and self.mark[4])
+        self.lost, self.cancelled = lost, not result and regular(f"{self.folder}/{beside.CANCELLED}")
 
     def _so_far(self, of: Records, tries: list[Row]) -> Row:
         """What stands in for the result before the end."""
@@ -135,14 +135,8 @@ class Cell:
             "model_s": 0.0,
             "grader_s": 0.0,
         }
-        last = tries[-1] if tries else {}
-        return {
-            "scored": False,
-            "steps": tally.steps,
-            "attempts": [{}] * tried,
-            "cost": cost,
-            "why": str(last.get("why") or ""),
-        }
+        why = str(tries[-1].get("why") or "") if tries else ""
+        return {"scored": False, "steps": tally.steps, "attempts": [{}] * tried, "cost": cost, "why": why}
 
 
 class Tally:

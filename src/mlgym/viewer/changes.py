@@ -10,15 +10,15 @@ from pydantic import ValidationError
 
 from mlgym.disk import content
 from mlgym.records import Changes
-from mlgym.store import Episode, states
+from mlgym.store import states
 from mlgym.viewer import differences
 from mlgym.viewer.folder import LARGEST, Folder
 from mlgym.viewer.retraced import retraced
-from mlgym.viewer.states import History, Version, starter, text_of, there
+from mlgym.viewer.states import History, Version, starter, stored, text_of, there
 from mlgym.viewer.visible import visible
 
 NAME = "changes.jsonl"
-HISTORIES = 16
+HISTORIES = 4  # those of several episodes side by side
 MOST, TOGETHER = 100_000_000, 2_000_000  # bytes of the records, and files of all states together
 BUDGET_S = 1.0  # of the processor, for the counts of a document: later ones are not known
 _KEPT: dict[tuple[Any, ...], History] = {}
@@ -78,13 +78,12 @@ def _records(of: Folder) -> list[Changes]:
 
 
 def _recorded(of: Folder, records: list[Changes]) -> History:
-    store = Episode(of.folder)
     given = {name: path for name, path in starter(of).items() if path.stat().st_size <= LARGEST}
     digests = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in given.values()}
 
     def version(n: int, digest: str) -> Version:
-        places = [store.file(digest)] if digest.isascii() and digest.isalnum() else []
-        return Version(n, "recorded" if n else "starter", digest, (*places, *filter(None, [digests.get(digest)])))
+        places = (*stored(of, digest), *filter(None, [digests.get(digest)]))
+        return Version(n, "recorded" if n else "starter", digest, places)
 
     rest = states(records, version)
     first, _, start = next(rest)

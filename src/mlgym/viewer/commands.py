@@ -57,11 +57,6 @@ def inked_command(command: str) -> Spans:
     return out
 
 
-def writes(command: str) -> list[Part]:
-    """The files that a command writes whole, as far as its text tells their content."""
-    return [part for part in parts(command) if part.path and part.known and not part.appends]
-
-
 def reads(command: str) -> str:
     """The one file that a command prints before it does anything else; empty for others."""
     found = _READS.match(command[:1000])

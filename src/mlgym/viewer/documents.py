@@ -45,7 +45,7 @@ def as_json(value: Document) -> bytes:
 def _folder(store: Store, key: str) -> Folder:
     """The episode of a key; a key is looked up among those that are known and never taken for a path."""
     try:
-        return Folder(store.folder(key), key, store.run(key).anchors, store)
+        return Folder(store, key)
     except UsageError as error:
         raise NotFound(str(error)) from error
 

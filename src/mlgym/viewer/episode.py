@@ -106,8 +106,7 @@ def _briefs(facts: Sequence[Fact]) -> list[str]:
 
 
 def _score(scores: Any, metric: str) -> float | None:
-    value = scores.get(metric) if isinstance(scores, dict) else None
-    return finite(value) if isinstance(value, float | int) else None
+    return finite(scores.get(metric)) if isinstance(scores, dict) else None
 
 
 def _spent(of: Folder) -> list[float | None]:
@@ -129,8 +128,7 @@ def _tokens(of: Folder) -> list[int]:
 
 
 def _result(result: Result) -> Document:
-    told = plain(result.model_dump(mode="json", exclude={"attempts"}))
-    return dict(told)
+    return dict(plain(result.model_dump(mode="json", exclude={"attempts"})))
 
 
 def _attempts(of: Folder) -> list[Document]:

@@ -8,11 +8,10 @@ from mlgym.viewer import differences
 from mlgym.viewer.changes import history
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.ink import inked, language
-from mlgym.viewer.states import LARGEST, History, State, Version, text_of, there
+from mlgym.viewer.states import LARGEST, LINES, History, State, Version, text_of, there
 from mlgym.viewer.visible import visible
 
 Document = dict[str, Any]
-LINES = 5_000
 TOO_LARGE = "The file was too large at this step to be shown."
 LET_GO = "The content of the file at this step was not kept."
 
@@ -40,7 +39,7 @@ def content(of: Folder, step: int, path: str, against: str = "none") -> Document
     new, old = there(now, name), there(before or {}, name)
     size = new.size if new else 0
     lexer = language(name)
-    document: Document = {"path": path, "size": size, "language": lexer, "spans": None, "hunks": None}
+    document: Document = {"path": path, "size": size, "spans": None, "hunks": None}
     document |= {"binary": False, "cut": False, "note": ""}
     if max((each.size or 0) if each else 0 for each in (new, old)) > LARGEST:
         return {**document, "note": TOO_LARGE}

@@ -2,9 +2,8 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -14,25 +13,24 @@ from mlgym.disk import content
 from mlgym.errors import MlgymError
 from mlgym.records import Action, Attempt, EpisodeSpec, Observation, Record, Result, Scores, Split, Step
 from mlgym.rows import Records
-from mlgym.runs import BROKEN
 from mlgym.task import Task, load_task
 from mlgym.viewer.finding import regular
-from mlgym.viewer.lines import Call, Fact, Growing, call, fact
+from mlgym.viewer.lines import Call, Fact
 from mlgym.viewer.store import Store
 from mlgym.viewer.visible import visible
 
-Anchors = Callable[[str, str, int], Row]
 R = TypeVar("R", bound=Record)
-F = TypeVar("F")
 LARGEST = 200_000  # bytes of a file of the starter that is looked at
 UNREAD = "unread"  # the tool of a step that cannot be read
 
 
 class Folder:
-    """One episode as its folder has it now. `problems` has a sentence for each thing that could not be read."""
+    """The episode of a key as its folder has it now; raises UsageError where there is none. `problems` has a sentence
+    for each thing that could not be read.
+    """
 
-    def __init__(self, folder: Path, key: str, anchors: Anchors, store: Store | None = None) -> None:
-        self.folder, self.key, self.anchors = folder, key, anchors
+    def __init__(self, store: Store, key: str) -> None:
+        self.folder, self.key = store.folder(key), key
         self._store = store
         self.problems: list[str] = []
 
@@ -64,17 +62,13 @@ class Folder:
         """The same records as tables and reports read them."""
         result = self.result.model_dump(mode="json") if self.result else {}
         run = self.key.partition("/")[0]
-        return Records(str(self.folder), run, self.anchors, spec=self.spec.model_dump(mode="json"), result=result)
+        anchors = self._store.run(self.key).anchors
+        return Records(str(self.folder), run, anchors, spec=self.spec.model_dump(mode="json"), result=result)
 
     @property
     def state(self) -> str:
         """done, failed, running, waiting, cancelled, stopped or missing."""
-        if self._store:
-            with suppress(*BROKEN, LookupError):
-                return self._store.state(self.key)
-        if self.result and self.result.scored:
-            return "done" if self.result.boundary in ("", "budget") else "failed"
-        return "missing" if self.result else "stopped" if self.facts else "waiting"
+        return self._store.state(self.key)
 
     def baseline(self, split: Split) -> Scores:
         """The scores of the starter: those that the result has, or before the end those that the task promises."""
@@ -95,44 +89,31 @@ class Folder:
     @functools.cached_property
     def facts(self) -> Sequence[Fact]:
         """The facts of all steps."""
-        return self._store.facts(self.key) if self._store else self._steps.facts
+        return self._store.facts(self.key)
 
     @functools.cached_property
     def call_facts(self) -> Sequence[Call]:
         """The facts of all model calls."""
-        return self._store.call_facts(self.key) if self._store else self._calls.facts
+        return self._store.call_facts(self.key)
 
     @property
     def size(self) -> int:
         """How long steps.jsonl is."""
-        try:
+        with suppress(OSError):
             return (self.folder / "steps.jsonl").stat().st_size
-        except OSError:
-            return 0
-
-    def count(self, name: str) -> int:
-        """How many whole lines steps.jsonl or calls.jsonl has."""
-        return len(self.facts if name == "steps.jsonl" else self.call_facts)
+        return 0
 
     def steps(self, first: int, count: int) -> list[Step]:
         """So many steps from the number `first` on, counted from 1; one that cannot be read has the tool UNREAD."""
         first = max(1, first)
-        lines = self._store.step_lines(self.key, first, count) if self._store else self._steps.lines(first, count)
+        lines = self._store.step_lines(self.key, first, count)
         return [self._step(line, n) for n, line in enumerate(lines, first)]
 
     def calls(self, first: int, count: int) -> list[Row]:
         """The records of so many model calls, counted from 1; one that cannot be read is empty."""
         first = max(1, first)
-        lines = self._store.call_lines(self.key, first, count) if self._store else self._calls.lines(first, count)
+        lines = self._store.call_lines(self.key, first, count)
         return [self._call(line, n) for n, line in enumerate(lines, first)]
-
-    @functools.cached_property
-    def _steps(self) -> Growing[Fact]:
-        return _looked(Growing(self.folder / "steps.jsonl", fact))
-
-    @functools.cached_property
-    def _calls(self) -> Growing[Call]:
-        return _looked(Growing(self.folder / "calls.jsonl", call))
 
     def _call(self, line: bytes, n: int) -> Row:
         try:
@@ -174,11 +155,6 @@ class Folder:
         if found is None:
             self.problem(f"{name} cannot be read.")
         return found
-
-
-def _looked(lines: Growing[F]) -> Growing[F]:
-    lines.look()
-    return lines
 
 
 def parsed(kind: type[R], data: bytes) -> R | None:

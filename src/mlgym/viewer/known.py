@@ -96,8 +96,10 @@ class Known:
     def changed(self, step: Step, path: str, span: tuple[int, int], text: str) -> differences.Hunks | None:
         """The difference that a change of the lines after span[0] up to span[1] makes; None where it cannot be told."""
         start, end = span
-        added = text.split("\n")[:-1] if text.endswith("\n") else text.split("\n")
+        added = text.removesuffix("\n").split("\n") if text else []
         found = self._files.get(self._key(path) or "")
+        if found and found.whole:  # what lies behind the end is not there
+            start, end = (min(place, len(found.lines)) for place in span)
         lexer = language(path)
         if found and found.first <= start + 1 and end <= found.first - 1 + len(found.lines):
             a, b = start - found.first + 1, end - found.first + 1
@@ -112,6 +114,12 @@ class Known:
                 old = [*seen.lines[lo:a], *seen.lines[a + len(added) : hi]]
                 return differences.between("\n".join(old), "\n".join(seen.lines[lo:hi]), lexer, seen.first + lo)
         return None
+
+    def stayed(self, step: Step) -> bool:
+        """Whether a file tool shows the same lines after the step as were known before it."""
+        seen = _result(step)
+        found = self._files.get(self._key(seen.path) or "") if seen else None
+        return bool(seen and found and (found.first, found.lines) == (seen.first, list(seen.lines)))
 
     def take(self, step: Step) -> None:
         """Learn what a step did and saw."""

@@ -32,15 +32,12 @@ class Fact(NamedTuple):
     n: int
     tool: str = "unread"
     args: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    call: str = ""
     thought: bool = False
     status: str = "error"
     hit: str = ""
     size: int = 0
     validation: dict[str, float] | None = None
-    steps_left: int | None = None
     money_left: float | None = None
-    reward: float | None = None
     command_s: float = 0.0
     model_s: float = 0.0
     grader_s: float = 0.0
@@ -73,19 +70,18 @@ def fact(n: int, line: bytes) -> Fact:
     with suppress(*BROKEN):
         step = from_json(line)
         action, seen = step["action"], step["observation"]
-        told: dict[str, Any] = {name: seen.get(name) for name in ("steps_left", "money_left")}
-        told["validation"] = dict(list((seen.get("validation") or {}).items())[:MOST]) or None
-        told |= {name: float(step.get(name) or 0.0) for name in ("command_s", "model_s", "grader_s")}
-        told |= {name: step.get(name) for name in ("reward", "attempt")}
+        told = {name: float(step.get(name) or 0.0) for name in ("command_s", "model_s", "grader_s")}
         return Fact(
             n=n,
             tool=_text(action["tool"]),
             args=_short(action.get("args") or {}),
-            call=_text(action.get("call")),
             thought=bool(action.get("thought")),
             status=_text(seen.get("status")) or "ok",
             hit=_text(seen.get("hit")),
             size=len(seen["text"]),
+            validation=dict(list((seen.get("validation") or {}).items())[:MOST]) or None,
+            money_left=seen.get("money_left"),
+            attempt=step.get("attempt"),
             calls=int(step.get("calls") or 0),
             marks=[*map(_text, (step.get("marks") or ())[:MOST])],
             deed=deed(str(action["tool"]), action.get("args") or {}),

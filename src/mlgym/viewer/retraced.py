@@ -5,15 +5,12 @@ What a command may have changed in another way stays as it was last known, and i
 
 import hashlib
 import re
-from pathlib import Path
 
-from mlgym.disk import content
 from mlgym.records import Action, Attempt, Observation, Step
-from mlgym.store import Episode
 from mlgym.viewer.folder import LARGEST, Folder
 from mlgym.viewer.known import Known, Lines
 from mlgym.viewer.lines import Fact
-from mlgym.viewer.states import GONE, History, State, Version, starter
+from mlgym.viewer.states import GONE, History, State, Version, starter, stored
 from mlgym.viewer.visible import visible
 
 LOOKS = ("view", "open", "goto", "scroll_up", "scroll_down")
@@ -131,24 +128,17 @@ class _Retracer:
         """The files that an attempt had."""
         self.attempts, self.unsure, self.swept = True, {}, 0
         self.known.settle()
-        store, new = Episode(self.of.folder), dict(self.state)
+        new = dict(self.state)
         for name, digest in {**attempt.code, **attempt.files}.items():
-            known = self.state.get(name)
-            path: Path | None = store.file(digest) if digest.isascii() and digest.isalnum() else None
-            if path is None or (known and (known.key == digest or known.read() == _small(path))):
+            known, version = self.state.get(name), Version(n, "attempt", digest, stored(self.of, digest))
+            data = version.read()
+            if known and (known.key == digest or (data is not None and known.read() == data)):
                 continue
-            new[name] = Version(n, "attempt", digest, (path,))
-            if (data := _small(path)) is not None and b"\0" not in data:
+            new[name] = version
+            if data is not None and b"\0" not in data:
                 self.known.learn(name, data.decode(errors="replace"))
         if 0 < len(attempt.code) < ALL:
             had = {**attempt.code, **attempt.files}
             for name in {name for name in self.state if name.endswith(".py") and name.count("/") < DEEP} - set(had):
                 new[name] = Version(n, "attempt", GONE)
         self.state, self.seen = new, dict(self.known.files)
-
-
-def _small(path: Path) -> bytes | None:
-    try:
-        return content(path, LARGEST)
-    except OSError:
-        return None

@@ -11,10 +11,11 @@ from mlgym.viewer.commands import reads
 from mlgym.viewer.ink import Spans, language, plain
 from mlgym.viewer.shown import Shown, shown
 from mlgym.viewer.visible import visible
-from mlgym.viewer.windows import Window, window
+from mlgym.viewer.windows import window
 
 LOOKED = 200_000  # characters in which something is recognised
 TITLE = 200
+SHELL = ("bash", "", "job")
 _TRACE = re.compile(r"^(\S{0,80} ?)Traceback \(most recent call last\):", re.MULTILINE)
 _PLACE = re.compile(r' +File ".*", line \d+|Traceback \(most')
 _RAISED = re.compile(
@@ -28,7 +29,6 @@ _EPOCH = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = re.compile(r"^ERRORS:\n((?:- .*\n)+)", re.MULTILINE)
-_CODE = re.compile(r"\(Exit code (\d{1,3})\.\)$")
 
 
 @dataclass(frozen=True)
@@ -96,25 +96,19 @@ def _table(rows: list[list[str]]) -> Spans:
 
 
 def _window(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
-    found = window(body) if "[File: " in body[:5000] else None
+    """A window of a file tool, as the code that it shows; what a command prints is none, however it looks."""
+    found = window(body) if "[File: " in body[:5000] and step.action.tool not in SHELL else None
     if not found:
         return None
-    return of_window(found, quiet=step.observation.status == "ok", make=make, tool=step.action.tool)
-
-
-def of_window(found: Window, *, quiet: bool, make: "partial[Shown]", tool: str) -> Shown:
-    """A window as the code that it shows."""
-    changed = tool in ("edit", "insert", "str_replace")
-    title = f"{found.told}{', after the change' if changed else ''}{f'. {found.above}' if found.above else ''}"
-    lexer = language(found.path)
-    return make(
-        "window", "\n".join(found.lines), lexer=lexer, title=visible(title)[:TITLE], quiet=quiet, first=found.first
-    )
+    changed = step.action.tool in ("edit", "insert", "str_replace")
+    title = visible(f"{found.told}{', after the change' if changed else ''}{found.above and f'. {found.above}'}")
+    lexer, quiet = language(found.path), step.observation.status == "ok"
+    return make("window", "\n".join(found.lines), lexer=lexer, title=title[:TITLE], quiet=quiet, first=found.first)
 
 
 def _refused(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
     """An edit that a linter did not let through: the problems; the windows below them come when it is unfolded."""
-    found = _REFUSED.search(body[:5000])
+    found = _REFUSED.search(body[:5000]) if step.action.tool not in SHELL else None
     if not found:
         return None
     problems = list(dict.fromkeys(visible(line[2:]) for line in found[1].splitlines()))
@@ -126,7 +120,7 @@ def _refused(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
 
 def _wrote(step: Step, body: str, make: "partial[Shown]") -> Shown | None:
     """A success that is told in a line."""
-    ok = step.observation.status == "ok" and step.action.tool not in ("bash", "")
+    ok = step.observation.status == "ok" and step.action.tool not in SHELL
     return make("text", body, title=visible(body[:TITLE]), quiet=True) if ok and body.count("\n") < 2 else None
 
 

@@ -48,7 +48,6 @@ def shown(
     colour = ink or (lambda part: inked(part, lexer)) if lexer or ink else None
     out: Shown = {
         "kind": kind,
-        "language": lexer,
         "title": title,
         "spans": None,
         "hunks": None,

@@ -1,5 +1,6 @@
 """The states of an episode's workspace: which files stand in it after each step, and how that is known."""
 
+import re
 import stat
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -8,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mlgym.disk import content
+from mlgym.store import Episode
 from mlgym.viewer.folder import Folder
 
 How = Literal["recorded", "attempt", "edit", "starter"]
-LARGEST = 2_000_000  # bytes of a file that is shown
+LARGEST, LINES = 2_000_000, 5_000  # bytes of a file that is shown, and lines
 GONE = ""  # the key of a file that is no more
 
 
@@ -30,9 +31,7 @@ class Version:
         if isinstance(self.content, bytes):
             return self.content
         size, path = self._stored
-        with suppress(OSError):
-            return content(path, LARGEST) if path and size <= LARGEST else None
-        return None
+        return path.read_bytes() if path and size <= LARGEST else None
 
     @property
     def size(self) -> int | None:
@@ -100,6 +99,11 @@ def text_of(version: Version | None) -> str | None:
     """The text of a file, empty where there is none; None where it is not known or no text."""
     data = b"" if version is None else version.read()
     return None if data is None or b"\0" in data else data.decode(errors="replace").removesuffix("\n")
+
+
+def stored(of: Folder, digest: str) -> tuple[Path, ...]:
+    """Where an episode has a file of that sha256; nowhere for another word, which could name what a link leads to."""
+    return (Episode(of.folder).file(digest),) if re.fullmatch("[0-9a-f]{64}", digest) else ()
 
 
 def starter(of: Folder) -> dict[str, Path]:

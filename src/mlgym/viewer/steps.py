@@ -1,12 +1,11 @@
 """Steps as cards: what was thought, done and seen, and what it cost. Documents 5 and 6."""
 
-import json
 from typing import Any
 
 from mlgym.errors import UsageError
 from mlgym.records import Action, Step
 from mlgym.viewer import changes
-from mlgym.viewer.acted import acted
+from mlgym.viewer.acted import acted, arguments
 from mlgym.viewer.brief import brief
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.known import Known
@@ -16,10 +15,7 @@ from mlgym.viewer.visible import visible
 
 MOST = 200  # cards of a document
 PAGE = 100_000  # characters of a page of text
-BACK, BACK_CHARACTERS = (
-    100,
-    3_000_000,
-)  # steps that are looked at for what is known of the files, and what they have seen
+BACK, BACK_CHARACTERS = 100, 3_000_000  # steps, and of what they saw, that are read to know the files before a step
 Card = dict[str, Any]
 
 
@@ -70,11 +66,9 @@ def version(of: Folder) -> str:
 
 
 def said(action: Action) -> str:
-    """An action as text: the command, or its arguments."""
-    args = action.args
-    if len(args) == 1 and isinstance(only := next(iter(args.values())), str):
-        return only
-    return json.dumps(args, indent=1, ensure_ascii=False) if args else ""
+    """An action as text: the command, the text that it writes, or its arguments."""
+    texts = (action.args.get(name) for name in ("command", "content", "text"))
+    return next((each for each in texts if isinstance(each, str)), arguments(action))
 
 
 def _cards(of: Folder, first: int, count: int, *, whole: bool = False) -> list[Card]:
@@ -116,12 +110,9 @@ def _card(of: Folder, step: Step, known: Known, before: int, *, whole: bool) -> 
         "action": acted(step, known, whole=whole),
         "observation": observation(step, scale(of), whole=whole),
         **{clock: getattr(step, clock) for clock in ("command_s", "model_s", "grader_s")},
-        "reward": step.reward,
         "attempt": step.attempt,
         "calls": [before + 1, step.calls] if step.calls > before else None,
         "marks": [visible(mark) for mark in step.marks],
-        "steps_left": seen.steps_left,
-        "money_left": seen.money_left,
     }
 
 

@@ -4,7 +4,6 @@ import os
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,16 @@ from mlgym.runs import Run
 from mlgym.viewer.cell import COLUMNS, Cell
 from mlgym.viewer.finding import MOST, Folders, title
 from mlgym.viewer.held import Held
-from mlgym.viewer.index import CALLS, NAMES, READ, STEPS, Index
+from mlgym.viewer.index import Index
 from mlgym.viewer.lines import Call, Fact, Growing
+from mlgym.viewer.opened import Opened
 from mlgym.viewer.searching import Scope, search
+from mlgym.viewer.writing import CALLS, STEPS
 
 WALK_S, WALKING = 1.0, 0.05  # seconds between two looks for new folders, and the share of the time that they may take
 SLICE = 250  # episodes at rest that are looked at each time
 BUDGET_S = 0.2  # seconds of a look for episodes that were not read yet, while they are read in the background
 PAUSE_S = 0.01  # between two, for those who wait
-OPEN = 30_000  # lines of which the facts are held
 Document = dict[str, Any]
 
 
@@ -39,15 +39,16 @@ class Store:
         self._folders = Folders()
         self._runs: dict[str, Held] = {}  # by name
         self._cells: dict[str, tuple[Held, str, Cell]] = {}  # by key
-        self._opened: OrderedDict[tuple[str, int], Growing[Any]] = OrderedDict()
+        self._opened = Opened(self.index)
         self._changed = set[str]()  # keys that nobody was told of
         self._unread, self._hot, self._stale = (dict[str, None]() for _ in range(3))
-        self._indexed, self._gone = set[str](), list[str]()
+        self._indexed, self._beyond, self._gone = set[str](), set[str](), list[str]()  # _beyond: not for the index
         self._boot, self._count, self._next, self._place = secrets.token_hex(4), 0, 0.0, 0
         self._lock, self._over, self._wake = threading.RLock(), threading.Event(), threading.Event()
         self._worker: threading.Thread | None = None
         with self._lock:
             self._look(BUDGET_S if cache else None)
+        self._changed.clear()
         if self._folders.full:
             raise UsageError(f"More than {MOST:,} folders lie there: name the runs to look at.")
 
@@ -131,12 +132,13 @@ class Store:
     def runs(self) -> Document:
         """Document 1."""
         with self._lock:
-            total = sum(cell.there for _, _, cell in self._cells.values())
-            left = self._unread.keys() | (self._stale.keys() if self._worker and self._indexing else set())
+            keys, left = set(self.keys), set(self._unread)
+            if self._worker and self._indexing:
+                left |= keys - self._indexed - self._beyond
             return {
                 "version": self.version,
                 "runs": [held.summary() for held in self._runs.values()],
-                "indexing": {"done": total - len(left), "total": total},
+                "indexing": {"done": len(keys) - len(left), "total": len(keys)},
             }
 
     def episodes(self, run: str = "") -> Document:
@@ -184,19 +186,7 @@ class Store:
         return found[2]
 
     def _grown(self, key: str, kind: int) -> Growing[Any]:
-        folder = self._cell(key).folder
-        with self._lock:
-            grown = self._opened.get((folder, kind))
-            if grown is None:
-                grown = Growing(Path(folder) / NAMES[kind], READ[kind])
-                if self.index and (known := self.index.facts(folder, kind)):
-                    grown.take(*known)
-                self._opened[folder, kind] = grown
-            self._opened.move_to_end((folder, kind))
-            while len(self._opened) > 2 and sum(len(each.facts) for each in self._opened.values()) > OPEN:
-                self._opened.popitem(last=False)
-        grown.look()
-        return grown
+        return self._opened.lines(self._cell(key).folder, kind)
 
     def _look(self, budget: float | None) -> None:
         """Look for folders, drivers and changes; what was never read only for so many seconds."""
@@ -270,12 +260,13 @@ class Store:
         """An episode changed."""
         self._changed.add(key)
         self._count += 1
-        if self._indexing and self._cells[key][2].there:
+        if self._indexing and (found := self._cells.get(key)) and found[2].there:
             self._stale[key] = None
 
     def _drop(self, key: str) -> None:
         """An episode went."""
-        self._gone.append(self._cells.pop(key)[2].folder)
+        if found := self._cells.pop(key, None):
+            self._gone.append(found[2].folder)
         for each in (self._unread, self._hot, self._stale):
             each.pop(key, None)
         self._indexed.discard(key)
@@ -300,7 +291,8 @@ class Store:
             self._look(budget)
             if self._unread:
                 return False
-            self._kept, gone, self._gone = {}, self._gone, []
+            gone = [*self._gone, *self._kept]  # what was kept of others went while nobody looked
+            self._kept, self._gone = {}, []
         if not self.index or not self._indexing:
             return True
         if gone:
@@ -326,6 +318,8 @@ class Store:
             if _shown(told[1]) == told[1]:
                 yield told
                 self._indexed.add(key)
+            else:  # a name that is no text
+                self._beyond.add(key)
 
 
 def _key(held: Held, name: str) -> str:

@@ -36,7 +36,8 @@ def tree(facts: Sequence[Fact], metric: str) -> Tree | None:
             node_of[n] = node_of[one]
         else:
             node_of[n] = len(nodes)
-            nodes.append({"id": len(nodes), "parent": parent, "first": n, "last": n, "name": "", "score": None})
+            name = facts[n - 1].tool if facts[n - 1].tool in ("submit", "end") else ""
+            nodes.append({"id": len(nodes), "parent": parent, "first": n, "last": n, "name": name, "score": None})
         node = nodes[node_of[n]]
         node["last"] = n
         node["name"] = node["name"] or visible(names.get(n, ""))

@@ -34,8 +34,9 @@ def searched(line: bytes) -> tuple[str, ...]:
     try:
         step = from_json(line)
         action, seen = step["action"], step["observation"]
-        args = (value if isinstance(value, str) else json.dumps(value) for value in (action.get("args") or {}).values())
-        told = "\n".join([str(action["tool"]), *map(_ends, args)])
+        args = (action.get("args") or {}).values()
+        texts = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in args)
+        told = "\n".join([str(action["tool"]), *map(_ends, texts)])
         return visible(_ends(told)), visible(_ends(str(action.get("thought") or ""))), visible(_ends(str(seen["text"])))
     except BROKEN:
         return "", "", ""

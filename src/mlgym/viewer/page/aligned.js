@@ -23,13 +23,14 @@ export function alignedSteps({ episodes, names, at, opened, moved }) {
     chunk.style.setProperty("--rows", Math.min(ALIGNED_CHUNK, table.numbers.length - from));
     body.append(chunk);
     watcher.observe(chunk);
+    if (!from) fillChunk(state, chunk);
   }
   const move = (by) => goRow(state, Math.min(Math.max(placeOf(state) + by, 0), table.numbers.length - 1));
   const parting = table.differs.indexOf(true);
   const first = at ? Math.max(table.numbers.findIndex((n) => n >= at), 0) : null;
   return {
     node: h("section", { class: "steps" }, h("h2", { text: "Step by step" }), partingLine(state, parting), body),
-    show: () => first !== null && goRow(state, first, { focus: false }),
+    show: (how = { focus: false }) => first !== null && goRow(state, first, how),
     move: (by) => (state.at === null ? goRow(state, 0) : move(by)),
     next: () => nextDifference(state),
     unfold: () => state.at !== null && state.rows.get(state.at).unfold(),
@@ -98,7 +99,7 @@ function alignedCell(state, episode, which, n) {
   if (i === undefined) {
     const last = episode.line.n.at(-1);
     const words = n === last + 1 ? "ended" : n > last ? "" : "no such step";
-    return h("div", { class: "cell none", role: "cell" }, label, words);
+    return h("div", { class: words ? "cell gone" : "cell gone past", role: "cell" }, label, words);
   }
   const brief = h("span", { class: "brief" }, episode.line.brief[i] || episode.line.tool[i]);
   return h("div", { class: "cell", role: "cell" }, label, brief, ...cellChips(episode, i));

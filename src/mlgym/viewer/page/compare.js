@@ -3,11 +3,11 @@ import { h, clear, money, number, seconds, signed } from "./dom.js";
 import { get, watch } from "./source.js";
 import { href, update } from "./address.js";
 import { CLOCKS, climb, conditions, contenders, listed, settings, splits, verdict } from "./contest.js";
-import { finalScore, scored, scoreText } from "./contest.js";
+import { bestSoFar, finalScore, scored, scoreText } from "./contest.js";
 import { curveChart, markOf } from "./curves.js";
 import { alignedSteps } from "./aligned.js";
 import { contrastFiles } from "./contrast.js";
-import { rivalPicker } from "./rivals.js";
+import { openRivals, rivalPicker } from "./rivals.js";
 
 const MOST_COMPARED = 6;
 const SPLIT_WORDS = { test: "on test", validation: "on validation" };
@@ -16,8 +16,8 @@ const SPLIT_WORDS = { test: "on test", validation: "on validation" };
 export async function compare(root, place, go) {
   document.title = "Compare · mlgym";
   const chosen = [...new Set(place.query.getAll("e"))].slice(0, MOST_COMPARED);
-  const fetched = (fresh) => Promise.all(chosen.map((key) => get(`e/${key}`, {}, { fresh })));
-  let episodes = await fetched(false);
+  const fetched = () => Promise.all(chosen.map((key) => get(`e/${key}`, {}, { fresh: true })));
+  let episodes = await fetched();
   if (episodes.length < 2) return compareTooFew(root, episodes, go);
   if (new Set(episodes.map((each) => each.task)).size > 1) return compareUnlike(root, episodes);
   const names = contenders(episodes);
@@ -44,18 +44,31 @@ export async function compare(root, place, go) {
   const unwatch = watch(async ({ changed }) => {
     if (changed && !chosen.some((key) => changed.includes(key))) return;
     const before = episodes.map((each) => each.steps).join();
-    episodes = await fetched(true);
-    fill();
+    episodes = await fetched().catch(() => episodes); // the shell says where the server is away
+    refilled(root, fill);
     if (episodes.map((each) => each.steps).join() === before) return;
-    steps.stop();
+    const focused = steps.node.contains(document.activeElement);
     const later = compareSteps(episodes, names, steps.at(), steps.opened());
+    steps.stop();
     steps.node.replaceWith(later.node);
     steps = later;
+    steps.show({ focus: focused, scroll: false });
   });
   return {
     keys: compareKeys({ root, chosen, steps: () => steps, go }),
     stop: () => (unwatch(), steps.stop()),
   };
+}
+
+// Draw heads and curves anew, and leave the reader where they were in them.
+function refilled(root, fill) {
+  const parts = () => [...root.querySelectorAll(".contender a, .climbs :is(button, summary, [role=slider])")];
+  const at = parts().indexOf(document.activeElement);
+  const open = root.querySelector(".curves details")?.open;
+  fill();
+  const numbers = root.querySelector(".curves details");
+  if (numbers) numbers.open = open ?? false;
+  if (at >= 0) parts()[at]?.focus({ preventScroll: true });
 }
 
 function compareKeys({ root, chosen, steps, go }) {
@@ -71,7 +84,7 @@ function compareKeys({ root, chosen, steps, go }) {
     d: ["next step in which they differ", () => steps().next()],
     ...Object.fromEntries(numbers),
     x: ["take the episode whose head has the focus out", () => mine() >= 0 && go(without(chosen, mine()))],
-    a: ["add an episode", () => root.querySelector(".rivals > summary")?.click()],
+    a: ["add an episode", () => openRivals(root)],
   };
 }
 
@@ -89,12 +102,17 @@ function compareHeads(episodes, names, places) {
     return h("article", { class: `contender line${i + 1}`, "aria-label": names[i] },
       h("h2", {}, markOf(i + 1), " ", h("a", { class: "name", href: href("e", episode.key), text: names[i] })),
       h("p", { class: "quiet small", text: where.join(" · ") }),
-      h("p", { class: "score" }, h("b", { text: scoreText(finalScore(episode)) }), ` ${episode.metric} on test`),
+      h("p", { class: "score" }, ...contenderScore(episode)),
       h("p", { class: "chips" }, ...contenderChips(episode, places[i], tied)),
       contenderFacts(episode),
       h("a", { class: "out", href: without(keys, i), "aria-label": `Without ${names[i]}`, text: "×" }));
   });
   return h("div", { class: "contenders" }, ...cards);
+}
+
+function contenderScore(episode) {
+  if (episode.result) return [h("b", { text: scoreText(finalScore(episode)) }), ` ${episode.metric} on test`];
+  return [h("b", { text: scoreText(bestSoFar(episode)) }), ` best ${episode.metric} on validation so far`];
 }
 
 function contenderChips(episode, place, tied) {

@@ -52,6 +52,12 @@ export function finalScore(episode) {
   return episode.result ? scored(episode.result.final, episode.metric) : null;
 }
 
+// The best score that an agent was shown so far; null before the first.
+export function bestSoFar({ line, metric, direction }) {
+  const shown = line.validation.map((each) => scored(each, metric)).filter((each) => each !== null);
+  return shown.length ? shown.reduce((best, each) => (beats(each, best, direction) ? each : best)) : null;
+}
+
 // Whether a score is better than another, by the task's direction.
 function beats(a, b, direction) {
   return direction === "minimize" ? a < b : a > b;
@@ -59,16 +65,15 @@ function beats(a, b, direction) {
 
 // Who won: {text, note on the noise, place: [1 for the first and all that tie with it, else 2, null without a score]}.
 export function verdict(episodes, names, show) {
-  const [{ direction, noise }] = episodes;
+  const [{ direction }] = episodes;
+  const noise = Math.max(...episodes.map((each) => each.noise ?? 0));
   const found = episodes.map((e, i) => ({ name: names[i], score: finalScore(e), live: !e.result, i }));
   const ranked = found.filter((e) => e.score !== null).sort((a, b) => (beats(a.score, b.score, direction) ? -1 : 1));
   const place = found.map(() => null);
-  const without = found.filter((e) => e.score === null).map(
-    (e) => (e.live ? `${e.name} has not ended.` : `${e.name} has no valid submission.`),
-  );
+  const without = withoutSentences(found.filter((each) => each.score === null));
   if (!ranked.length) {
-    const nobody = found.some((each) => each.live) ? ["Nobody has a score on test yet.", ...without] : without;
-    return { text: nobody.join(" "), place };
+    const running = found.some((each) => each.live);
+    return { text: [...(running ? leadSentences(episodes, names, show) : []), ...without].join(" "), place };
   }
   const [first, ...others] = ranked;
   const margin = noise > 0 ? BETWEEN_GRADINGS * noise : 0;
@@ -77,10 +82,27 @@ export function verdict(episodes, names, show) {
     const alone = `${first.name} alone has a score on test: ${show(first.score)}.`;
     return { text: [alone, ...without].join(" "), place };
   }
-  const note = margin
-    ? `Two gradings of one submission may differ by ${show(margin, 2)}: 1.96·√2 of the task's noise, ${show(noise, 2)}.`
-    : "";
+  const why = `1.96·√2 of the task's noise, ${show(noise, 2)}`;
+  const note = margin ? `Two gradings of one submission may differ by ${show(margin, 2)}: ${why}.` : "";
   return { text: [...verdictSentences(first, others, { margin, show }), ...without].join(" "), note, place };
+}
+
+function withoutSentences(found) {
+  const ways = [["not ended", true], ["no valid submission", false]];
+  return ways.flatMap(([what, live]) => {
+    const all = found.filter((each) => each.live === live).map((each) => each.name);
+    return all.length ? [`${listed(all)} ${all.length > 1 ? "have" : "has"} ${what}.`] : [];
+  });
+}
+
+// Who is ahead while nobody has a score on test.
+function leadSentences(episodes, names, show) {
+  const [{ direction }] = episodes;
+  const found = episodes.map((e, i) => ({ name: names[i], score: bestSoFar(e) })).filter((e) => e.score !== null);
+  if (!found.length) return ["Nobody has a score yet."];
+  const [first, ...others] = found.sort((a, b) => (beats(a.score, b.score, direction) ? -1 : 1));
+  const told = others.map((each) => `${each.name} ${show(each.score)}`);
+  return [`On validation ${first.name} has ${show(first.score)} so far${told.length ? `, ${listed(told)}` : ""}.`];
 }
 
 function verdictSentences(first, others, { margin, show }) {

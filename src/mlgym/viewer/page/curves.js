@@ -89,14 +89,14 @@ function curveScale(width, curves, levels) {
   const all = curves.flatMap((curve) => curve.points.map((point) => point.x));
   const high = Math.max(...all);
   let [low, top] = [Math.min(...ys), Math.max(...ys)];
-  const pad = (top - low || Math.abs(top) || 1) * 0.08;
-  [low, top] = [low - pad, top + pad];
+  const pad = (top / 8 - low / 8 || Math.abs(top) / 8 || 1 / 8) * 0.64;
+  [low, top] = [Math.max(low - pad, -Number.MAX_VALUE), Math.min(top + pad, Number.MAX_VALUE)];
   const frame = { left: 58, right: width - (width < 560 ? 30 : CURVE_NAME), top: 14, bottom: CURVE_HEIGHT - 40 };
   const span = high || 1;
   return {
     ...frame, low, high: top, end: span, narrow: width < 560,
     x: (x) => frame.left + ((frame.right - frame.left) * x) / span,
-    y: (y) => frame.bottom - ((frame.bottom - frame.top) * (y - low)) / (top - low),
+    y: (y) => frame.bottom - ((frame.bottom - frame.top) * (y / 8 - low / 8)) / (top / 8 - low / 8),
     backX: (pixel) => ((pixel - frame.left) / (frame.right - frame.left)) * span,
   };
 }
@@ -157,12 +157,15 @@ function curveMark(mark, x, y) {
   return shapes[CURVE_MARKS[mark - 1]]();
 }
 
-// The names of curves and levels where they end, moved apart where they would meet.
+// The names of curves and levels where they end, moved apart where they would meet. A curve that ends early has its
+// name above its last stretch.
 function curveEnds(curves, levels, scale, show) {
-  const own = curves.filter((curve) => curve.points.length).map(({ mark, name, points }) => ({
-    look: `end line${mark}`, words: scale.narrow ? String(mark) : `${mark} ${name}`,
-    x: scale.x(points.at(-1).x), y: scale.y(points.at(-1).y),
-  }));
+  const own = curves.filter((curve) => curve.points.length).map(({ mark, name, points }) => {
+    const [x, y] = [scale.x(points.at(-1).x), scale.y(points.at(-1).y)];
+    const above = !scale.narrow && x < scale.right - 8 && x > scale.left + CURVE_NAME;
+    const words = scale.narrow ? String(mark) : `${mark} ${name}`;
+    return { look: `end line${mark}`, words, above, x: above ? x - CURVE_NAME : x, y: above ? y - 12 : y };
+  });
   if (scale.narrow) return [...levels.map((level) => levelName(level, scale, show)), ...apart(own, scale).map(endName)];
   const place = (y) => ({ look: "end", x: scale.right, y: scale.y(y) });
   const flat = levels.map(({ name, y }) => ({ ...place(y), words: `${name} ${show(y)}` }));
@@ -180,8 +183,9 @@ function apart(ends, scale) {
   return sorted;
 }
 
-function endName({ look, words, x, y }) {
-  return s("text", { class: look, x: x + 9, y: y + 4 }, words.length > 24 ? `${words.slice(0, 23)}…` : words);
+function endName({ look, words, above, x, y }) {
+  const place = above ? { x: x + CURVE_NAME, "text-anchor": "end" } : { x: x + 9 };
+  return s("text", { class: look, y: y + 4, ...place }, words.length > 24 ? `${words.slice(0, 23)}…` : words);
 }
 
 function levelName({ name, y }, scale, show) {

@@ -75,7 +75,6 @@ function buildPage(page) {
   document.title = `${show.doc.task} · ${show.doc.method} · ${show.doc.seed}`;
   page.ways = h("nav", { class: "ways", "aria-label": "Other episodes" });
   page.head = h("div");
-  drawHead(page);
   page.line = timeLine(show.doc, (n) => goStep(page, n));
   page.talk = conversation(show, { told: (n) => tellStep(page, n), everything: () => leavePath(page) });
   page.files = filesPanel(show, ({ step, path, against }) => {
@@ -107,6 +106,7 @@ function buildPage(page) {
     "follow",
   );
   page.opener = h("button", { type: "button", class: "small", onclick: () => unfoldEvery(page) }, "unfold all");
+  drawHead(page);
   const heading = (words) => h("h2", { class: "unseen", text: words });
   page.panels.conversation.append(
     heading("Conversation"),
@@ -221,7 +221,7 @@ function tellStep(page, n) {
 
 // Go to a step, in whatever tab shows steps.
 function goStep(page, n, focus = false) {
-  if (!n) return;
+  if (!n || n > page.show.doc.steps) return;
   tellStep(page, n);
   if (page.tab === "files") page.files.open({ ...filePlace(), step: n });
   else {
@@ -274,6 +274,7 @@ function refreshSoon(page) {
 }
 
 function drawHead(page) {
+  page.line.node.hidden = page.opener.hidden = page.show.doc.steps === 0;
   const open = page.head.querySelector(".instruction")?.open;
   clear(page.head).append(headNode(page.show, page.ways));
   if (open) page.head.querySelector(".instruction").open = true;

@@ -1,5 +1,5 @@
 // The filters of a list of episodes: in the address, in the bar above the list, and as chips that take one away.
-import { h, clear, visible } from "./dom.js";
+import { h, clear } from "./dom.js";
 import { valuesOf } from "./episodes.js";
 
 const CHOICES = { run: "Run", task: "Task", method: "Method", state: "State", ended: "Ended" };
@@ -117,7 +117,7 @@ export function filterBar(withRun, change) {
     const names = filterNames(now);
     clear(chips).append(
       ...names.map((name) => {
-        const value = RANGES[name] ? rangeSaid(now[name]) : visible(now[name]);
+        const value = RANGES[name] ? rangeSaid(now[name]) : now[name];
         const said = `${CHOICES[name] ?? RANGES[name] ?? "Text"}: ${value}`;
         const drop = { [name]: RANGES[name] ? null : "" };
         return h(

@@ -12,6 +12,7 @@ const stateWords = {
 };
 const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn" };
 const endedWords = {
+  __proto__: null, // a record may name anything, `constructor` too
   submitted: "submitted",
   "gave up": "gave up",
   gave_up: "gave up",

@@ -188,7 +188,7 @@ function methodMean(table, of, method) {
 // The empty grid, and its cells as lines[row + 1][column + 1] with the headings before them and no corner.
 function heatTable({ down, across, turned }) {
   const heading = (name, role, ofMethod) => {
-    const label = h("span", { class: "name", title: name, text: name });
+    const label = h("span", { class: "name", title: name }, breakable(name));
     return h("th", { role, tabindex: -1 }, label, ofMethod ? h("span", { class: "mean" }) : null);
   };
   const head = across.map((name) => heading(name, "columnheader", !turned));
@@ -217,6 +217,11 @@ function heatTable({ down, across, turned }) {
     ),
   );
   return { node, lines: [[null, ...head], ...body] };
+}
+
+// A name that breaks behind its signs rather than anywhere.
+function breakable(name) {
+  return name.split(/(?<=[/?=,:_-])/).flatMap((part) => [part, h("wbr")]);
 }
 
 function fillMean(cell, table, of, method) {

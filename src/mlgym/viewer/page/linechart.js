@@ -53,9 +53,10 @@ function baseParts(base, high, wide) {
   ];
 }
 
-// Score to height, better is higher. What is far worse than the baseline is drawn at the foot.
+// Score to height, better is higher. What is far worse than the baseline is drawn at the foot. Scores are made smaller
+// first, or the distance of the largest numbers would be none.
 function chartScale(scores, base, direction, chart) {
-  const turn = direction === "minimize" ? -1 : 1;
+  const turn = (direction === "minimize" ? -1 : 1) / 8;
   const all = scores.map((score) => turn * score).filter(Number.isFinite);
   if (base != null) all.push(turn * base);
   const best = Math.max(...all);

@@ -5,7 +5,7 @@ import { stateSign, progressBar } from "./signs.js";
 import { isNumber } from "./episodes.js";
 
 const WHOLE = 100; // rows that are in the document all at once
-const SPARE = 12; // rows above and below those in sight
+const SPARE = 12; // rows above and below those in sight, or nearest to it
 const ROW_REM = { wide: 2.5, narrow: 5.6 };
 const NARROW = "(max-width: 55rem)";
 const LIST_COLUMNS = [
@@ -118,8 +118,8 @@ export function episodeList(withRun, picked, sort, pick) {
   function draw() {
     if (!node.isConnected || !table) return;
     const top = body.getBoundingClientRect().top;
-    const first = Math.floor(-top / height) - SPARE;
-    const last = Math.ceil((innerHeight - top) / height) + SPARE;
+    const first = Math.min(places.length - SPARE, Math.floor(-top / height) - SPARE);
+    const last = Math.max(SPARE, Math.ceil((innerHeight - top) / height) + SPARE);
     const seen = (line) => places.length <= WHOLE || line === cursor || (line >= first && line <= last);
     const wanted = [...places.keys()].filter((line) => seen(line));
     const keys = new Set(wanted.map((line) => table.key[places[line]]));

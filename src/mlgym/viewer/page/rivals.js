@@ -19,13 +19,23 @@ export function rivalPicker({ task, chosen, most, go, open = false }) {
     clear(list).append(...rivalItems(rows, field.value, chosen));
   };
   field.addEventListener("input", fill);
-  field.addEventListener("keydown", (event) => {
-    const first = event.key === "Enter" && list.querySelector("a");
+  field.addEventListener("keydown", async (event) => {
+    if (event.key !== "Enter") return;
+    await fill();
+    const first = list.querySelector("a");
     if (first) go(first.hash);
   });
   const fold = h("details", { class: "fold rivals", open }, h("summary", { text: "Add an episode" }), field, list);
-  fold.addEventListener("toggle", () => fold.open && fill().then(() => field.focus()));
+  fold.addEventListener("toggle", () => fold.open && (field.focus(), fill()));
   return fold;
+}
+
+// Open the fold under `root`, ready to write.
+export function openRivals(root) {
+  const fold = root.querySelector("details.rivals");
+  if (!fold) return;
+  fold.open = true;
+  fold.querySelector("input").focus();
 }
 
 async function rivalRows(task, chosen) {

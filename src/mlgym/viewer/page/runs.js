@@ -89,10 +89,10 @@ function fillRun(row, run) {
   const name = h(
     "th",
     { scope: "row" },
-    h("a", { href: href("run", [run.run]), text: visible(run.run) }),
+    h("a", { href: href("run", [run.run]), text: run.run }),
     " ",
     kind,
-    h("span", { class: "path quiet small", text: visible(run.path) }),
+    h("span", { class: "path quiet small", text: run.path }),
   );
   const share = run.episodes ? (100 * run.ended) / run.episodes : 0;
   const bar = h("span", { class: "share", "aria-hidden": "true" }, h("i", { css: { width: `${share}%` } }));

@@ -29,7 +29,7 @@ export async function search(root, place, go) {
   });
   const fields = Object.entries(FIELDS).map(([value, label]) => h("option", { value, text: label }));
   const where = h("select", { "aria-label": "Where", onchange: () => change({ in: where.value }, true) }, fields);
-  const names = known.map(({ run }) => h("option", { value: visible(run), text: visible(run) }));
+  const names = known.map(({ run }) => h("option", { value: visible(run), text: run }));
   const all = h("option", { value: "", text: "All runs" });
   const which = h(
     "select",
@@ -82,13 +82,13 @@ export async function search(root, place, go) {
       const told = await get("search", params, { signal: mine.signal, fresh: true });
       if (turn !== mine) return;
       after = told.more ? told.after : "";
-      show(told.note ?? "", told.hits);
+      show("", told.hits, told.note);
     } catch (error) {
       if (turn === mine && error.name !== "AbortError") show(error.message, []);
     }
   }
 
-  function show(words, more) {
+  function show(words, more, told = "") {
     if (!hits.length) clear(found);
     found.removeAttribute("aria-busy");
     more.forEach((hit, at) => addHit(found, hit, at ? more[at - 1].key : hits.at(-1)?.key));
@@ -96,7 +96,7 @@ export async function search(root, place, go) {
     further.hidden = !after;
     const episodes = plural(new Set(hits.map((hit) => hit.key)).size, "episode");
     const counted = `${plural(hits.length, "hit")}${after ? " so far" : ""} in ${episodes}.`;
-    status.textContent = words || (hits.length ? counted : NOTHING);
+    status.textContent = words || [hits.length ? counted : NOTHING, told].filter(Boolean).join(" ");
   }
 
   function focusHit(at) {
@@ -118,7 +118,8 @@ export async function search(root, place, go) {
     const was = !note.hidden;
     note.hidden = whole;
     if (whole) return was && !found.contains(document.activeElement) && ask(false);
-    note.textContent = `${told.done} of ${plural(told.total, "episode")} have been read: there may be more hits.`;
+    const part = `${told.done.toLocaleString("en")} of ${plural(told.total, "episode")}`;
+    note.textContent = `${part} have been read: there may be more hits.`;
     reading = setTimeout(async () => {
       const next = await get("runs", {}, { fresh: true }).catch(() => ({}));
       if (root.isConnected) tellReading(next.indexing);
@@ -174,9 +175,9 @@ function addHit(found, hit, before) {
 }
 
 function hitGroup(key) {
-  const [run, task, method, seed] = visible(key).split("/");
+  const [run, task, method, seed] = key.split("/");
   const label = method.replace(/-[0-9a-f]{8}$/, ""); // a folder's name; what it ends in tells it from others
-  const about = h("span", { class: "quiet small", title: visible(key), text: `${label}, seed ${seed} · ${run}` });
+  const about = h("span", { class: "quiet small", title: key, text: `${label}, seed ${seed} · ${run}` });
   return h(
     "section",
     { class: "hit-group" },

@@ -4,7 +4,6 @@ import { href } from "./address.js";
 import { meanOf, hasEnded } from "./episodes.js";
 import { progressTint, stateSign } from "./signs.js";
 
-const SOME = 10; // squares that stand in lines of five
 const MOST_SQUARES = 60; // in one cell
 const HEAT_STATES = ["done", "failed", "running", "waiting", "stopped", "missing"];
 const SHADES = [
@@ -66,9 +65,7 @@ function cellValue(table, places, mean, scores) {
 }
 
 function squareBox(size) {
-  const line = size <= SOME ? 5 : size <= FEW ? 10 : 12;
-  const lines = Math.ceil(Math.min(size, MOST_SQUARES) / line);
-  const css = { "--line": Math.min(line, Math.max(1, size)), "--lines": lines };
+  const css = { "--n": Math.min(size, MOST_SQUARES) };
   return h("span", { class: `seeds${size > FEW ? " many" : ""}`, role: "presentation", css });
 }
 

@@ -5,6 +5,7 @@ import { bundled } from "./source.js";
 const foldHead = { action: 30, observation: 12, thought: 24 };
 const foldTail = { action: 0, observation: 6, thought: 0 };
 const inlineLines = 5;
+const stretchLines = 100;
 const rowLetters = 110;
 export const headLetters = 4000; // of a text at first, of one that is unfolded, and of each page beyond
 const wholeLetters = 200000;
@@ -17,7 +18,18 @@ export function spansNode(spans, { first = 0, label = "" } = {}) {
   );
   const props = { class: first ? "code numbered" : "code" };
   if (label) Object.assign(props, { "aria-label": label, role: "region", tabindex: "0" });
-  return h("pre", props, h("code", {}, ...lines));
+  return h("pre", props, h("code", {}, ...(lines.length > 3 * stretchLines ? stretches(lines) : lines)));
+}
+
+// Very many lines in stretches that are laid out when they come into sight.
+function stretches(lines) {
+  const parts = [];
+  for (let at = 0; at < lines.length; at += stretchLines) {
+    const some = lines.slice(at, at + stretchLines);
+    const css = { "contain-intrinsic-block-size": `auto ${1.5 * some.length}em` };
+    parts.push(h("span", { class: "stretch", css }, ...some));
+  }
+  return parts;
 }
 
 function spanParts(line) {

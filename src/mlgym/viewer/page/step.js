@@ -4,6 +4,7 @@ import { get } from "./source.js";
 import { asShown, pageLetters, shownNode } from "./shown.js";
 
 export const hitWords = {
+  __proto__: null, // a record may name anything, `constructor` too
   oom: "out of memory",
   disk: "disk full",
   processes: "too many processes",

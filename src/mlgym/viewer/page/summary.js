@@ -10,7 +10,7 @@ const MOST_LINKS = 3;
 const BEST_HEADS = ["Task", "Metric", "Baseline", "Best here", "Best known", "Progress", "By"];
 
 // The state of a run and what holds for its episodes, as chips.
-export function runChips(table) {
+function runChips(table) {
   const counts = stateCounts(table);
   const ended = endedCount(table);
   const state = counts.running ? "running" : ended === table.size ? "complete" : "stopped";
@@ -31,7 +31,7 @@ export function endedCount(table) {
 }
 
 // The figures of a run, for a list of facts.
-export function runFacts(table) {
+function runFacts(table) {
   const counts = stateCounts(table);
   const rest = ODD.filter((name) => counts[name]).map((name) => `${counts[name].toLocaleString("en")} ${name}`);
   const times = table.changed.filter((time) => time !== null);
@@ -47,7 +47,7 @@ export function runFacts(table) {
 }
 
 // The best episode of each task against the baseline and the best that is known.
-export function bestTable(table) {
+function bestTable(table) {
   const tasks = new Map();
   table.task.forEach((task, at) => (tasks.has(task) ? tasks.get(task).push(at) : tasks.set(task, [at])));
   const rows = valuesOf(table, "task")
@@ -90,7 +90,7 @@ function bestRow(table, task, places) {
 }
 
 // What went wrong, by the reason; `filter(state)` is called to list the episodes of a state. Null where nothing did.
-export function troubles(table, filter) {
+function troubles(table, filter) {
   const groups = new Map();
   table.key.forEach((_, at) => {
     const state = table.state[at];

@@ -5,7 +5,7 @@ export const allTabs = ["conversation", "tree", "files", "attempts", "calls", "a
 
 // The tabs of this episode: a tree where there is one.
 export function tabNames(doc) {
-  return allTabs.filter((name) => name !== "tree" || doc.tree?.nodes.length > 2);
+  return allTabs.filter((name) => name !== "tree" || doc.tree?.nodes.length > 1);
 }
 
 export function drawTabs(page) {
