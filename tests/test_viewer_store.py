@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from mlgym import beside
 from mlgym.driver import Driver, plan
 from mlgym.errors import UsageError
 from mlgym.records import Message, Result
-from mlgym.runs import open_run
+from mlgym.runs import Run, open_run
 from mlgym.store import Episode
 from mlgym.viewer import store as module
+from mlgym.viewer.cell import Cell
+from mlgym.viewer.joined import PAGE
 from mlgym.viewer.store import Store
 
 REPORTED = {
@@ -252,3 +255,13 @@ def test_a_plan_is_shown_before_its_cells_begin(tmp_path: Path) -> None:
     assert "run/duel-s0-d0.2/tuner/2" in store.refresh() and len(store.keys) == 2
     with pytest.raises(UsageError, match="no run 'other'"):
         store.episodes("other")
+
+
+def test_the_page_has_a_sign_for_each_state(tmp_path: Path) -> None:
+    cell, states = Cell(Run(tmp_path, []), "task/method/0"), set[str]()
+    for *marks, running, alive in itertools.product((False, True), repeat=7):
+        scored, failed, cell.lost, cell.cancelled, steps = marks
+        cell.row |= {"scored": scored, "failed": failed, "steps": int(steps)}
+        states.add(cell.state(running, alive))
+    signs = (PAGE / "signs.js").read_text().partition("const SIGNS = {")[2].partition("};")[0]
+    assert set(re.findall(r"^  (\w+):", signs, re.MULTILINE)) == states

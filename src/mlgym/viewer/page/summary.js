@@ -2,15 +2,14 @@
 import { h, clear, number, money, count, seconds, moment, plural, signed } from "./dom.js";
 import { href } from "./address.js";
 import { stateCounts, hasEnded, sumOf, bestOf, valuesOf } from "./episodes.js";
-import { stateChip, stateSign, progressBar } from "./signs.js";
+import { STATES, stateChip, stateSign, progressBar } from "./signs.js";
 
-const ODD = ["failed", "running", "waiting", "stopped", "missing"];
 const MOST_WHYS = 8;
 const MOST_LINKS = 3;
 const BEST_HEADS = ["Task", "Metric", "Baseline", "Best here", "Best known", "Progress", "By"];
 
 // The state of a run and what holds for its episodes, as chips.
-export function runChips(table) {
+function runChips(table) {
   const counts = stateCounts(table);
   const ended = endedCount(table);
   const state = counts.running ? "running" : ended === table.size ? "complete" : "stopped";
@@ -31,9 +30,9 @@ export function endedCount(table) {
 }
 
 // The figures of a run, for a list of facts.
-export function runFacts(table) {
+function runFacts(table) {
   const counts = stateCounts(table);
-  const rest = ODD.filter((name) => counts[name]).map((name) => `${counts[name].toLocaleString("en")} ${name}`);
+  const rest = STATES.slice(1).filter((name) => counts[name]).map((name) => `${counts[name].toLocaleString("en")} ${name}`);
   const times = table.changed.filter((time) => time !== null);
   const part = `${endedCount(table).toLocaleString("en")} of ${table.size.toLocaleString("en")} `;
   const facts = [
@@ -47,7 +46,7 @@ export function runFacts(table) {
 }
 
 // The best episode of each task against the baseline and the best that is known.
-export function bestTable(table) {
+function bestTable(table) {
   const tasks = new Map();
   table.task.forEach((task, at) => (tasks.has(task) ? tasks.get(task).push(at) : tasks.set(task, [at])));
   const rows = valuesOf(table, "task")
@@ -70,7 +69,7 @@ function bestRow(table, task, places) {
     const text = places.some((place) => !hasEnded(table, place)) ? "no score yet" : "no valid score";
     return h("tr", {}, head, h("td", { colspan: 6, class: "quiet", text }));
   }
-  const least = table.direction[at].startsWith("min");
+  const least = table.direction[at] === "minimize";
   const arrow = h("span", {
     class: "quiet",
     title: `the ${least ? "lower" : "higher"} the better`,
@@ -90,11 +89,11 @@ function bestRow(table, task, places) {
 }
 
 // What went wrong, by the reason; `filter(state)` is called to list the episodes of a state. Null where nothing did.
-export function troubles(table, filter) {
+function troubles(table, filter) {
   const groups = new Map();
   table.key.forEach((_, at) => {
     const state = table.state[at];
-    if (!["failed", "stopped", "missing"].includes(state)) return;
+    if (!["failed", "stopped", "cancelled", "missing"].includes(state)) return;
     const name = `${state}\n${table.why[at] || table.ended[at] || ""}`;
     groups.set(name, [...(groups.get(name) ?? []), at]);
   });
