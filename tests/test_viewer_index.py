@@ -276,7 +276,7 @@ def test_two_viewers_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 TEXT = st.text(st.sampled_from("abcdxyzABCßİſK ςΣ\"'*(){}:^-+\n\x00\x1b[m\u202e\ud800éЖ日本語"), max_size=30)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=6), st.data())
 def test_search_finds_exactly_the_steps_that_hold_a_word(
     texts: list[tuple[str, str, str]], data: st.DataObject
