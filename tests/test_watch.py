@@ -115,6 +115,28 @@ def test_writes_in_one_tick_of_the_clock_are_told_apart(shell: Shell) -> None:
         assert f"new{n % 2}.py" in look().files or n > 1
 
 
+def test_what_is_written_through_memory_is_seen(shell: Shell) -> None:
+    """A file that a process has mapped changes without a new time, once the page is dirty."""
+    script = """
+import mmap, time
+file = open('x.py', 'r+b')
+memory = mmap.mmap(file.fileno(), 0)
+memory[0:1] = b'b'
+open('ready', 'w').close()
+while not __import__('os').path.exists('go'): time.sleep(0.01)
+memory[0:1] = b'c'
+open('done', 'w').close()
+time.sleep(60)
+"""
+    look = looker(shell)
+    shell.write("x.py", b"aaa")
+    shell.write("w.txt", script.encode())
+    shell.run("python3 w.txt >/dev/null 2>&1 & while ! [ -e ready ]; do sleep 0.05; done; sleep 0.2", 10)
+    assert look().files["x.py"] == b"baa"
+    shell.run("touch go; while ! [ -e done ]; do sleep 0.05; done", 10)
+    assert look().files["x.py"] == b"caa"
+
+
 def test_hostile_names_are_left_out(shell: Shell) -> None:
     look = looker(shell)
     names = [b"new\nline.py", b"\xe2\x80\xaebidi.py", b"\xff.py", b"\x1b[31m.py", b"...py", b"-rf.py", b"a b'\".py"]
@@ -269,7 +291,7 @@ def test_what_is_followed_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_contents_of_an_episode_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlgym.watch.KEPT", 300)
+    monkeypatch.setattr("mlgym.watch.KEPT", 3 * 4096)  # a small file counts as what it takes of a disk
     watched = Watched("bubblewrap", tmp_path)
     for n in range(1, 6):
         watched.env.session.shell.run(f"printf '%0100d' {n} > a.py", 10)
@@ -277,6 +299,35 @@ def test_contents_of_an_episode_are_bounded(tmp_path: Path, monkeypatch: pytest.
     told = [change.files["a.py"] for change in watched.store.changes()[1:]]
     assert len(set(told)) == 5, "that it changed is told still"
     assert [watched.store.intact(digest) for digest in told] == [True] * 3 + [None] * 2
+    watched.store.close()
+    watched.env.close()
+
+
+def test_more_and_more_files_stay_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New names at each step, in front of those that a look has no room for: not all are asked for for ever."""
+    monkeypatch.setattr("mlgym.watch.KNOWN", 500)
+    watched = Watched("bubblewrap", tmp_path)
+    for n in range(1, 5):
+        watched.env.session.shell.run(f"for i in $(seq 200); do echo {n}$i > {9 - n}$i.py; done", 20)
+        watched.watch.record(n, ())
+        assert len(watched.watch.known) <= 500
+    assert not watched.store.changes()[-1].whole
+    watched.env.session.shell.run("rm ?*.py; echo 1 > last.py", 20)
+    watched.watch.record(5, ())
+    watched.watch.record(6, ())
+    assert watched.watch.known.keys() == watched.truth().keys()
+    assert watched.store.changes()[-1].whole
+    watched.store.close()
+    watched.env.close()
+
+
+def test_what_was_gone_back_from_and_is_made_again_is_seen(tmp_path: Path) -> None:
+    watched = Watched("bubblewrap", tmp_path)
+    shell = watched.env.session.shell
+    for n, (number, marks) in enumerate(((1, ()), (2, ("+a",)), (2, ("-a",))), 1):
+        shell.run(f"echo {number} > a.py", 10)
+        watched.watch.record(n, marks)
+    assert [change.files for change in watched.store.changes()[1:]][-1] == {"a.py": sha(b"2\n")}
     watched.store.close()
     watched.env.close()
 

@@ -12,7 +12,6 @@ from mlgym.env import ResearchEnv
 from mlgym.errors import SandboxError
 from mlgym.records import LARGE, Changes
 from mlgym.sandbox.shell import Look
-from mlgym.sandbox.tar import SubmissionRefused
 from mlgym.store import Episode
 
 ENDS = "py pyi ipynb sh toml yaml yml json cfg ini md txt sql c cc cpp cu h hpp rs go java js ts r R jl"
@@ -29,7 +28,7 @@ CHOICE: dict[str, Any] = {
     "seconds": 0.5,
 }
 KNOWN = 400  # files whose contents are followed; more than one look has, for some of them may be passed over
-KEPT = 50_000_000  # bytes of all contents of an episode
+KEPT, BLOCK = 50_000_000, 4096  # bytes of all contents of an episode, and what a small one takes of a disk
 
 
 class Watch:
@@ -59,7 +58,7 @@ class Watch:
             self._follow(changes.marks)
             self._apply(changes)
         digests = {digest for changes in recorded.values() for digest in changes.files.values() if digest}
-        self._kept = sum(path.stat().st_size for path in map(self._store.file, digests) if path.exists())
+        self._kept = sum(max(path.stat().st_size, BLOCK) for path in map(self._store.file, digests) if path.exists())
 
     def record(self, n: int, marks: tuple[str, ...]) -> None:
         """Look at what step `n` has changed, and store it."""
@@ -78,7 +77,7 @@ class Watch:
         since, self._looks = self._looks, self._looks + 1
         try:
             return self._research.session.shell.look(since, self._looks, list(self.known), self._choice)
-        except (SandboxError, SubmissionRefused, OSError):
+        except (SandboxError, OSError):
             return None
 
     def _changed(self, look: Look) -> tuple[dict[str, str], dict[str, bytes], bool]:
@@ -89,8 +88,9 @@ class Watch:
         room = KNOWN - len(self.known) + len(files)
         files |= {path: LARGE for path in look.large if self.known.get(path) != LARGE}
         for path, data in look.files.items():
-            digest, room = _digest(data), room - (path not in self.known)
-            if self.known.get(path) != digest and (path in self.known or room >= 0):
+            digest = _digest(data)
+            room -= path not in self.known
+            if self.known.get(path) != digest and (room >= 0 or path in self.known):
                 files[path], contents[digest] = digest, data
         for path in files:
             digest = self.known.get(path, "")
@@ -105,7 +105,7 @@ class Watch:
         """Whether there is room for a content that is not stored yet."""
         if self._store.file(digest).exists():
             return False
-        self._kept += len(data)
+        self._kept += max(len(data), BLOCK)
         return self._kept <= KEPT
 
     def _apply(self, changes: Changes) -> None:
@@ -117,8 +117,8 @@ class Watch:
         for mark in marks:
             if mark[:1] == "+":
                 self._saved[mark[1:]] = self.known
-            else:
-                self.known = self._saved.get(mark[1:], self.known)
+            else:  # the next look tells all: what it told before stands there no more
+                self.known, self._looks = self._saved.get(mark[1:], self.known), self._looks + 1
 
 
 def _digest(data: bytes) -> str:

@@ -1,8 +1,9 @@
 """Looks at the sources in the workspace, for `inside.py`, which runs in the same namespace.
 
 Standard library only, sent in beside `inside.py`. A look tells the contents that are new since the look before. Names
-of a folder are read again only where the folder was changed, files only where their times, size or inode were. Nothing
-is followed, nothing waits, and all is bounded: entries, folders, files, bytes and seconds.
+of a folder are read again only where the folder was changed; files are read each time, since one that a process has
+mapped changes without a new time. Nothing is followed, nothing waits, and all is bounded: entries, folders, files,
+bytes and seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Stop(Exception):
 
 
 def mark(info: os.stat_result) -> Mark:
-    """What differs where a file or folder was changed; the agent can set a file's mtime, but not its ctime."""
+    """What differs where a folder was changed; the agent can set its mtime, but not its ctime."""
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
@@ -39,7 +40,7 @@ class Looks:
 
     def __init__(self, root: str) -> None:
         self.root, self.last = root, 0
-        self.told: dict[str, Mark] = {}
+        self.told: dict[str, bytes] = {}
         self.folders: dict[str, tuple[Mark, list[str], list[str], bool]] = {}
 
     def look(self, ask: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -57,14 +58,14 @@ class Looks:
 
 
 class Look:
-    """One look: `found` are the files as they were marked, `news` the contents that were not told yet."""
+    """One look: `found` are the files with their contents, `news` those that were not told yet."""
 
     def __init__(self, looks: Looks, ask: dict[str, Any]) -> None:
         self.looks, self.ask, self.whole = looks, ask, True
         self.ends, self.names, self.without = set(ask["ends"]), set(ask["names"]), set(ask["without"])
         self.began, self.end = time.time_ns(), time.monotonic() + ask["seconds"]
         self.files, self.bytes, self.entries, self.places = ask["files"], ask["bytes"], ask["entries"], ask["places"]
-        self.found: dict[str, Mark] = {}
+        self.found: dict[str, bytes] = {}
         self.folders: dict[str, tuple[Mark, list[str], list[str], bool]] = {}
         self.news: list[tuple[str, bytes]] = []
 
@@ -161,15 +162,10 @@ class Look:
         self.bytes -= info.st_size
         if self.files < 0 or self.bytes < 0 or time.monotonic() > self.end:
             raise Stop
-        seen = mark(info)
-        if self.looks.told.get(path) == seen:
-            self.found[path] = seen
-            return
         with open(opened(name, os.O_RDONLY | os.O_NOFOLLOW, at=at), "rb", 0) as file:
-            data = file.read(info.st_size) or b""
-            same = mark(os.fstat(file.fileno())) == seen and len(data) == info.st_size
-        self.found[path] = seen if same and self.settled(seen) else ()
-        self.news.append((path, data))
+            self.found[path] = data = file.read(info.st_size) or b""
+        if self.looks.told.get(path) != data:
+            self.news.append((path, data))
 
     def settled(self, seen: Mark) -> bool:
         """Whether a later change will show in the times."""

@@ -206,15 +206,16 @@ class Shell:
         """What is new of the workspace's sources since the look that was called `since`, this one being called `next`.
 
         All of them, where the program inside does not know of that look. `known` are the paths that the caller has,
-        `choice` says what a source is, and has the bounds (see `watch.CHOICE`). Raises SubmissionRefused for names that
-        do not stay in the workspace.
+        `choice` says what a source is, and has the bounds (see `watch.CHOICE`). Names that do not stay in the workspace
+        are left out.
         """
         ask = {**choice, "since": since, "next": next, "known": list(known)}
         header, body = self._call("look", ask, most=choice["bytes"])
         with self._sensible():
             files, at = dict[str, bytes](), 0
             for path, size in header["files"][: choice["files"]]:
-                files["/".join(checked(str(path), choice["depth"]))] = body[at : at + int(size)]
+                with contextlib.suppress(SubmissionRefused):
+                    files["/".join(checked(str(path), choice["depth"]))] = body[at : at + int(size)]
                 at += int(size)
             gone, large = (tuple(path for path in header[name] if path in known) for name in ("gone", "large"))
             return Look(files, gone, large, bool(header["whole"]))

@@ -11,20 +11,22 @@ from dataclasses import dataclass
 
 from mlgym.records import Step
 from mlgym.viewer import differences
+from mlgym.viewer.commands import LONGEST as LONGEST_COMMAND
 from mlgym.viewer.commands import Part, parts
 from mlgym.viewer.ink import language
 from mlgym.viewer.windows import Window, inside, window
 
 AROUND = differences.CONTEXT
 LONGEST, LONGEST_SCRIPT = 300_000, 2_000  # characters of a file that is kept; lines of a command that are looked at
-_MOVES = re.compile(r"(?:^|[;&|(\n]\s*)(?:cd|pushd|popd)\b")
+ROW = 2_000  # characters of a line of a command that are looked at
+_MOVES = re.compile(r"(?:^|[;&|(\n][ \t]*)(?:cd|pushd|popd)\b")
 _REMOVES = re.compile(r"\brm [^;&|\n]*")
 _SWEEPS = re.compile(r"\b(?:git|patch|black|ruff|isort|autopep8|unzip|tar|sed\s+(?:-\w+\s+)*-\w*i)\b|\*")
 _HARMLESS = re.compile(
     r"\s*(?:\w+=\S*\s+|time\s+|nohup\s+|timeout\s+\S+\s+)*"
     r"(?:python[\d.]*|bash|sh|cat|head|tail|wc|ls|grep|diff|less|nl|stat|echo)\b"
 )
-_FILE = re.compile(r"[\w./-]+\.\w+")
+_WORD, _FILE = re.compile(r"[\w./-]+"), re.compile(r".+\.\w+")
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,9 @@ class Known:
 
     def _ran(self, command: str) -> None:
         """What a command may have changed: files that it writes are known, those that it names otherwise no more."""
+        if len(command) > LONGEST_COMMAND:
+            self._swept, self._files = True, {}
+            return
         for part in parts(command):
             if part.kind == "shell":
                 self._moved = self._moved or bool(_MOVES.search(part.text))
@@ -163,15 +168,14 @@ class Known:
                 self._forget(part)
 
     def _forget(self, part: Part) -> None:
-        for removed in _REMOVES.finditer(part.text) if part.kind == "shell" else ():
-            starts = [word.partition("*")[0] for word in removed[0].split()[1:] if word[0] != "-"]
-            gone = [key for key in self._files if any(key.startswith(start) for start in starts)]
-            self._files |= dict.fromkeys(gone)
-        if part.text.count("\n") > LONGEST_SCRIPT:
+        removals = [found[0] for found in _REMOVES.finditer(part.text)] if part.kind == "shell" else []
+        if part.text.count("\n") > LONGEST_SCRIPT or sum(map(len, removals)) > ROW:
             self._swept, self._files = True, {}
             return
-        rows = [row[:2000] for row in part.text.split("\n") if "<<" not in row]
-        names = [name for row in rows for name in (_FILE.findall(row) if part.kind == "script" else _touched(row))]
+        starts = {word.partition("*")[0] for one in removals for word in one.split()[1:] if word[0] != "-"}
+        self._files |= dict.fromkeys([key for key in self._files if key.startswith(tuple(starts))])
+        rows = [row[:ROW] for row in part.text.split("\n") if "<<" not in row]
+        names = [name for row in rows for name in (_named(row) if part.kind == "script" else _touched(row))]
         self._files |= dict.fromkeys(filter(None, map(self._key, names)))
 
     def _keep(self, path: str, text: str | None) -> None:
@@ -191,9 +195,14 @@ def _touched(row: str) -> list[str]:
     out: list[str] = []
     for command in re.split(r"&&|[;|]", row):
         said, _, redirected = command.partition(">")
-        names = [] if _HARMLESS.match(said) else _FILE.findall(said)
-        out += (names[-1:] if said.lstrip().startswith("cp ") else names) + _FILE.findall(redirected)
+        names = [] if _HARMLESS.match(said) else _named(said)
+        out += (names[-1:] if said.lstrip().startswith("cp ") else names) + _named(redirected)
     return out
+
+
+def _named(text: str) -> list[str]:
+    """The names in a text that have an ending, as names of files have."""
+    return [found[0] for word in _WORD.findall(text) if (found := _FILE.match(word))]
 
 
 def replaced(step: Step, old: str, new: str, lexer: str) -> differences.Hunks | None:

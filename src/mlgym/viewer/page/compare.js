@@ -16,8 +16,8 @@ const SPLIT_WORDS = { test: "on test", validation: "on validation" };
 export async function compare(root, place, go) {
   document.title = "Compare · mlgym";
   const chosen = [...new Set(place.query.getAll("e"))].slice(0, MOST_COMPARED);
-  const fetched = (fresh) => Promise.all(chosen.map((key) => get(`e/${key}`, {}, { fresh })));
-  let episodes = await fetched(false);
+  const fetched = () => Promise.all(chosen.map((key) => get(`e/${key}`, {}, { fresh: true })));
+  let episodes = await fetched();
   if (episodes.length < 2) return compareTooFew(root, episodes, go);
   if (new Set(episodes.map((each) => each.task)).size > 1) return compareUnlike(root, episodes);
   const names = contenders(episodes);
@@ -44,7 +44,7 @@ export async function compare(root, place, go) {
   const unwatch = watch(async ({ changed }) => {
     if (changed && !chosen.some((key) => changed.includes(key))) return;
     const before = episodes.map((each) => each.steps).join();
-    episodes = await fetched(true).catch(() => episodes); // the shell says where the server is away
+    episodes = await fetched().catch(() => episodes); // the shell says where the server is away
     refilled(root, fill);
     if (episodes.map((each) => each.steps).join() === before) return;
     const focused = steps.node.contains(document.activeElement);

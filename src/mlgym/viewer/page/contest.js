@@ -61,7 +61,8 @@ export function bestSoFar({ line, metric, direction }) {
 
 // Who won: {text, note on the noise, place: [1 for the first and all that tie with it, else 2, null without a score]}.
 export function verdict(episodes, names, show) {
-  const [{ direction, noise }] = episodes;
+  const [{ direction }] = episodes;
+  const noise = Math.max(...episodes.map((each) => each.noise ?? 0));
   const found = episodes.map((e, i) => ({ name: names[i], score: finalScore(e), live: !e.result, i }));
   const ranked = found.filter((e) => e.score !== null).sort((a, b) => (beats(a.score, b.score, direction) ? -1 : 1));
   const place = found.map(() => null);

@@ -44,7 +44,7 @@ export function help(view, everywhere) {
   const box = h(
     "dialog",
     { class: "help", "aria-labelledby": "help-title", onclose: () => box.remove() },
-    h("h2", { id: "help-title", text: "Keys" }),
+    h("h2", { id: "help-title", tabindex: -1, autofocus: true, text: "Keys" }),
     Object.keys(own).length ? [h("h3", { text: "On this page" }), h("dl", {}, rows(own))] : null,
     h("h3", { text: "Everywhere" }),
     h("dl", {}, rows(rest)),

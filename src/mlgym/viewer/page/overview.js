@@ -125,15 +125,18 @@ export async function overview(root, place, go) {
     );
     return { stop };
   }
+  const grid = h(
+    "section",
+    { "aria-labelledby": "heat-title" },
+    h("div", { class: "between" }, h("h2", { id: "heat-title", text: "Progress" }), measure),
+    heat.node,
+  );
+  // Of all runs together the list is what one comes for: their tasks and methods have little in common.
+  const folded = h("details", { class: "fold" }, h("summary", { text: "Progress by task and method" }));
+  if (!run) folded.append(grid, nodes.rest);
   root.append(
     nodes.facts,
-    h(
-      "section",
-      { "aria-labelledby": "heat-title" },
-      h("div", { class: "between" }, h("h2", { id: "heat-title", text: "Progress" }), measure),
-      heat.node,
-    ),
-    nodes.rest,
+    ...(run ? [grid, nodes.rest] : [folded]),
     h(
       "section",
       { "aria-labelledby": "list-title" },
@@ -164,7 +167,7 @@ export async function overview(root, place, go) {
       x: ["select it", () => list.toggle()],
       c: ["compare the selected", () => tray.compare()],
       f: ["filter by text", () => bar.focus()],
-      m: ["to the grid: arrows move, Enter filters", () => heat.enter()],
+      m: ["to the grid: arrows move, Enter filters", () => ((folded.open = true), heat.enter())],
       b: ["last submission or best attempt", () => measure.querySelector("[aria-pressed=false]").click()],
       "/": ["search in what was done", () => go(href("search", [], { run }))],
     },

@@ -118,7 +118,8 @@ export async function search(root, place, go) {
     const was = !note.hidden;
     note.hidden = whole;
     if (whole) return was && !found.contains(document.activeElement) && ask(false);
-    note.textContent = `${told.done.toLocaleString("en")} of ${plural(told.total, "episode")} have been read: there may be more hits.`;
+    const part = `${told.done.toLocaleString("en")} of ${plural(told.total, "episode")}`;
+    note.textContent = `${part} have been read: there may be more hits.`;
     reading = setTimeout(async () => {
       const next = await get("runs", {}, { fresh: true }).catch(() => ({}));
       if (root.isConnected) tellReading(next.indexing);
