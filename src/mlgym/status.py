@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgym import beside
+from mlgym.disk import content
 from mlgym.errors import MlgymError
 from mlgym.records import better
 from mlgym.sandbox.scratch import namespace, started
@@ -35,7 +36,7 @@ def drivers(run: Path) -> Iterator[tuple[Path, dict[str, Any], bool]]:
     """The word that each driver of a run has left, and whether it lives."""
     for path in sorted((run / DRIVERS).glob("*.json")):
         with suppress(OSError, ValueError):
-            told = json.loads(path.read_bytes())
+            told = json.loads(content(path))
             yield path, told, _lives(told, path)
 
 

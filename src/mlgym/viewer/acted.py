@@ -50,7 +50,7 @@ def _create(step: Step, args: dict[str, str], known: Known, whole: bool) -> Show
     if content is None:
         return {**NONE, "kind": "create"} if path else None
     lexer = language(path)
-    old = known.text(path)
+    old = known.text(path) if len(content) <= LONGEST else None
     hunks = differences.between(old, content, lexer) if old is not None else None
     title = _title(path, step)
     return shown("create", content, lexer=lexer, title=title, hunks=hunks, ends=(24, 6), whole=whole)

@@ -13,11 +13,12 @@ from pydantic_core import from_json
 from mlgym import beside
 from mlgym.columns import COLUMNS as KINDS
 from mlgym.columns import Row, Table
+from mlgym.disk import content, reading
 from mlgym.records import better
 from mlgym.rows import ROWS, Records
 from mlgym.runs import BROKEN, Run
 from mlgym.viewer.finding import as_text, regular
-from mlgym.viewer.lines import Mark, reading
+from mlgym.viewer.lines import Mark, whole
 from mlgym.viewer.visible import visible
 
 COLUMNS = [
@@ -162,10 +163,8 @@ class Tally:
             if not seen.goes_on(file, offset):
                 offset = self._again(name)
             file.seek(offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                offset += len(line)
+            for line, size in whole(file):
+                offset += size
                 with suppress(*BROKEN):
                     (self._step if name == "steps" else self._call)(from_json(line))
             self._read[name] = offset, Mark.at(file, offset)
@@ -225,8 +224,7 @@ def _plain(value: Any) -> Any:
 
 
 def _json(path: str) -> Row:
-    with reading(path) as file:
-        return dict(from_json(file.read()))
+    return dict(from_json(content(path)))
 
 
 def mark(path: str) -> list[int]:

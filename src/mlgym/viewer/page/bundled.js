@@ -122,7 +122,7 @@ function snippetOf(text, words) {
   const first = Math.min(...places);
   const start = Math.max(0, first - 60);
   const shown = text.slice(start, first + 160);
-  const pattern = new RegExp(words.map((word) => word.replace(/[^\w\s]/gu, "\\$&")).join("|"), "giu");
+  const pattern = new RegExp(words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|"), "giu");
   const snippet = start ? [["", "…"]] : [];
   let at = 0;
   for (const found of shown.matchAll(pattern)) {
