@@ -1,5 +1,5 @@
 // The head of an episode: task, method, how it went in words, how it ended, what it used, and where to go from here.
-import { h, money, number, plural, seconds, signed } from "./dom.js";
+import { h, beats, money, number, plural, seconds, signed } from "./dom.js";
 import { href } from "./address.js";
 
 const stateWords = {
@@ -8,6 +8,7 @@ const stateWords = {
   running: "running",
   waiting: "waiting",
   stopped: "stopped",
+  cancelled: "cancelled",
   missing: "not scored",
 };
 const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn" };
@@ -79,7 +80,7 @@ function instructionNode(doc) {
 }
 
 // The score in words, as nodes: what it was, against what, and what that means.
-export function scoreWords(doc) {
+function scoreWords(doc) {
   const { result, metric } = doc;
   const base = doc.baseline || {};
   if (!result) return soFarWords(doc);
@@ -118,22 +119,18 @@ function soFarWords(doc) {
   ];
 }
 
-function ahead(score, other, doc) {
-  return doc.direction === "minimize" ? score < other : score > other;
-}
-
 function verdictWords(score, doc) {
   const base = doc.baseline?.test;
-  if (doc.best_known != null && !ahead(doc.best_known, score, doc)) return "as good as the best known, or better";
+  if (doc.best_known != null && !beats(doc.best_known, score, doc.direction)) return "as good as the best known, or better";
   if (base == null) return "there is no baseline to compare with";
   if (score === base) return "the same as the starter";
-  return ahead(score, base, doc) ? "better than the starter" : "worse than the starter";
+  return beats(score, base, doc.direction) ? "better than the starter" : "worse than the starter";
 }
 
 function verdictLook(score, doc) {
   const base = doc.baseline?.test;
   if (base == null || score === base) return "";
-  return ahead(score, base, doc) ? "good" : "bad";
+  return beats(score, base, doc.direction) ? "good" : "bad";
 }
 
 function endingWords(doc) {
