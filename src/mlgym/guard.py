@@ -16,8 +16,11 @@ import signal
 import socket
 import stat
 import threading
-from collections.abc import Collection, Generator, Sequence
+import time
+from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Self
 
 import uvicorn
 from starlette.responses import JSONResponse
@@ -131,7 +134,29 @@ def patient(most: int) -> type[H11Protocol]:
 
 
 class Hearing(uvicorn.Server):
-    """uvicorn's server, which hears SIGHUP too."""
+    """uvicorn's server, which hears SIGHUP too, and can be stopped."""
+
+    def stop(self) -> None:
+        """End, from any thread."""
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: what its connections wait for ends before them."""
+        super().handle_exit(sig, frame)
+        self.stop()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[Self]:
+        """It in a thread of this process, as long as the context is open."""
+        thread = threading.Thread(target=self.run, daemon=True)
+        thread.start()
+        try:
+            while not self.started and thread.is_alive():
+                time.sleep(0.01)
+            yield self
+        finally:
+            self.stop()
+            thread.join()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -187,7 +212,8 @@ def bound(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         bound = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
-        raise UsageError(f"The address {host}:{port} cannot be listened at: {error.strerror or error}.") from error
+        why = (error.strerror or str(error)).partition(" (while")[0]  # which would say the address once more
+        raise UsageError(f"The address {host}:{port} cannot be listened at: {why}.") from error
     # Those accepted inherit it. asyncio would set it for its own sockets only; without, an answer waits 40 ms.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound

@@ -17,7 +17,7 @@ from mlgym.disk import content, reading
 from mlgym.records import better
 from mlgym.rows import ROWS, Records
 from mlgym.runs import BROKEN, Run
-from mlgym.viewer.finding import regular
+from mlgym.viewer.finding import as_text, regular
 from mlgym.viewer.lines import Mark, whole
 from mlgym.viewer.visible import visible
 
@@ -192,7 +192,7 @@ class Tally:
 
 def empty(name: str) -> Row:
     """The row of an episode of which nothing is known but where it lies."""
-    task, method, seed = (visible(os.fsencode(part).decode(errors="replace")) for part in name.split("/"))
+    task, method, seed = (visible(as_text(part)) for part in name.split("/"))
     row: Row = dict.fromkeys((*COLUMNS, "failed"))
     row |= dict.fromkeys(("agent", "model", "ended", "why", "metric", "direction", "marks"), "")
     return row | {

@@ -18,6 +18,7 @@ from mlgym.viewer.finding import regular
 from mlgym.viewer.lines import Call, Fact
 from mlgym.viewer.store import Store
 from mlgym.viewer.visible import visible
+from mlgym.viewer.writing import CALLS, STEPS
 
 R = TypeVar("R", bound=Record)
 LARGEST = 200_000  # bytes of a file of the starter that is looked at
@@ -89,12 +90,12 @@ class Folder:
     @functools.cached_property
     def facts(self) -> Sequence[Fact]:
         """The facts of all steps."""
-        return self._store.facts(self.key)
+        return self._store.lines(self.key, STEPS).now()
 
     @functools.cached_property
     def call_facts(self) -> Sequence[Call]:
         """The facts of all model calls."""
-        return self._store.call_facts(self.key)
+        return self._store.lines(self.key, CALLS).now()
 
     @property
     def size(self) -> int:
@@ -106,13 +107,13 @@ class Folder:
     def steps(self, first: int, count: int) -> list[Step]:
         """So many steps from the number `first` on, counted from 1; one that cannot be read has the tool UNREAD."""
         first = max(1, first)
-        lines = self._store.step_lines(self.key, first, count)
+        lines = self._store.lines(self.key, STEPS).lines(first, count)
         return [self._step(line, n) for n, line in enumerate(lines, first)]
 
     def calls(self, first: int, count: int) -> list[Row]:
         """The records of so many model calls, counted from 1; one that cannot be read is empty."""
         first = max(1, first)
-        lines = self._store.call_lines(self.key, first, count)
+        lines = self._store.lines(self.key, CALLS).lines(first, count)
         return [self._call(line, n) for n, line in enumerate(lines, first)]
 
     def _call(self, line: bytes, n: int) -> Row:

@@ -32,7 +32,6 @@ class Fact(NamedTuple):
     n: int
     tool: str = "unread"
     args: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    thought: bool = False
     status: str = "error"
     hit: str = ""
     size: int = 0
@@ -75,7 +74,6 @@ def fact(n: int, line: bytes) -> Fact:
             n=n,
             tool=_text(action["tool"]),
             args=_short(action.get("args") or {}),
-            thought=bool(action.get("thought")),
             status=_text(seen.get("status")) or "ok",
             hit=_text(seen.get("hit")),
             size=len(seen["text"]),
