@@ -3,6 +3,8 @@ import { beats } from "./dom.js";
 
 const BETWEEN_GRADINGS = 1.96 * Math.SQRT2; // deviations that lie between two gradings of the same submission
 
+const LUCK = "Other seeds may differ by more: `mlgym compare` weighs them all.";
+
 // By how much two gradings of one submission may differ by luck; 0 where that is not known.
 export function gradingMargin(episodes) {
   return BETWEEN_GRADINGS * Math.max(...episodes.map((each) => each.noise ?? 0));
@@ -83,7 +85,9 @@ export function verdict(episodes, names, show) {
     return { text: [alone, ...without].join(" "), place };
   }
   const why = `1.96·√2 of the task's noise, ${show(margin / BETWEEN_GRADINGS, 2)}`;
-  const note = margin ? `Two gradings of one submission may differ by ${show(margin, 2)}: ${why}.` : "";
+  const graded = margin ? `Two gradings of one submission may differ by ${show(margin, 2)}: ${why}. ` : "";
+  const alike = new Set(episodes.map((each) => each.method)).size === 1;
+  const note = graded + (alike ? "Seeds of one method differ by luck alone." : LUCK);
   return { text: [...verdictSentences(first, others, { margin, show }), ...without].join(" "), note, place };
 }
 
@@ -120,9 +124,9 @@ function verdictSentences(first, others, { margin, show }) {
     return [`${lead}; the task's noise is not known, so nobody can say what that is worth.`, ...behind([second])];
   }
   const equal = others.filter((each) => gap(each) <= margin).map((each) => each.name);
-  if (!equal.length) return [`${lead}, more than the noise explains.`, ...behind([second])];
+  if (!equal.length) return [`${lead}, more than the noise of grading.`, ...behind([second])];
   const more = equal.length > 1 ? [`So it is with ${listed(equal.slice(1))}.`] : [];
-  return [`${lead}, within the noise: a tie.`, ...more, ...behind([])];
+  return [`${lead}, within the noise of grading: a tie.`, ...more, ...behind([])];
 }
 
 function behindSentence(others, show) {

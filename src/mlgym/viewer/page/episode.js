@@ -12,6 +12,7 @@ import { episodeKeys, findWays } from "./moves.js";
 import { allTabs, centreTab, drawTabs, tabNames, turnTabs } from "./tabs.js";
 import { timeLine } from "./timeline.js";
 import { pathRanges, treePanel } from "./tree.js";
+import { sayGone } from "./say.js";
 
 const liveEvery = 1000; // ms
 const heldFor = 600;
@@ -280,8 +281,8 @@ async function refresh(page) {
   let doc;
   try {
     doc = await get(`e/${page.show.path}`, {}, { fresh: true });
-  } catch {
-    return; // The shell says that the server is away; the next change asks again.
+  } catch (error) {
+    return sayGone(page.root, error); // The shell says that the server is away; the next change asks again.
   }
   if (page.ended || doc.version === page.show.doc.version) return;
   page.show.doc = doc;

@@ -8,7 +8,7 @@ import { heatMap } from "./heat.js";
 import { episodeList } from "./list.js";
 import { showSummary, endedCount } from "./summary.js";
 import { picked, pickedTray } from "./tray.js";
-import { sayChange } from "./say.js";
+import { sayChange, sayGone } from "./say.js";
 
 const MEASURES = { progress: "last submission", best_progress: "best attempt" };
 const PAUSE_SHARE = 8; // between two looks, of the time that one takes
@@ -118,7 +118,7 @@ export async function overview(root, place, go) {
 
   if (run) root.append(h("nav", { class: "crumbs", "aria-label": "Where" }, h("a", { href: "#/", text: "Runs" })));
   root.append(h("div", { class: "headline" }, h("h1", { tabindex: -1, text: name }), nodes.state));
-  const stop = watching(run, heat ? refresh : () => go(location.hash));
+  const stop = watching(run, heat ? refresh : () => go(location.hash), (error) => sayGone(root, error));
   if (!heat) {
     root.append(
       h("p", { class: "empty", text: "There is no episode here yet. When one begins, it shows here by itself." }),
@@ -174,8 +174,9 @@ export async function overview(root, place, go) {
   };
 }
 
-// Calls `refresh` when episodes of the run change, one call after the other, with pauses. Gives a function to end it.
-function watching(run, refresh) {
+// Calls `refresh` when episodes of the run change, one call after the other, with pauses; `gone` is called with an
+// error. Gives a function to end it.
+function watching(run, refresh, gone) {
   let [busy, again, stopped] = [false, false, false];
   async function turn() {
     again = true;
@@ -184,7 +185,7 @@ function watching(run, refresh) {
     while (again && !stopped) {
       again = false;
       const begun = performance.now();
-      await Promise.resolve(refresh()).catch(() => {});
+      await Promise.resolve(refresh()).catch(gone);
       const pause = Math.min(15000, 400 + PAUSE_SHARE * (performance.now() - begun));
       await new Promise((done) => setTimeout(done, pause));
     }

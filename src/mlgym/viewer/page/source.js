@@ -62,7 +62,10 @@ async function fetched(address, signal) {
   }
   tellServer(true);
   const told = await answer.json().catch(() => ({ error: "The answer of the server cannot be read." }));
-  if (!answer.ok || told.error) throw new Error(told.error || told.detail || `The server answered ${answer.status}.`);
+  if (!answer.ok || told.error) {
+    const error = new Error(told.error || told.detail || `The server answered ${answer.status}.`);
+    throw Object.assign(error, { gone: answer.status < 500 });
+  }
   return told;
 }
 
