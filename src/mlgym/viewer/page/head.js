@@ -2,20 +2,12 @@
 import { h, beats, money, number, plural, seconds, signed } from "./dom.js";
 import { href } from "./address.js";
 
-const stateWords = {
-  done: "ended",
-  failed: "failed",
-  running: "running",
-  waiting: "waiting",
-  stopped: "stopped",
-  cancelled: "cancelled",
-  missing: "not scored",
-};
-const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn" };
-const endedWords = {
+const stateWords = { done: "ended", missing: "not scored" };
+const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn", cancelled: "warn" };
+
+// How an episode ended, in other words than the record's where those say little.
+export const endedWords = {
   __proto__: null, // a record may name anything, `constructor` too
-  submitted: "submitted",
-  "gave up": "gave up",
   gave_up: "gave up",
   steps: "ran out of steps",
   money: "ran out of money",
@@ -25,7 +17,7 @@ const endedWords = {
   error: "ended by an error",
 };
 
-// The head; `links` are nodes that lead on (made by `wayNode`).
+// The head; `ways` is the node that holds the links to other episodes (made by `wayNode`).
 export function headNode(show, ways) {
   const { doc } = show;
   const crumbs = h(
