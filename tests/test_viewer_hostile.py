@@ -148,3 +148,18 @@ def test_an_index_that_others_can_write_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "cache").chmod(0o700)
     assert Index(tmp_path / "cache", [tmp_path]).sound
     assert sqlite3.connect(index.path).execute("SELECT count(*) FROM episodes").fetchone() == (0,)
+
+
+def test_long_differences_are_for_one_card_alone(tmp_path: Path) -> None:
+    """The cards of many steps come soon, however much each of them writes."""
+    made = EpisodeSpec(task=GAME, agent="tuner")
+    store = Episode.open(episode_folder(tmp_path, made), made)
+    for n, text in enumerate(("x\n" * 20_000, "y\n" + "x\n" * 20_000), 1):
+        action = Action(tool="create", args={"path": "a.py", "content": text})
+        store.add_step(Step(n=n, action=action, observation=Observation(text="Made.")))
+    store.close()
+    seen = Store([tmp_path])
+    (key,) = seen.keys
+    among = answer(seen, f"e/{key}/steps", {})["steps"][1]["action"]
+    assert among["hunks"] is None and among["folded"] and among["spans"]
+    assert answer(seen, f"e/{key}/step/2", {})["action"]["lines"] == 20_001

@@ -212,7 +212,8 @@ def bound(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         bound = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
-        raise UsageError(f"The address {host}:{port} cannot be listened at: {error.strerror or error}.") from error
+        why = (error.strerror or str(error)).partition(" (while")[0]  # which would say the address once more
+        raise UsageError(f"The address {host}:{port} cannot be listened at: {why}.") from error
     # Those accepted inherit it. asyncio would set it for its own sockets only; without, an answer waits 40 ms.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound

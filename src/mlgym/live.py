@@ -193,7 +193,9 @@ def _end(
     if len(done) == 1 and results and show.chosen_attempt(results[0][1]):
         difference(episode_folder(target, results[0][0]))
     further = f"mlgym report {target} -o report" if display.methods > 1 else f"mlgym show {target} --diff"
-    out.print(f"\nStored in {target}. Next: mlgym show {target}, {further}", markup=False, soft_wrap=True)
+    out.print(
+        f"\nStored in {target}. Next: mlgym show {target}, mlgym view {target}, {further}", markup=False, soft_wrap=True
+    )
 
 
 def _possible(

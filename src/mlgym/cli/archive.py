@@ -41,7 +41,7 @@ def import_(
         name = "/".join(one.folder.parts[-3:]) if one.folder else one.source.name
         if one.status != "there":
             print(_line(f"{one.status}: {name}{': ' * bool(said)}{said}"), flush=True)
-    print(f"{', '.join(f'{n} {status}' for status, n in counts.items())}. Look at them with: mlgym show {out}")
+    print(f"{', '.join(f'{n} {status}' for status, n in counts.items())}. Look at them with: mlgym view {out}")
     if counts["unreadable"] or counts["refused"]:
         raise typer.Exit(1)
 

@@ -61,6 +61,9 @@ def view(
 
     It only reads, and loads nothing from elsewhere. Where there is no desktop it prints how to get at the page.
     """
+    folders = _folders(paths)
+    if bundle:
+        return _bundled(folders, bundle, whole, force)
     try:
         from mlgym.guard import is_local, read_tokens
         from mlgym.viewer.app import Server
@@ -68,9 +71,6 @@ def view(
     except ImportError as error:
         raise UsageError(f"{error.name} is missing: pip install 'mlgym-env[viewer]'.") from error
 
-    folders = _folders(paths)
-    if bundle:
-        return _bundled(folders, bundle, whole, force)
     store = _filled(Store(folders, _cache()), folders)
     given = read_tokens(tokens) if tokens else ()
     server = _listening(port, lambda number: Server(store, host=host, port=number, tokens=given, names=names or ()))

@@ -78,6 +78,7 @@ def columns(of: Folder) -> Document:
     out: Document = {name: [getattr(one, name) for one in facts] for name in _KEPT}
     for name in ("tool", "status", "hit"):
         out[name] = [visible(value) for value in out[name]]
+    out["status"] = ["error" if _broke(one) else out["status"][at] for at, one in enumerate(facts)]
     for name in ("command_s", "model_s", "grader_s"):
         out[name] = [finite(getattr(one, name)) for one in facts]
     clocks = (one.command_s + one.model_s + one.grader_s for one in facts)
@@ -87,6 +88,11 @@ def columns(of: Folder) -> Document:
     out["brief"] = _briefs(facts)
     out["money"] = _spent(of)
     return out
+
+
+def _broke(one: Fact) -> bool:
+    """Whether a step is the end of an episode by an error."""
+    return one.tool == "end" and one.args.get("reason") == "error"
 
 
 _KEPT = ("n", "tool", "status", "hit", "attempt", "deed")

@@ -77,6 +77,8 @@ class Held:
             "episodes": len(rows),
             "ended": ended,
             "running": states.count("running"),
+            "failed": states.count("failed"),
+            "missing": states.count("missing"),
             "tasks": len({row["task"] for row in rows}),
             "methods": len({row["method"] for row in rows}),
             "money": sum(row["money"] or 0.0 for row in rows),

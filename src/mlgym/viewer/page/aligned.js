@@ -1,7 +1,7 @@
 // The steps of several episodes side by side, aligned by their numbers: a row a step, a column an episode.
-import { h } from "./dom.js";
+import { h, number } from "./dom.js";
 import { get } from "./source.js";
-import { aligned, scored, scoreText } from "./contest.js";
+import { aligned, scored } from "./contest.js";
 import { markOf } from "./curves.js";
 import { showOf } from "./episode.js";
 import { hitWords, statusWords, stepNode } from "./step.js";
@@ -117,7 +117,7 @@ function cellChips({ line, metric, attempts }, i) {
 function gradedChip(attempt, metric) {
   const split = ["validation", "test"].find((each) => scored(attempt[each], metric) !== null);
   if (!split) return h("span", { class: "chip warn", text: "not valid" });
-  return h("span", { class: "chip", text: `${split} ${scoreText(scored(attempt[split], metric))}` });
+  return h("span", { class: "chip", text: `${split} ${number(scored(attempt[split], metric))}` });
 }
 
 async function unfoldRow(state, n, { button, whole }) {

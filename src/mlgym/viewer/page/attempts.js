@@ -33,8 +33,8 @@ function attemptsLead(doc) {
   const way = doc.direction === "minimize" ? "lower is better" : "higher is better";
   const base = doc.baseline || {};
   const parts = [`${doc.metric}, ${way}`];
-  if (base.validation != null) parts.push(`baseline ${number(base.validation)} on validation`);
-  if (base.test != null) parts.push(`${number(base.test)} on test`);
+  for (const split of ["validation", "test"])
+    if (base[split] != null) parts.push(`baseline on ${split} ${number(base[split])}`);
   if (doc.best_known != null) parts.push(`best known ${number(doc.best_known)}`);
   const seen =
     doc.spec.feedback === "test" ? "The agent was shown test scores." : "The agent saw validation scores only.";

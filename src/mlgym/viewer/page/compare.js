@@ -112,8 +112,8 @@ function compareHeads(episodes, names, places) {
 }
 
 function contenderScore(episode) {
-  if (episode.result) return [h("b", { text: scoreText(finalScore(episode)) }), ` ${episode.metric} on test`];
-  return [h("b", { text: scoreText(bestSoFar(episode)) }), ` best ${episode.metric} on validation so far`];
+  if (episode.result) return [h("b", { text: number(finalScore(episode)) }), ` ${episode.metric} on test`];
+  return [h("b", { text: number(bestSoFar(episode)) }), ` best ${episode.metric} on validation so far`];
 }
 
 function contenderChips(episode, place, tied) {

@@ -3,6 +3,11 @@ import { beats } from "./dom.js";
 
 const BETWEEN_GRADINGS = 1.96 * Math.SQRT2; // deviations that lie between two gradings of the same submission
 
+// By how much two gradings of one submission may differ by luck; 0 where that is not known.
+export function gradingMargin(episodes) {
+  return BETWEEN_GRADINGS * Math.max(...episodes.map((each) => each.noise ?? 0));
+}
+
 export const CLOCKS = {
   step: { name: "step", unit: "step", cells: (line) => line.n },
   money: { name: "money", unit: "dollars", cells: (line) => line.money },
@@ -62,7 +67,7 @@ export function bestSoFar({ line, metric, direction }) {
 // Who won: {text, note on the noise, place: [1 for the first and all that tie with it, else 2, null without a score]}.
 export function verdict(episodes, names, show) {
   const [{ direction }] = episodes;
-  const noise = Math.max(...episodes.map((each) => each.noise ?? 0));
+  const margin = gradingMargin(episodes);
   const found = episodes.map((e, i) => ({ name: names[i], score: finalScore(e), live: !e.result, i }));
   const ranked = found.filter((e) => e.score !== null).sort((a, b) => (beats(a.score, b.score, direction) ? -1 : 1));
   const place = found.map(() => null);
@@ -72,13 +77,12 @@ export function verdict(episodes, names, show) {
     return { text: [...(running ? leadSentences(episodes, names, show) : []), ...without].join(" "), place };
   }
   const [first, ...others] = ranked;
-  const margin = noise > 0 ? BETWEEN_GRADINGS * noise : 0;
   for (const each of ranked) place[each.i] = Math.abs(each.score - first.score) <= margin ? 1 : 2;
   if (!others.length) {
     const alone = `${first.name} alone has a score on test: ${show(first.score)}.`;
     return { text: [alone, ...without].join(" "), place };
   }
-  const why = `1.96·√2 of the task's noise, ${show(noise, 2)}`;
+  const why = `1.96·√2 of the task's noise, ${show(margin / BETWEEN_GRADINGS, 2)}`;
   const note = margin ? `Two gradings of one submission may differ by ${show(margin, 2)}: ${why}.` : "";
   return { text: [...verdictSentences(first, others, { margin, show }), ...without].join(" "), note, place };
 }

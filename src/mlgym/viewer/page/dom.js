@@ -47,7 +47,7 @@ export function number(x) {
   if (Number.isInteger(x) && size < 1e15) return minus(x.toLocaleString("en"));
   if (size >= 1e7 || size < 1e-4) return minus(x.toExponential(2));
   if (size >= 1000) return minus(x.toLocaleString("en", { maximumFractionDigits: 1 }));
-  const places = size >= 100 ? 1 : size >= 10 ? 2 : size >= 0.1 ? 3 : 5;
+  const places = size >= 100 ? 1 : size >= 10 ? 2 : size >= 1 ? 3 : size >= 0.1 ? 4 : 5;
   return minus(x.toFixed(places));
 }
 

@@ -1,6 +1,7 @@
 // The head of an episode: task, method, how it went in words, how it ended, what it used, and where to go from here.
 import { h, beats, money, number, plural, seconds, signed } from "./dom.js";
 import { href } from "./address.js";
+import { gradingMargin } from "./contest.js";
 
 const stateWords = { done: "ended", missing: "not scored" };
 const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn", cancelled: "warn" };
@@ -116,12 +117,13 @@ function verdictWords(score, doc) {
   if (doc.best_known != null && !beats(doc.best_known, score, doc.direction)) return "as good as the best known, or better";
   if (base == null) return "there is no baseline to compare with";
   if (score === base) return "the same as the starter";
+  if (Math.abs(score - base) <= gradingMargin([doc])) return "within the noise of the starter";
   return beats(score, base, doc.direction) ? "better than the starter" : "worse than the starter";
 }
 
 function verdictLook(score, doc) {
   const base = doc.baseline?.test;
-  if (base == null || score === base) return "";
+  if (base == null || Math.abs(score - base) <= gradingMargin([doc])) return "";
   return beats(score, base, doc.direction) ? "good" : "bad";
 }
 
@@ -131,13 +133,18 @@ function endingWords(doc) {
     return doc.live ? `Running, at step ${doc.steps}.` : `${plural(doc.steps, "step")} so far; it has not ended.`;
   const word = endedWords[result.ended] || result.ended;
   const fault = result.boundary ? ` (fault: ${result.boundary})` : "";
-  return `It ${word} after ${plural(doc.steps, "step")}${fault}.${result.why ? ` ${result.why}` : ""}`;
+  return `It ${word} after ${plural(stepsTaken(doc), "step")}${fault}.${result.why ? ` ${result.why}` : ""}`;
+}
+
+// The steps that the agent took: its end is on the page as a step where the agent did not end it itself.
+function stepsTaken(doc) {
+  return doc.steps - (doc.line.tool.at(-1) === "end" ? 1 : 0);
 }
 
 // The way to the last thing that went wrong, where an episode failed or has no score.
 function lastWrong({ key, line, result, metric }) {
   if (!result || (!result.boundary && result.final?.[metric] != null)) return null;
-  const at = line.status.findLastIndex((status) => status !== "ok" && status !== "end");
+  const at = line.status.findLastIndex((status, i) => status !== "ok" && line.tool[i] !== "end");
   if (at < 0) return null;
   const link = h("a", { href: href("e", key, { step: line.n[at] }) }, `step ${line.n[at]}, ${line.brief[at]}`);
   return [" What went wrong last: ", link, "."];
@@ -148,7 +155,7 @@ function usedFacts(doc) {
   const { limits, line } = doc;
   const cost = doc.result?.cost || {};
   const of = (used, limit, text) => (limit == null ? text(used) : `${text(used)} of ${text(limit)}`);
-  const facts = [["steps", of(doc.steps, limits.steps, number)]];
+  const facts = [["steps", of(stepsTaken(doc), limits.steps, number)]];
   const paid = cost.money ?? line.money.at(-1);
   if (paid || limits.money != null) facts.push(["cost", of(paid ?? 0, limits.money, money)]);
   const tokens = cost.tokens_in ? cost.tokens_in + cost.tokens_out : null;

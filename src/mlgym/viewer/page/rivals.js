@@ -1,8 +1,7 @@
 // The list from which another episode of the task is put into the comparison.
-import { h, clear, signed } from "./dom.js";
+import { h, clear, signed, number } from "./dom.js";
 import { get } from "./source.js";
 import { href } from "./address.js";
-import { scoreText } from "./contest.js";
 
 const RIVALS_SHOWN = 40;
 
@@ -62,6 +61,6 @@ function rivalItem(each, chosen) {
   const words = `${each.method}, seed ${each.seed}`;
   const link = h("a", { href: href("compare", [], { e: [...chosen, each.key] }), text: words });
   const score = each.final ?? each.score;
-  const told = score == null ? each.state : `${scoreText(score)}, progress ${signed(each.progress)}`;
+  const told = score == null ? each.state : `${number(score)}, progress ${signed(each.progress)}`;
   return h("li", {}, link, h("span", { class: "quiet", text: ` ${each.task} · ${each.run} · ${told}` }));
 }

@@ -96,7 +96,8 @@ function fillRun(row, run) {
   );
   const share = run.episodes ? (100 * run.ended) / run.episodes : 0;
   const bar = h("span", { class: "share", "aria-hidden": "true" }, h("i", { css: { width: `${share}%` } }));
-  const going = run.running ? `, ${run.running} running` : "";
+  const of = ["running", "failed", "missing"].filter((state) => run[state]);
+  const going = of.map((state) => `, ${run[state]} ${state}`).join("");
   const words = `${run.ended.toLocaleString("en")} of ${run.episodes.toLocaleString("en")}${going}`;
   clear(row).append(
     name,
