@@ -114,7 +114,8 @@ function soFarWords(doc) {
 
 function verdictWords(score, doc) {
   const base = doc.baseline?.test;
-  if (doc.best_known != null && !beats(doc.best_known, score, doc.direction)) return "as good as the best known, or better";
+  const reached = doc.best_known != null && !beats(doc.best_known, score, doc.direction);
+  if (reached) return "as good as the best known, or better";
   if (base == null) return "there is no baseline to compare with";
   if (score === base) return "the same as the starter";
   if (Math.abs(score - base) <= gradingMargin([doc])) return "within the noise of the starter";
