@@ -23,7 +23,8 @@ function ofEpisode(held, what, params) {
   if (what === "text") return textPage(held[`text?field=${params.field}&step=${params.step}`], params);
   if (what === "calltext") return textPage(held[`calltext?call=${params.call}&field=${params.field}`], params);
   if (what === "file") return fileAt(held, params);
-  const query = Object.keys(params).filter((name) => params[name] !== "").sort().map((name) => `${name}=${params[name]}`);
+  const names = Object.keys(params).filter((name) => params[name] !== "");
+  const query = names.sort().map((name) => `${name}=${params[name]}`);
   return held[what + (query.length ? `?${query.join("&")}` : "")];
 }
 
