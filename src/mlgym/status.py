@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgym import beside
-from mlgym.disk import content
+from mlgym.disk import content, reading
 from mlgym.errors import MlgymError
 from mlgym.records import better
 from mlgym.sandbox.scratch import namespace, started
@@ -68,9 +68,12 @@ class Lines:
             self.inode, self.offset = about.st_ino, 0
         if about.st_size == self.offset:
             return fresh, []
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            data = file.read()
+        try:
+            with reading(self.path) as file:
+                file.seek(self.offset)
+                data = file.read()
+        except OSError:  # another user's, or no file
+            return fresh, []
         whole = data[: data.rfind(b"\n") + 1]
         self.offset += len(whole)
         return fresh, whole.split(b"\n")[:-1]

@@ -121,8 +121,8 @@ class Routes:
         return StreamingResponse(self.live.listen(), media_type="text/event-stream")
 
     def _document(self, request: Request) -> Response:
-        self.live.look()
         try:
+            self.live.look()
             told, status = answer(self.store, request.path_params["path"], dict(request.query_params)), 200
         except NotFound as error:
             told, status = {"error": str(error)}, 404

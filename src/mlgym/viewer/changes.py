@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ HISTORIES = 4  # those of several episodes side by side
 MOST, TOGETHER = 100_000_000, 2_000_000  # bytes of the records, and files of all states together
 BUDGET_S = 1.0  # of the processor, for the counts of a document: later ones are not known
 _KEPT: dict[tuple[Any, ...], History] = {}
+_LOCK = threading.Lock()  # documents are made side by side
 PARTLY = "Not all of the workspace could be looked at after this step: there was too much in it, or it was gone."
 
 
@@ -29,13 +31,15 @@ def history(of: Folder) -> History:
     """The history of an episode, kept as long as its files stay as they are."""
     names = NAME, "steps.jsonl", "attempts", "result.json"
     key = str(of.folder), *(_stamp(of.folder / name) for name in names)
-    found = _KEPT.pop(key, None)
+    with _LOCK:
+        found = _KEPT.pop(key, None)
     if found is None:
         records = _records(of)
         found = _recorded(of, records) if records and records[0].n == 0 else retraced(of)
-    _KEPT[key] = found
-    while len(_KEPT) > HISTORIES:
-        _KEPT.pop(next(iter(_KEPT)), None)
+    with _LOCK:
+        _KEPT[key] = found
+        while len(_KEPT) > HISTORIES:
+            del _KEPT[next(iter(_KEPT))]
     return found
 
 

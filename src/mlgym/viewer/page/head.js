@@ -3,20 +3,12 @@ import { h, beats, money, number, plural, seconds, signed } from "./dom.js";
 import { href } from "./address.js";
 import { gradingMargin } from "./contest.js";
 
-const stateWords = {
-  done: "ended",
-  failed: "failed",
-  running: "running",
-  waiting: "waiting",
-  stopped: "stopped",
-  cancelled: "cancelled",
-  missing: "not scored",
-};
-const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn" };
-const endedWords = {
+const stateWords = { done: "ended", missing: "not scored" };
+const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn", cancelled: "warn" };
+
+// How an episode ended, in other words than the record's where those say little.
+export const endedWords = {
   __proto__: null, // a record may name anything, `constructor` too
-  submitted: "submitted",
-  "gave up": "gave up",
   gave_up: "gave up",
   steps: "ran out of steps",
   money: "ran out of money",
@@ -26,7 +18,7 @@ const endedWords = {
   error: "ended by an error",
 };
 
-// The head; `links` are nodes that lead on (made by `wayNode`).
+// The head; `ways` is the node that holds the links to other episodes (made by `wayNode`).
 export function headNode(show, ways) {
   const { doc } = show;
   const crumbs = h(
@@ -122,7 +114,8 @@ function soFarWords(doc) {
 
 function verdictWords(score, doc) {
   const base = doc.baseline?.test;
-  if (doc.best_known != null && !beats(doc.best_known, score, doc.direction)) return "as good as the best known, or better";
+  const reached = doc.best_known != null && !beats(doc.best_known, score, doc.direction);
+  if (reached) return "as good as the best known, or better";
   if (base == null) return "there is no baseline to compare with";
   if (score === base) return "the same as the starter";
   if (Math.abs(score - base) <= gradingMargin([doc])) return "within the noise of the starter";

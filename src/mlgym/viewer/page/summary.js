@@ -12,7 +12,8 @@ const BEST_HEADS = ["Task", "Metric", "Baseline", "Best here", "Best known", "Pr
 function runChips(table) {
   const counts = stateCounts(table);
   const ended = endedCount(table);
-  const state = counts.running ? "running" : ended === table.size ? "complete" : "stopped";
+  const rest = counts.cancelled ? "cancelled" : "stopped";
+  const state = counts.running ? "running" : ended === table.size ? "complete" : rest;
   const marks = new Map();
   for (const all of table.marks) {
     for (const mark of String(all ?? "")
@@ -32,7 +33,8 @@ export function endedCount(table) {
 // The figures of a run, for a list of facts.
 function runFacts(table) {
   const counts = stateCounts(table);
-  const rest = STATES.slice(1).filter((name) => counts[name]).map((name) => `${counts[name].toLocaleString("en")} ${name}`);
+  const odd = STATES.slice(1).filter((name) => counts[name]);
+  const rest = odd.map((name) => `${counts[name].toLocaleString("en")} ${name}`);
   const times = table.changed.filter((time) => time !== null);
   const part = `${endedCount(table).toLocaleString("en")} of ${table.size.toLocaleString("en")} `;
   const facts = [
