@@ -157,6 +157,13 @@ def test_only_what_is_new_is_read(tmp_path: Path) -> None:
     assert lines.look() == (True, [])
 
 
+def test_what_is_no_file_has_no_lines(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("a line\n")
+    (tmp_path / "link").symlink_to(tmp_path / "text")
+    assert [Lines(tmp_path / name).look()[1] for name in ("folder", "link", "text")] == [[], [], [b"a line"]]
+
+
 def test_a_followed_run_is_as_a_fresh_look_at_every_moment(tmp_path: Path) -> None:
     follow, agent = Follow(tmp_path), f"{__name__}:climber"
     specs = [spec(0, agent), spec(1), spec(2, agent)]

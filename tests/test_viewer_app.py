@@ -259,7 +259,7 @@ def test_a_growing_episode_is_told_of(tmp_path: Path) -> None:
             began = time.monotonic()
             server.stop()
             assert three.read().count(b"data:") == 0
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10, "it would have waited for the next comment"
 
 
 def test_tokens_that_could_be_guessed_or_not_stand_in_an_address(runs: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_signal_ends_it_at_once_and_nothing_stays(runs: Path, number: signal.S
             began = time.monotonic()
             process.send_signal(number)
             assert process.wait(20) == 0, process.stderr.read()
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 10, "it would have waited for the next comment"
         assert process.stdout.read() == process.stderr.read() == ""
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", parts.port or 0)):
         pass

@@ -87,7 +87,7 @@ def test_what_did_not_change_is_not_read_again(tmp_path: Path) -> None:
     in_place(folder / "result.json", b'"ended": "submitted"', b'"ended": "subbmited"')
     again = opened(tmp_path)
     assert again.row(KEY) == row
-    assert again.facts(KEY)[0].args == {"command": "ls"}
+    assert again.lines(KEY, STEPS).now()[0].args == {"command": "ls"}
     again.close()
 
 
@@ -101,11 +101,14 @@ def test_a_file_that_grows_is_read_on(tmp_path: Path) -> None:
     with (folder / "steps.jsonl").open("ab") as torn:
         torn.write(step(6, "bash", "A torn word.").model_dump_json().encode())
     store = opened(tmp_path)
-    assert [(one.n, one.args) for one in store.facts(KEY)][::4] == [(1, {"command": "ls"}), (5, {"command": "date"})]
+    assert [(one.n, one.args) for one in store.lines(KEY, STEPS).now()][::4] == [
+        (1, {"command": "ls"}),
+        (5, {"command": "date"}),
+    ]
     assert found(store, "late word") == [(KEY, 5)] and found(store, "torn") == []
     with (folder / "steps.jsonl").open("ab") as torn:
         torn.write(b"\n")
-    assert store.refresh() == {KEY} and len(store.facts(KEY)) == 6
+    assert store.refresh() == {KEY} and len(store.lines(KEY, STEPS).now()) == 6
     assert store.catch_up() and found(store, "torn") == [(KEY, 6)]
     assert [row[1:] for row in chunks(store)] == [(0, 1, 4), (0, 5, 1), (0, 6, 1)]
     writer.close()
@@ -120,7 +123,7 @@ def test_what_was_replaced_is_read_again_and_what_went_is_not_found(tmp_path: Pa
     episode(tmp_path / "runs" / "run", steps=[step(1, "submit", "A second word."), step(2, "submit")])
     store.refresh()
     assert store.catch_up() and found(store, "first word") == [] and found(store, "second word") == [(KEY, 1)]
-    assert len(store.facts(KEY)) == 2
+    assert len(store.lines(KEY, STEPS).now()) == 2
     shutil.rmtree(folder)
     assert store.refresh() == {KEY} and found(store, "second word") == []
     assert store.catch_up() and chunks(store) == []
@@ -161,7 +164,7 @@ def test_a_damaged_file_is_made_anew(harm: str, tmp_path: Path) -> None:
         path.write_bytes({"nothing is left": b"", "no database": b"x" * 10_000, "torn": data[: len(data) // 2]}[harm])
     store = opened(tmp_path)
     assert found(store, "write.py") == wanted and len(wanted) == 3  # at once, by the records where it must be
-    assert all(len(store.facts(key)) == 4 for key in store.keys)
+    assert all(len(store.lines(key, STEPS).now()) == 4 for key in store.keys)
     assert store.index and (store.catch_up() or store.catch_up()), store.index.trouble
     assert found(store, "write.py") == wanted and store.index.sound and len(chunks(store)) == 3
     store.close()
@@ -173,7 +176,7 @@ def test_it_may_be_removed_at_any_time(tmp_path: Path) -> None:
     store = opened(tmp_path)
     for gone in (tmp_path / "cache", store.index.path if store.index else None):
         shutil.rmtree(gone) if gone and gone.is_dir() else gone and gone.unlink()
-        assert len(found(store, "write.py")) == 3 and all(len(store.facts(key)) == 4 for key in store.keys)
+        assert len(found(store, "write.py")) == 3 and all(len(store.lines(key, STEPS).now()) == 4 for key in store.keys)
         assert store.catch_up() or store.catch_up()
         assert store.index and store.index.sound and len(chunks(store)) == 3 and len(found(store, "write.py")) == 3
     store.close()
@@ -189,14 +192,14 @@ def test_where_no_index_can_be_kept_the_records_are_searched(place: str, tmp_pat
             "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
             "from pathlib import Path; from mlgym.viewer.store import Store\n"
             "store = Store([Path(sys.argv[1], 'runs')], Path(sys.argv[1], 'cache')); store.catch_up()\n"
-            f"assert store.index.trouble and len(store.facts('{KEY}')) == 4\n"
+            f"assert store.index.trouble and len(store.lines('{KEY}', {STEPS}).now()) == 4\n"
             "assert [hit['n'] for hit in store.search('write.py')['hits']] == [1]"
         )
         assert python(code, tmp_path).returncode == 0
         return
     store = opened(tmp_path, tmp_path / "file" / "cache" if place == "below a file" else tmp_path / "file")
     assert store.index and store.index.trouble and found(store, "write.py") == [(KEY, 1)]
-    assert len(store.facts(KEY)) == 4 and store.refresh() == set() and store.catch_up()
+    assert len(store.lines(KEY, STEPS).now()) == 4 and store.refresh() == set() and store.catch_up()
     store.close()
 
 
@@ -234,7 +237,7 @@ def test_killed_while_it_writes(tmp_path: Path) -> None:
     store = opened(tmp_path)
     for seed in range(6):
         assert found(store, f"word{seed:04d}") == [(f"run/duel-s0-d0.2/tuner/{seed}", 5)]
-        assert [one.n for one in store.facts(f"run/duel-s0-d0.2/tuner/{seed}")] == [1, 2, 3, 4, 5]
+        assert [one.n for one in store.lines(f"run/duel-s0-d0.2/tuner/{seed}", STEPS).now()] == [1, 2, 3, 4, 5]
     places = [(folder, kind, n + place) for folder, kind, n, count in chunks(store) for place in range(count)]
     assert len(places) == len(set(places)) == 30
     store.close()
@@ -273,7 +276,7 @@ def test_two_viewers_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 TEXT = st.text(st.sampled_from("abcdxyzABCßİſK ςΣ\"'*(){}:^-+\n\x00\x1b[m\u202e\ud800éЖ日本語"), max_size=30)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=6), st.data())
 def test_search_finds_exactly_the_steps_that_hold_a_word(
     texts: list[tuple[str, str, str]], data: st.DataObject
@@ -378,7 +381,7 @@ def test_a_long_episode_is_read_in_parts(tmp_path: Path) -> None:
     store = opened(tmp_path)
     (key,) = store.keys
     lines = (folder / "steps.jsonl").read_bytes().splitlines()
-    assert store.step_lines(key, 30, 3) == lines[29:32] and store.call_lines(key, 60, 9) != []
+    assert store.lines(key, STEPS).lines(30, 3) == lines[29:32] and store.lines(key, CALLS).lines(60, 9) != []
     assert found(store, '"needle in the first half"') == [(key, 30)]
     for kind, name, read in ((STEPS, "steps.jsonl", fact), (CALLS, "calls.jsonl", call)):
         plain: Growing[Any] = Growing(folder / name, read)
@@ -394,6 +397,6 @@ def test_the_made_store_is_like_a_real_one(tmp_path: Path) -> None:
     store = opened(tmp_path)
     told = store.episodes()
     assert {row[told["columns"].index("state")] for row in told["rows"]} <= {"done", "failed"} and len(store.keys) == 12
-    assert sum(len(store.facts(key)) for key in store.keys) == steps
+    assert sum(len(store.lines(key, STEPS).now()) for key in store.keys) == steps
     assert all(Episode.read(store.folder(key)).steps() and Episode.read(store.folder(key)).result for key in store.keys)
     store.close()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from mlgym import beside
 from mlgym.driver import Driver, plan
 from mlgym.errors import UsageError
 from mlgym.records import Message, Result
-from mlgym.runs import open_run
+from mlgym.runs import Run, open_run
 from mlgym.store import Episode
 from mlgym.viewer import store as module
+from mlgym.viewer.cell import Cell
+from mlgym.viewer.joined import PAGE
 from mlgym.viewer.store import Store
+from mlgym.viewer.writing import CALLS, STEPS
 
 REPORTED = {
     **{
@@ -113,8 +117,8 @@ def test_an_episode_is_followed_to_its_end(tmp_path: Path) -> None:
         torn.write(b'{"n": 6, "act')
     row = store.row(key)
     assert (row["steps"], row["validation"], row["tokens"], row["attempts"]) == (5, 0.75, 12, 1)
-    assert (len(store.facts(key)), len(store.call_facts(key))) == (5, 1)
-    assert [json.loads(line)["n"] for line in store.step_lines(key, 4, 9)] == [4, 5]
+    assert (len(store.lines(key, STEPS).now()), len(store.lines(key, CALLS).now())) == (5, 1)
+    assert [json.loads(line)["n"] for line in store.lines(key, STEPS).lines(4, 9)] == [4, 5]
     with Driver(tmp_path / "run") as driver:
         driver.runs(["duel-s0-d0.2/tuner/0"])
         assert store.refresh() == {key} and store.state(key) == "running"
@@ -127,7 +131,7 @@ def test_an_episode_is_followed_to_its_end(tmp_path: Path) -> None:
     beside.put_aside(tmp_path / "run", "duel-s0-d0.2/tuner/0")
     assert store.refresh() == {key} and store.keys == [] and store.runs()["runs"] == []
     episode(tmp_path / "run", progress=1.0)
-    assert store.refresh() == {key} and rows(store)[key]["final"] == 1.0 and len(store.facts(key)) == 4
+    assert store.refresh() == {key} and rows(store)[key]["final"] == 1.0 and len(store.lines(key, STEPS).now()) == 4
 
 
 def test_what_was_lost_says_why(tmp_path: Path) -> None:
@@ -155,7 +159,7 @@ def test_only_known_episodes_have_a_folder(tmp_path: Path) -> None:
     (tmp_path / "store" / "linked").symlink_to(tmp_path / "secret")
     store = Store([tmp_path / "store"])
     assert store.folder("run/duel-s0-d0.2/tuner/0") == real
-    asks = (store.folder, store.facts, store.row, store.run, lambda key: store.step_lines(key, 1, 1))
+    asks = (store.folder, store.row, store.run, lambda key: store.lines(key, STEPS).lines(1, 1))
     for ask_for, key in itertools.product(asks, UNKNOWN):
         with pytest.raises(UsageError, match="There is no episode"):
             ask_for(key)
@@ -173,7 +177,11 @@ def test_no_file_is_read_through_a_link(tmp_path: Path) -> None:
     os.mkfifo(real / "calls.jsonl")  # nobody will ever write to it
     store = Store([tmp_path / "store"])
     (key,) = store.keys
-    assert (list(store.facts(key)), list(store.call_facts(key)), store.state(key)) == ([], [], "waiting")
+    assert (list(store.lines(key, STEPS).now()), list(store.lines(key, CALLS).now()), store.state(key)) == (
+        [],
+        [],
+        "waiting",
+    )
     assert store.search("echo")["hits"] == []
 
 
@@ -222,7 +230,7 @@ def test_hostile_text_can_be_sent_and_seen(tmp_path: Path) -> None:
     (key,) = store.keys
     assert key == "run/duel-s0-d0.2/tuner/\N{REPLACEMENT CHARACTER}\x07" and store.folder(key) == odd
     row = rows(store)[key]
-    assert row["why"] == "red⟨U+202E⟩␀" and row["progress"] is None and len(store.facts(key)) == 4
+    assert row["why"] == "red⟨U+202E⟩␀" and row["progress"] is None and len(store.lines(key, STEPS).now()) == 4
     json.dumps([store.runs(), store.episodes()], allow_nan=False).encode()
 
 
@@ -252,3 +260,13 @@ def test_a_plan_is_shown_before_its_cells_begin(tmp_path: Path) -> None:
     assert "run/duel-s0-d0.2/tuner/2" in store.refresh() and len(store.keys) == 2
     with pytest.raises(UsageError, match="no run 'other'"):
         store.episodes("other")
+
+
+def test_the_page_has_a_sign_for_each_state(tmp_path: Path) -> None:
+    cell, states = Cell(Run(tmp_path, []), "task/method/0"), set[str]()
+    for *marks, running, alive in itertools.product((False, True), repeat=7):
+        scored, failed, cell.lost, cell.cancelled, steps = marks
+        cell.row |= {"scored": scored, "failed": failed, "steps": int(steps)}
+        states.add(cell.state(running, alive))
+    signs = (PAGE / "signs.js").read_text().partition("const SIGNS = {")[2].partition("};")[0]
+    assert set(re.findall(r"^  (\w+):", signs, re.MULTILINE)) == states

@@ -59,8 +59,8 @@ def test_any_text_is_harmless_afterwards_and_stays_the_same() -> None:
         shown.encode()
 
 
-def test_a_line_of_a_million_characters_takes_no_time() -> None:
+def test_long_lines_are_read_in_linear_time() -> None:
     for piece in ("\x1b[", "\x9d", "\x1b]0;", "\x1b[3", "a\r", "\u202e", "\x9b;", "\ufe0f", "\u200d"):
-        visible(piece * 100_000)
-    visible("\x9d" + "\x1b[0" * 300_000)
-    visible("A" * 500_000 + "\rb" * 250_000)
+        visible(piece * 20_000)
+    visible("\x9d" + "\x1b[0" * 60_000)
+    visible("A" * 100_000 + "\rb" * 50_000)

@@ -386,7 +386,8 @@ def test_each_sandbox_records_the_same(recorded: Path, tmp_path: Path, backend: 
     assert Episode.read(tmp_path).changes() == Episode.read(recorded).changes()
 
 
-@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 3, 5])
 def test_after_a_kill_the_records_are_the_same(recorded: Path, tmp_path: Path, at: int) -> None:
     """The process is killed after a step, with a record of the next one that was on its way."""
     code = (

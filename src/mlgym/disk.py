@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from mlgym.errors import StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ROOM = 16 << 20  # bytes that must be free under a sandbox for a step to count
+RECORD = 30_000_000  # bytes of a file that is read whole, where anybody may have written it
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def is_full(error: OSError) -> bool:
@@ -129,3 +132,21 @@ def settle_all(folder: Path) -> None:
         ctypes.CDLL(None).syncfs(place)
     finally:
         os.close(place)
+
+
+def reading(path: Path | str) -> IO[bytes]:
+    """A file opened for reading; a link is not followed, and what is no file not waited for. Raises OSError."""
+    number = os.open(path, os.O_RDONLY | NO_LINK)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "It is no file", str(path))
+    return os.fdopen(number, "rb")
+
+
+def content(path: Path | str, most: int = RECORD) -> bytes:
+    """What a file holds, of which a longer one is refused. Raises OSError."""
+    with reading(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"It has more than {most:,} bytes", str(path))
+    return data

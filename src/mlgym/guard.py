@@ -16,8 +16,11 @@ import signal
 import socket
 import stat
 import threading
-from collections.abc import Collection, Generator, Sequence
+import time
+from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Self
 
 import uvicorn
 from starlette.responses import JSONResponse
@@ -131,7 +134,29 @@ def patient(most: int) -> type[H11Protocol]:
 
 
 class Hearing(uvicorn.Server):
-    """uvicorn's server, which hears SIGHUP too."""
+    """uvicorn's server, which hears SIGHUP too, and can be stopped."""
+
+    def stop(self) -> None:
+        """End, from any thread."""
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: what its connections wait for ends before them."""
+        super().handle_exit(sig, frame)
+        self.stop()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[Self]:
+        """It in a thread of this process, as long as the context is open."""
+        thread = threading.Thread(target=self.run, daemon=True)
+        thread.start()
+        try:
+            while not self.started and thread.is_alive():
+                time.sleep(0.01)
+            yield self
+        finally:
+            self.stop()
+            thread.join()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

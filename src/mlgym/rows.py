@@ -61,7 +61,7 @@ class Records:
         if self.result:
             return list(self.result.get("attempts") or ())
         folder = Path(self.folder) / "attempts"
-        return [from_json(path.read_bytes()) for path in sorted(folder.glob("[0-9]*.json"))]
+        return [from_json(path.read_bytes()) for path in sorted(folder.glob("[0-9]*.json")) if path.is_file()]
 
     @functools.cached_property
     def steps(self) -> list[Row]:

@@ -75,6 +75,8 @@ class Run:
 
     def _lock(self, path: Path) -> dict[str, Any]:
         try:
+            if path.exists() and not path.is_file():  # a pipe would be waited for
+                raise OSError("it is no file")
             found = from_json(path.read_bytes())
             if isinstance(found, dict):
                 return found

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgym import beside
+from mlgym.disk import content, reading
 from mlgym.errors import MlgymError
 from mlgym.records import better
 from mlgym.sandbox.scratch import namespace, started
@@ -35,7 +36,7 @@ def drivers(run: Path) -> Iterator[tuple[Path, dict[str, Any], bool]]:
     """The word that each driver of a run has left, and whether it lives."""
     for path in sorted((run / DRIVERS).glob("*.json")):
         with suppress(OSError, ValueError):
-            told = json.loads(path.read_bytes())
+            told = json.loads(content(path))
             yield path, told, _lives(told, path)
 
 
@@ -67,9 +68,12 @@ class Lines:
             self.inode, self.offset = about.st_ino, 0
         if about.st_size == self.offset:
             return fresh, []
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            data = file.read()
+        try:
+            with reading(self.path) as file:
+                file.seek(self.offset)
+                data = file.read()
+        except OSError:  # another user's, or no file
+            return fresh, []
         whole = data[: data.rfind(b"\n") + 1]
         self.offset += len(whole)
         return fresh, whole.split(b"\n")[:-1]

@@ -67,10 +67,11 @@ def states(
     changes: Iterable[Changes], made: Callable[[int, str], T]
 ) -> Iterator[tuple[Changes, dict[str, T], dict[str, T]]]:
     """Each record of changes with the workspace before and after it: path -> what `made` makes of a step and a digest,
-    that of a file that is gone being empty.
+    that of a file that is gone being empty. A file that was not there at first, and is gone, is not told of again.
     """
-    state, saved = dict[str, T](), dict[str, dict[str, T]]()
+    state, saved, first = dict[str, T](), dict[str, dict[str, T]](), set[str]()
     for one in changes:
+        first = first or {*one.files}
         for mark in one.marks:
             if mark[:1] == "+":
                 saved[mark[1:]] = state
@@ -78,7 +79,8 @@ def states(
                 state = saved.get(mark[1:], state)
         after = {**state, **{path: made(one.n, digest) for path, digest in one.files.items()}}
         yield one, state, after
-        state = after
+        gone = {path for path, digest in one.files.items() if not digest} - first
+        state = {path: told for path, told in after.items() if path not in gone} if gone else after
 
 
 class Episode:

@@ -77,6 +77,12 @@ def test_a_page_has_no_finding_of_axe(visit: Visit, served_story: Place, name: s
     assert not found, found
 
 
+@pytest.mark.parametrize("words", ["nvidia-smi", "zebra .", '"1:zebra crossing"'])
+def test_words_with_signs_are_found(visit: Visit, place: Place, words: str) -> None:
+    page = ready(visit(place.home, at("search", q=words)))
+    assert page.locator("a.hit").count() >= 1, page.locator("main").inner_text()
+
+
 def test_the_page_of_a_short_episode_is_small(story_store: Path, bundled_story: Place) -> None:
     assert Path(bundled_story.home.removeprefix("file://")).stat().st_size < 1_000_000
 

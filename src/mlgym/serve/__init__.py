@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import socket
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
@@ -78,28 +75,13 @@ class Server(guard.Hearing):
         await super().startup(sockets)
 
     def stop(self) -> None:
-        """Close all sandboxes at once and end, from any thread."""
-        self.should_exit = True
+        """Close all sandboxes at once, for which requests wait, and end, from any thread."""
+        super().stop()
         if self.loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended
                 asyncio.run_coroutine_threadsafe(self.house.shut(), self.loop)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: the sandboxes are closed before the connections, whose requests wait for them."""
-        super().handle_exit(sig, frame)
-        self.stop()
 
-
-@contextlib.contextmanager
-def served(offer: Offer, **settings: Any) -> Iterator[Server]:
+def served(offer: Offer, **settings: Any) -> contextlib.AbstractContextManager[Server]:
     """A server in a thread of this process, as long as the context is open; settings as those of Server."""
-    server = Server(offer, **settings)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield server
-    finally:
-        server.stop()
-        thread.join()
+    return Server(offer, **settings).aside()

@@ -16,7 +16,7 @@ LOOKS = ("view", "open", "goto", "scroll_up", "scroll_down", "search_dir", "sear
 GRADES = ("validate", "submit")
 NONE: Shown = shown("text", "")
 REFUSED = " (not made)"
-LONGEST = 300_000  # characters that are compared
+SHORT, LONGEST = 30_000, 300_000  # characters that are compared for a card among others, and for one alone
 
 
 def acted(step: Step, known: Known, *, whole: bool = False) -> Shown:
@@ -38,7 +38,7 @@ def _command(step: Step, args: dict[str, str], known: Known, whole: bool) -> Sho
     written = [part for part in parts(command) if part.kind == "file"]
     hunks = None
     if len(written) == 1 and (old := known.before(written[0])) is not None:
-        hunks = differences.between(old, written[0].text, written[0].lexer)
+        hunks = _between(old, written[0].text, written[0].lexer, whole)
     title = ", ".join(visible(inside(part.path)) for part in written[:9])
     return shown(
         "command", command, lexer="bash", ink=inked_command, title=title, hunks=hunks, ends=(24, 6), whole=whole
@@ -51,14 +51,19 @@ def _create(step: Step, args: dict[str, str], known: Known, whole: bool) -> Show
         return {**NONE, "kind": "create"} if path else None
     lexer = language(path)
     old = known.text(path)
-    hunks = differences.between(old, content, lexer) if old is not None else None
+    hunks = _between(old, content, lexer, whole) if old is not None else None
     title = _title(path, step)
     return shown("create", content, lexer=lexer, title=title, hunks=hunks, ends=(24, 6), whole=whole)
 
 
+def _between(old: str, new: str, lexer: str, whole: bool) -> differences.Hunks | None:
+    """The difference, of texts that are not too long for it."""
+    return differences.between(old, new, lexer) if len(old) + len(new) <= (LONGEST if whole else SHORT) else None
+
+
 def _replace(step: Step, args: dict[str, str], known: Known, whole: bool) -> Shown | None:
     path, old, new = args.get("path", ""), args.get("old"), args.get("new")
-    if old is None or new is None or len(old) + len(new) > LONGEST:
+    if old is None or new is None or len(old) + len(new) > (LONGEST if whole else SHORT):
         return None
     lexer = language(path)
     hunks = replaced(step, old, new, lexer) or differences.between(old, new, lexer, None)

@@ -10,11 +10,8 @@ import logging
 import re
 import secrets
 import socket
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import anyio
@@ -124,8 +121,8 @@ class Routes:
         return StreamingResponse(self.live.listen(), media_type="text/event-stream")
 
     def _document(self, request: Request) -> Response:
-        self.live.look()
         try:
+            self.live.look()
             told, status = answer(self.store, request.path_params["path"], dict(request.query_params)), 200
         except NotFound as error:
             told, status = {"error": str(error)}, 404
@@ -199,14 +196,9 @@ class Server(guard.Hearing):
             self.routes.store.close()
 
     def stop(self) -> None:
-        """End, from any thread."""
-        self.should_exit = True
+        """Let those go that listen for changes, and end, from any thread."""
+        super().stop()
         self.routes.live.stop()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: those that listen for changes are let go, or they would be waited for."""
-        super().handle_exit(sig, frame)
-        self.stop()
 
 
 def application(routes: Routes) -> Starlette:
@@ -223,19 +215,9 @@ def application(routes: Routes) -> Starlette:
     )
 
 
-@contextlib.contextmanager
-def served(store: Store, **settings: Any) -> Iterator[Server]:
+def served(store: Store, **settings: Any) -> contextlib.AbstractContextManager[Server]:
     """A server in a thread of this process, as long as the context is open; settings as those of Server."""
-    server = Server(store, **settings)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield server
-    finally:
-        server.stop()
-        thread.join()
+    return Server(store, **settings).aside()
 
 
 def _packed(request: Request, data: bytes, status: int, headers: dict[str, str]) -> Response:

@@ -12,7 +12,7 @@ from mlgym.errors import UsageError
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.shown import HEAD, text
 from mlgym.viewer.steps import PAGE, version
-from mlgym.viewer.values import finite, plain
+from mlgym.viewer.values import finite
 from mlgym.viewer.visible import visible
 
 Document = dict[str, Any]
@@ -49,15 +49,11 @@ def one(of: Folder, n: int, first: int | None = None) -> Document:
     total = fact.keep + fact.new
     wanted = _wanted(total, first)
     messages = _messages(of, n, wanted)
-    reply = _table(record.get("reply"))
     return {
         "n": n,
-        "step": _steps(of).get(n),
         "total": total,
         "messages": [_message(messages.get(place), place, fact.keep) for place in wanted],
-        "reply": _reply(reply),
-        "tools": [visible(name) for name in fact.tools],
-        "problems": of.problems,
+        "reply": _reply(_table(record.get("reply"))),
     }
 
 
@@ -115,14 +111,13 @@ def _messages(of: Folder, n: int, wanted: list[int]) -> dict[int, Row]:
 
 def _message(message: Row | None, place: int, keep: int) -> Document:
     if message is None:
-        return {"place": place, "role": "missing", "text": text(""), "calls": [], "id": "", "new": place >= keep}
+        return {"place": place, "role": "missing", "text": text(""), "calls": [], "new": place >= keep}
     new = place >= keep
     return {
         "place": place,
         "role": visible(_text(message.get("role"))),
         "text": text(_text(message.get("content")), HEAD if new else OLD),
         "calls": _calls(message.get("calls"), HEAD if new else OLD),
-        "id": visible(_text(message.get("id"))),
         "new": new,
     }
 
@@ -132,7 +127,6 @@ def _calls(found: Any, most: int = HEAD) -> list[Document]:
     tables = [_table(each) for each in found] if isinstance(found, list) else []
     return [
         {
-            "id": visible(_text(each.get("id"))),
             "name": visible(_text(each.get("name"))),
             "arguments": text(_text(each.get("arguments")), most),
         }
@@ -141,9 +135,7 @@ def _calls(found: Any, most: int = HEAD) -> list[Document]:
 
 
 def _reply(reply: Row) -> Document:
-    told = {key: value for key, value in reply.items() if key not in ("text", "reasoning", "calls", "extra")}
     return {
-        **plain(told),
         "text": text(_text(reply.get("text"))),
         "reasoning": text(_text(reply.get("reasoning"))),
         "calls": _calls(reply.get("calls")),

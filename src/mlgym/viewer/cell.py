@@ -13,11 +13,12 @@ from pydantic_core import from_json
 from mlgym import beside
 from mlgym.columns import COLUMNS as KINDS
 from mlgym.columns import Row, Table
+from mlgym.disk import content, reading
 from mlgym.records import better
 from mlgym.rows import ROWS, Records
 from mlgym.runs import BROKEN, Run
-from mlgym.viewer.finding import regular
-from mlgym.viewer.lines import Mark, reading
+from mlgym.viewer.finding import as_text, regular
+from mlgym.viewer.lines import Mark, whole
 from mlgym.viewer.visible import visible
 
 COLUMNS = [
@@ -162,10 +163,8 @@ class Tally:
             if not seen.goes_on(file, offset):
                 offset = self._again(name)
             file.seek(offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                offset += len(line)
+            for line, size in whole(file):
+                offset += size
                 with suppress(*BROKEN):
                     (self._step if name == "steps" else self._call)(from_json(line))
             self._read[name] = offset, Mark.at(file, offset)
@@ -193,7 +192,7 @@ class Tally:
 
 def empty(name: str) -> Row:
     """The row of an episode of which nothing is known but where it lies."""
-    task, method, seed = (visible(os.fsencode(part).decode(errors="replace")) for part in name.split("/"))
+    task, method, seed = (visible(as_text(part)) for part in name.split("/"))
     row: Row = dict.fromkeys((*COLUMNS, "failed"))
     row |= dict.fromkeys(("agent", "model", "ended", "why", "metric", "direction", "marks"), "")
     return row | {
@@ -225,8 +224,7 @@ def _plain(value: Any) -> Any:
 
 
 def _json(path: str) -> Row:
-    with reading(path) as file:
-        return dict(from_json(file.read()))
+    return dict(from_json(content(path)))
 
 
 def mark(path: str) -> list[int]:

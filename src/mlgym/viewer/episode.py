@@ -34,7 +34,6 @@ def document(of: Folder) -> Document:
         "title": visible(task.title) if task else "",
         "instruction": text(_instruction(of)),
         "method": visible(label(spec.model_dump())),
-        "agent": visible(spec.agent),
         "model": visible(spec.model),
         "seed": spec.seed,
         "state": state,
@@ -55,7 +54,6 @@ def document(of: Folder) -> Document:
         "steps": len(line["n"]),
         "calls": len(of.call_facts),
         "tree": tree(of.facts, records.metric),
-        "source": visible(spec.source),
         "exact_files": (of.folder / "changes.jsonl").exists(),
         "line": line,
     }
@@ -89,7 +87,6 @@ def columns(of: Folder) -> Document:
     out["marks"] = [[visible(mark) for mark in one.marks] for one in facts]
     out["brief"] = _briefs(facts)
     out["money"] = _spent(of)
-    out["tokens"] = _tokens(of)
     return out
 
 
@@ -98,7 +95,7 @@ def _broke(one: Fact) -> bool:
     return one.tool == "end" and one.args.get("reason") == "error"
 
 
-_KEPT = ("n", "tool", "status", "hit", "attempt", "thought", "size", "deed")
+_KEPT = ("n", "tool", "status", "hit", "attempt", "deed")
 
 
 def _briefs(facts: Sequence[Fact]) -> list[str]:
@@ -127,12 +124,6 @@ def _spent(of: Folder) -> list[float | None]:
     return [finite(total[one.calls]) if 0 <= one.calls < len(total) else None for one in of.facts]
 
 
-def _tokens(of: Folder) -> list[int]:
-    """The tokens that were sent and received by the end of each step."""
-    total = [0, *itertools.accumulate(one.tokens_in + one.tokens_out for one in of.call_facts)]
-    return [total[min(max(one.calls, 0), len(total) - 1)] for one in of.facts]
-
-
 def _result(result: Result) -> Document:
     return dict(plain(result.model_dump(mode="json", exclude={"attempts"})))
 
@@ -145,7 +136,7 @@ def _attempts(of: Folder) -> list[Document]:
     counted = next((one.n for one in reversed(of.attempts) if result and one.kind != "validate"), None)
     return [
         {
-            **{name: getattr(one, name) for name in ("n", "step", "kind", "valid", "stage", "fallback")},
+            **{name: getattr(one, name) for name in ("n", "step", "kind", "valid", "fallback")},
             "why": visible(one.why),
             "validation": scores(one.validation),
             "test": scores(one.test),

@@ -79,6 +79,11 @@ def regular(path: str) -> bool:
     return False
 
 
+def as_text(name: str) -> str:
+    """A file's name, which may be any bytes, as text."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def title(run: str) -> str:
     """What a run is called: its folder's name, with the one above where that alone says little."""
     above, name = os.path.split(run)

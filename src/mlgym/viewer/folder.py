@@ -3,18 +3,22 @@
 import functools
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from mlgym.columns import Row
+from mlgym.disk import content
 from mlgym.errors import MlgymError
 from mlgym.records import Action, Attempt, EpisodeSpec, Observation, Record, Result, Scores, Split, Step
 from mlgym.rows import Records
 from mlgym.task import Task, load_task
-from mlgym.viewer.lines import Call, Fact, reading
+from mlgym.viewer.finding import regular
+from mlgym.viewer.lines import Call, Fact
 from mlgym.viewer.store import Store
 from mlgym.viewer.visible import visible
+from mlgym.viewer.writing import CALLS, STEPS
 
 R = TypeVar("R", bound=Record)
 LARGEST = 200_000  # bytes of a file of the starter that is looked at
@@ -40,7 +44,7 @@ class Folder:
     @functools.cached_property
     def result(self) -> Result | None:
         """The end of the episode, None while there is none or none that can be read."""
-        return self._record(Result, "result.json") if (self.folder / "result.json").exists() else None
+        return self._record(Result, "result.json") if regular(f"{self.folder}/result.json") else None
 
     @functools.cached_property
     def task(self) -> Task | None:
@@ -86,23 +90,30 @@ class Folder:
     @functools.cached_property
     def facts(self) -> Sequence[Fact]:
         """The facts of all steps."""
-        return self._store.facts(self.key)
+        return self._store.lines(self.key, STEPS).now()
 
     @functools.cached_property
     def call_facts(self) -> Sequence[Call]:
         """The facts of all model calls."""
-        return self._store.call_facts(self.key)
+        return self._store.lines(self.key, CALLS).now()
+
+    @property
+    def size(self) -> int:
+        """How long steps.jsonl is."""
+        with suppress(OSError):
+            return (self.folder / "steps.jsonl").stat().st_size
+        return 0
 
     def steps(self, first: int, count: int) -> list[Step]:
         """So many steps from the number `first` on, counted from 1; one that cannot be read has the tool UNREAD."""
         first = max(1, first)
-        lines = self._store.step_lines(self.key, first, count)
+        lines = self._store.lines(self.key, STEPS).lines(first, count)
         return [self._step(line, n) for n, line in enumerate(lines, first)]
 
     def calls(self, first: int, count: int) -> list[Row]:
         """The records of so many model calls, counted from 1; one that cannot be read is empty."""
         first = max(1, first)
-        lines = self._store.call_lines(self.key, first, count)
+        lines = self._store.lines(self.key, CALLS).lines(first, count)
         return [self._call(line, n) for n, line in enumerate(lines, first)]
 
     def _call(self, line: bytes, n: int) -> Row:
@@ -138,8 +149,7 @@ class Folder:
 
     def _record(self, kind: type[R], name: str) -> R | None:
         try:
-            with reading(self.folder / name) as file:
-                found = parsed(kind, file.read())
+            found = parsed(kind, content(self.folder / name))
         except OSError as error:
             self.problem(f"{name} cannot be read: {error.strerror}.")
             return None

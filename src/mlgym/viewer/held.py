@@ -12,7 +12,7 @@ from mlgym.columns import Row
 from mlgym.runs import BROKEN, Run
 from mlgym.status import CELLS, Lines, drivers
 from mlgym.viewer.cell import Cell, mark
-from mlgym.viewer.finding import kind, regular
+from mlgym.viewer.finding import as_text, kind, regular
 from mlgym.viewer.visible import visible
 
 
@@ -73,7 +73,7 @@ class Held:
         cancelled = regular(f"{self.path}/{beside.CANCELLED}")
         return {
             "run": self.name,
-            "path": visible(os.fsencode(self.path if self.whole else self.sources[0]).decode(errors="replace")),
+            "path": visible(as_text(self.path if self.whole else self.sources[0])),
             "episodes": len(rows),
             "ended": ended,
             "running": states.count("running"),

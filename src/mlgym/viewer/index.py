@@ -242,9 +242,16 @@ def _connected(path: Path | str) -> sqlite3.Connection:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """The file, made where it is not there; raises sqlite3.DatabaseError where it is of another version."""
+    """The file, made where it is not there; raises sqlite3.DatabaseError where it is of another version, and
+    OperationalError where others could write it.
+    """
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = path.parent.stat()
+        if hasattr(os, "geteuid") and (about.st_uid != os.geteuid() or about.st_mode & 0o022):
+            error = sqlite3.OperationalError(f"others can write to {path.parent}")
+            error.sqlite_errorcode = sqlite3.SQLITE_PERM
+            raise error
     db = _connected(path)
     try:
         db.execute("PRAGMA journal_mode = WAL")

@@ -3,27 +3,26 @@
 A line is counted by its place, from 1 on: what a step or a call says of its own number is not needed to find it.
 """
 
-import errno
 import json
 import os
-import stat
 import threading
 import zlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Generic, NamedTuple, Self, TypeVar
 
 from pydantic_core import from_json
 
+from mlgym.disk import reading
 from mlgym.runs import BROKEN
 from mlgym.viewer.commands import gist
 
 LONGEST = 200  # characters kept of an action's argument, or of a name
 ARGUMENTS, MOST = 12, 100  # of an action, and of other things that a step has several of
 ENDING = 64  # bytes before an offset
-NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+LINE, TOGETHER = 30_000_000, 100_000_000  # bytes of a line, and of all lines that are read at once: longer ones are not
 F = TypeVar("F")
 
 
@@ -33,7 +32,6 @@ class Fact(NamedTuple):
     n: int
     tool: str = "unread"
     args: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    thought: bool = False
     status: str = "error"
     hit: str = ""
     size: int = 0
@@ -76,7 +74,6 @@ def fact(n: int, line: bytes) -> Fact:
             n=n,
             tool=_text(action["tool"]),
             args=_short(action.get("args") or {}),
-            thought=bool(action.get("thought")),
             status=_text(seen.get("status")) or "ok",
             hit=_text(seen.get("hit")),
             size=len(seen["text"]),
@@ -118,13 +115,16 @@ def call(n: int, line: bytes) -> Call:
     return Call(n)
 
 
-def reading(path: Path | str) -> IO[bytes]:
-    """A file opened for reading; a link is not followed, and what is no file not waited for. Raises OSError."""
-    number = os.open(path, os.O_RDONLY | NO_LINK)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(errno.EINVAL, "It is no file", str(path))
-    return os.fdopen(number, "rb")
+def whole(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """The whole lines of a file from where it is, and how long each is; one of more than LINE bytes is empty."""
+    while line := file.readline(LINE):
+        size = len(line)
+        while not line.endswith(b"\n"):
+            rest = file.readline(LINE)
+            if not rest:
+                return
+            line, size = rest[-1:], size + len(rest)
+        yield (line if len(line) == size else b"\n"), size
 
 
 def _text(value: Any) -> str:
@@ -188,27 +188,29 @@ class Growing(Generic[F]):
             if changed:
                 self._again()
             file.seek(self.offsets[-1])
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
+            for line, size in whole(file):
                 self.facts.append(self._read(len(self.facts) + 1, line[:-1]))
-                self.offsets.append(self.offsets[-1] + len(line))
+                self.offsets.append(self.offsets[-1] + size)
                 changed = True
             if changed:
                 self._mark = Mark.at(file, self.offsets[-1])
         return changed
 
     def lines(self, first: int, count: int) -> list[bytes]:
-        """So many whole lines from line `first` (1 is the first) on; no others are read."""
+        """So many whole lines from line `first` (1 is the first) on; no others are read. Empty ones, where they are too
+        long together.
+        """
         with self._lock:
             first = max(1, first)
             last = min(first - 1 + count, len(self.facts))
             if last < first:
                 return []
-            start, stop = self.offsets[first - 1], self.offsets[last]
+            start, size = self.offsets[first - 1], self.offsets[last] - self.offsets[first - 1]
+        if size > TOGETHER:
+            return [b""] * (last - first + 1)
         with suppress(OSError), reading(self.path) as file:
             file.seek(start)
-            return file.read(stop - start).split(b"\n")[:-1]
+            return file.read(size).split(b"\n")[:-1]
         return []
 
     def take(self, mark: Mark, offsets: "array[int]", facts: list[F]) -> None:

@@ -76,7 +76,7 @@ class Live:
         """Look again and again while anybody listens."""
         while self.listeners and not self.stopped:
             began = time.monotonic()
-            if changed := set(await run_in_threadpool(self.store.refresh)):
+            if changed := await run_in_threadpool(self.store.refresh):
                 for listener in self.listeners:
                     listener.changed |= changed
                 self._wake()

@@ -18,7 +18,7 @@ NOTE = "The files were not recorded at each step: they are worked out from what 
 ATTEMPTS = " What a graded attempt had is exact."
 SHOWN = 3
 ALL, DEEP = 50, 3  # an attempt has so many sources at most, of so many levels of folders
-MOST = 20_000_000  # characters of observations that are read
+MOST = 60_000_000  # bytes of steps that are read
 _CAT = re.compile(r"\s*cat\s+([\w./-]+)\s*")
 Unsure = dict[str, int]
 
@@ -30,7 +30,7 @@ def retraced(of: Folder) -> History:
     attempts = {one.step: one for one in of.attempts if one.files and not one.fallback}
     retracer = _Retracer(of, start)
     told.add(0, start, start, retracer.note())
-    whole = sum(fact.size for fact in of.facts) <= MOST
+    whole = of.size <= MOST
     for first in range(1, len(of.facts) + 1, 500):
         for step in of.steps(first, 500) if whole else map(_bare, of.facts[first - 1 : first + 499]):
             before, after = retracer.take(step, attempts.get(step.n))

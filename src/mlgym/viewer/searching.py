@@ -6,10 +6,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mlgym.disk import reading
 from mlgym.errors import UsageError
 from mlgym.viewer import words
 from mlgym.viewer.index import Index
-from mlgym.viewer.lines import reading
+from mlgym.viewer.lines import LINE, whole
 
 BUDGET_S = 0.2  # seconds of one answer: what was not looked through then comes with the next
 MOST = 200  # hits of an answer
@@ -88,6 +89,8 @@ def _candidates(scope: Scope, match: str, after: str) -> Generator[Candidate, No
 
 
 def _line(folder: str, start: int, stop: int) -> bytes:
+    if stop - start > LINE:
+        return b""
     with suppress(OSError), reading(f"{folder}/steps.jsonl") as file:
         file.seek(start)
         return file.read(stop - start)
@@ -96,6 +99,6 @@ def _line(folder: str, start: int, stop: int) -> bytes:
 
 def _all(key: str, folder: str, skip: int) -> Generator[Candidate, None, None]:
     with suppress(OSError), reading(f"{folder}/steps.jsonl") as file:
-        for n, line in enumerate(file, 1):
-            if n > skip and line.endswith(b"\n"):
+        for n, (line, _) in enumerate(whole(file), 1):
+            if n > skip:
                 yield Candidate(key, n, line, f"~{n} {key}")

@@ -4,7 +4,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,12 @@ from mlgym.columns import Row
 from mlgym.errors import UsageError
 from mlgym.runs import Run
 from mlgym.viewer.cell import COLUMNS, Cell
-from mlgym.viewer.finding import MOST, Folders, title
+from mlgym.viewer.finding import MOST, Folders, as_text, title
 from mlgym.viewer.held import Held
 from mlgym.viewer.index import Index
-from mlgym.viewer.lines import Call, Fact, Growing
+from mlgym.viewer.lines import Growing
 from mlgym.viewer.opened import Opened
 from mlgym.viewer.searching import Scope, search
-from mlgym.viewer.writing import CALLS, STEPS
 
 WALK_S, WALKING = 1.0, 0.05  # seconds between two looks for new folders, and the share of the time that they may take
 SLICE = 250  # episodes at rest that are looked at each time
@@ -102,8 +101,8 @@ class Store:
 
     def row(self, key: str) -> Row:
         """What the list of episodes says of this one, as it is now; raises UsageError."""
-        self._cell(key)
         with self._lock:
+            self._cell(key)
             held, name, cell = self._cells[key]
             if cell.look():
                 self._note(key)
@@ -113,21 +112,9 @@ class Store:
         """done, failed, running, cancelled, missing, stopped or waiting; raises UsageError."""
         return str(self.row(key)["state"])
 
-    def facts(self, key: str) -> Sequence[Fact]:
-        """The facts of all steps, up to now."""
-        return self._grown(key, STEPS).now()
-
-    def call_facts(self, key: str) -> Sequence[Call]:
-        """The facts of all model calls, up to now."""
-        return self._grown(key, CALLS).now()
-
-    def step_lines(self, key: str, first: int, count: int) -> list[bytes]:
-        """So many lines of steps.jsonl from step `first` on (1 is the first); no others are read."""
-        return self._grown(key, STEPS).lines(first, count)
-
-    def call_lines(self, key: str, first: int, count: int) -> list[bytes]:
-        """So many lines of calls.jsonl from call `first` on (1 is the first)."""
-        return self._grown(key, CALLS).lines(first, count)
+    def lines(self, key: str, kind: int) -> Growing[Any]:
+        """The lines of an episode's STEPS or CALLS, up to now; raises UsageError."""
+        return self._opened.lines(self._cell(key).folder, kind)
 
     def runs(self) -> Document:
         """Document 1."""
@@ -185,9 +172,6 @@ class Store:
             raise UsageError(f"There is no episode {key[:300]!a}." if found is None else f"{key} has not begun.")
         return found[2]
 
-    def _grown(self, key: str, kind: int) -> Growing[Any]:
-        return self._opened.lines(self._cell(key).folder, kind)
-
     def _look(self, budget: float | None) -> None:
         """Look for folders, drivers and changes; what was never read only for so many seconds."""
         if (began := time.monotonic()) >= self._next:
@@ -238,9 +222,13 @@ class Store:
                 self._hot[key] = None
 
     def _added(self, run: str, whole: bool) -> Held:
-        name = _unique(_shown(title(run)), self._runs)
-        self._runs[name] = Held(name, run, whole)
-        return self._runs[name]
+        name = called = as_text(title(run)) or "run"
+        number = 1
+        while called in self._runs:
+            number += 1
+            called = f"{name}-{number}"
+        self._runs[called] = Held(called, run, whole)
+        return self._runs[called]
 
     def _sync(self, held: Held, names: Iterable[str]) -> None:
         new, gone = held.sync(names)
@@ -315,7 +303,7 @@ class Store:
                 del self._stale[key]
                 held, _, cell = self._cells[key]
                 told = held.path, cell.folder, cell.kept()
-            if _shown(told[1]) == told[1]:
+            if as_text(told[1]) == told[1]:
                 yield told
                 self._indexed.add(key)
             else:  # a name that is no text
@@ -323,17 +311,4 @@ class Store:
 
 
 def _key(held: Held, name: str) -> str:
-    return f"{held.name}/{_shown(name)}"
-
-
-def _shown(name: str) -> str:
-    """A file's name as text."""
-    return os.fsencode(name).decode(errors="replace")
-
-
-def _unique(name: str, taken: Iterable[str]) -> str:
-    known, number, found = set(taken), 1, name or "run"
-    while found in known:
-        number += 1
-        found = f"{name}-{number}"
-    return found
+    return f"{held.name}/{as_text(name)}"

@@ -11,7 +11,8 @@ from zlib import compress
 
 from pydantic_core import to_json
 
-from mlgym.viewer.lines import Mark, call, fact, reading
+from mlgym.disk import reading
+from mlgym.viewer.lines import Mark, call, fact, whole
 from mlgym.viewer.words import fold, searched
 
 STEPS, CALLS = 0, 1
@@ -52,7 +53,7 @@ class Writing:
             file.seek(stop)
             while lines := _lines(file):
                 self._chunk(number, kind, count + 1, stop, lines)
-                stop, count = stop + sum(map(len, lines)), count + len(lines)
+                stop, count = stop + sum(size for _, size in lines), count + len(lines)
                 if self._rest(number, kind, (about[0], stop, 0, stop, count, Mark.at(file, stop).ending)):
                     return
                 file.seek(stop)
@@ -63,19 +64,19 @@ class Writing:
         asked = "SELECT inode, size, changed, stop, count, ending FROM files WHERE episode = ? AND kind = ?"
         return self.db.execute(asked, (number, kind)).fetchone() or (0, 0, 0, 0, 0, b"")
 
-    def _chunk(self, number: int, kind: int, n: int, start: int, lines: list[bytes]) -> None:
+    def _chunk(self, number: int, kind: int, n: int, start: int, lines: list[tuple[bytes, int]]) -> None:
         [first] = self.db.execute("SELECT first FROM next").fetchone()
-        offsets = array("q", accumulate(map(len, lines), initial=start)).tobytes()
-        facts = [READ[kind](place, line) for place, line in enumerate(lines, n)]
+        offsets = array("q", accumulate((size for _, size in lines), initial=start)).tobytes()
+        facts = [READ[kind](place, line) for place, (line, _) in enumerate(lines, n)]
         told = compress(to_json(facts, inf_nan_mode="constants"), 1)
         self.db.execute(
             "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", (number, kind, n, first, len(lines), offsets, told)
         )
         if kind == STEPS:
             self.db.execute("UPDATE next SET first = first + ?", (len(lines),))
-            rows = ((first + place, *map(fold, searched(line))) for place, line in enumerate(lines))
+            rows = ((first + place, *map(fold, searched(line))) for place, (line, _) in enumerate(lines))
             self.db.executemany("INSERT INTO words (rowid, action, thought, observation) VALUES (?, ?, ?, ?)", rows)
-        self.bytes += sum(map(len, lines))
+        self.bytes += sum(size for _, size in lines)
 
     def _rest(self, number: int, kind: int, state: tuple[Any, ...]) -> bool:
         """Let others write, and keep what there is; whether to stop."""
@@ -91,12 +92,14 @@ class Writing:
         self.db.execute("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, kind, *state))
 
 
-def _lines(file: IO[bytes]) -> list[bytes]:
-    """The next whole lines of a file, some CHUNK bytes at a time."""
-    found, size = list[bytes](), 0
-    while size < CHUNK and (line := file.readline()).endswith(b"\n"):
-        found.append(line)
-        size += len(line)
+def _lines(file: IO[bytes]) -> list[tuple[bytes, int]]:
+    """The next whole lines of a file, some CHUNK bytes at a time, and how long each is."""
+    found, left = list[tuple[bytes, int]](), CHUNK
+    for line, size in whole(file):
+        found.append((line, size))
+        left -= size
+        if left <= 0:
+            break
     return found
 
 

@@ -23,12 +23,14 @@ function ofEpisode(held, what, params) {
   if (what === "text") return textPage(held[`text?field=${params.field}&step=${params.step}`], params);
   if (what === "calltext") return textPage(held[`calltext?call=${params.call}&field=${params.field}`], params);
   if (what === "file") return fileAt(held, params);
-  const query = Object.keys(params).filter((name) => params[name] !== "").sort().map((name) => `${name}=${params[name]}`);
+  const names = Object.keys(params).filter((name) => params[name] !== "");
+  const query = names.sort().map((name) => `${name}=${params[name]}`);
   return held[what + (query.length ? `?${query.join("&")}` : "")];
 }
 
 function textPage(whole, { from = 0, count = 100000 }) {
-  if (whole === undefined) return { text: "(The rest was left out of this page: `mlgym view` of the run shows it.)", from, size: 0 };
+  const leftOut = "(The rest was left out of this page: `mlgym view` of the run shows it.)";
+  if (whole === undefined) return { text: leftOut, from, size: 0 };
   const letters = [...whole];
   return { text: letters.slice(from, from + count).join(""), from, size: letters.length };
 }
@@ -111,8 +113,9 @@ async function searchBundle(main, { q = "", run = "", in: where = "all", after =
 }
 
 function fieldText(shown) {
+  if (typeof shown.text === "string") return shown.text;
   const lines = shown.spans ?? (shown.hunks ?? []).flatMap((hunk) => hunk.lines.map((line) => line[3]));
-  return shown.text?.text ?? (typeof shown.text === "string" ? shown.text : lines.map((line) => line.map((span) => span[1]).join("")).join("\n"));
+  return shown.text?.text ?? lines.map((line) => line.map((span) => span[1]).join("")).join("\n");
 }
 
 function snippetOf(text, words) {
@@ -122,7 +125,7 @@ function snippetOf(text, words) {
   const first = Math.min(...places);
   const start = Math.max(0, first - 60);
   const shown = text.slice(start, first + 160);
-  const pattern = new RegExp(words.map((word) => word.replace(/[^\w\s]/gu, "\\$&")).join("|"), "giu");
+  const pattern = new RegExp(words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|"), "giu");
   const snippet = start ? [["", "…"]] : [];
   let at = 0;
   for (const found of shown.matchAll(pattern)) {

@@ -5,6 +5,7 @@ import { href, update } from "./address.js";
 import { CLOCKS, climb, conditions, contenders, listed, settings, splits, verdict } from "./contest.js";
 import { bestSoFar, finalScore, scored, scoreText } from "./contest.js";
 import { curveChart, markOf } from "./curves.js";
+import { endedWords } from "./head.js";
 import { alignedSteps } from "./aligned.js";
 import { contrastFiles } from "./contrast.js";
 import { openRivals, rivalPicker } from "./rivals.js";
@@ -126,7 +127,7 @@ function contenderChips(episode, place, tied) {
 function endOf({ result, state }) {
   if (!result) return [state === "running" ? "on" : "warn", state === "done" ? "not ended" : state];
   if (result.boundary && result.boundary !== "budget") return ["bad", `${result.ended}: ${result.boundary}`];
-  return ["", { submitted: "submitted", gave_up: "gave up", error: "error" }[result.ended] ?? `out of ${result.ended}`];
+  return ["", endedWords[result.ended] ?? result.ended];
 }
 
 function contenderFacts({ result, attempts, steps, line }) {

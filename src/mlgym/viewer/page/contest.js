@@ -1,4 +1,5 @@
 // What several episodes come to beside each other: their names, who won, curves of the best so far, where they part.
+import { beats } from "./dom.js";
 
 const BETWEEN_GRADINGS = 1.96 * Math.SQRT2; // deviations that lie between two gradings of the same submission
 
@@ -63,11 +64,6 @@ export function finalScore(episode) {
 export function bestSoFar({ line, metric, direction }) {
   const shown = line.validation.map((each) => scored(each, metric)).filter((each) => each !== null);
   return shown.length ? shown.reduce((best, each) => (beats(each, best, direction) ? each : best)) : null;
-}
-
-// Whether a score is better than another, by the task's direction.
-function beats(a, b, direction) {
-  return direction === "minimize" ? a < b : a > b;
 }
 
 // Who won: {text, note on the noise, place: [1 for the first and all that tie with it, else 2, null without a score]}.
@@ -170,7 +166,7 @@ export function climb(episode, clock, split) {
 }
 
 // The place of each step number in an episode's line.
-export function places(line) {
+function places(line) {
   return new Map(line.n.map((n, i) => [n, i]));
 }
 

@@ -1,6 +1,7 @@
 // The conversation: steps in blocks that are fetched as they come near, so that 10,000 of them scroll like ten.
 import { h, clear, plural } from "./dom.js";
 import { bundled, get } from "./source.js";
+import { sayChange } from "./say.js";
 import { foldAll, unfoldAll } from "./shown.js";
 import { stepNode } from "./step.js";
 
@@ -115,7 +116,7 @@ async function fillBlock(talk, block) {
   } catch (problem) {
     const again = h("button", { type: "button", onclick: () => loadBlock(talk, block) }, "Try again");
     clear(block.node).append(h("p", { class: "load-problem" }, problem.message, " ", again));
-    announce(problem.message);
+    sayChange(problem.message, true);
     block.loaded = 0;
   }
 }
@@ -274,10 +275,4 @@ function toggleEvery(talk) {
     else foldAll(block.node);
   }
   return talk.wide;
-}
-
-// Say something to those who listen.
-export function announce(words) {
-  const said = document.getElementById("said");
-  if (said) said.textContent = words;
 }

@@ -58,6 +58,11 @@ export function signed(x) {
   return x > 0 && text !== "0.00" ? `+${text}` : text.replace("−0.00", "0.00");
 }
 
+// Whether a score is better than another, by the task's direction.
+export function beats(a, b, direction) {
+  return direction === "minimize" ? a < b : a > b;
+}
+
 // A large count, short: 12.3k, 4.1M, 1.2B.
 export function count(x) {
   if (x === null || x === undefined) return "–";

@@ -1,6 +1,6 @@
 // The page of one episode: its head, a time line, and tabs over the conversation, files, attempts, calls and the rest.
 import { h, clear } from "./dom.js";
-import { href, update } from "./address.js";
+import { href, parse, update } from "./address.js";
 import { get, watch } from "./source.js";
 import { aboutPanel } from "./about.js";
 import { attemptsPanel } from "./attempts.js";
@@ -146,15 +146,8 @@ function openTab(page, name, push, more = {}) {
   if (inside) page.tabs.querySelector("[aria-selected=true]").focus({ preventScroll: true }); // else it would be lost
   const fill = { tree: drawTree, attempts: drawAttempts, about: drawAbout }[known];
   if (fill && (changed || !page.panels[known].firstChild)) fill(page);
-  const query = new URLSearchParams(location.hash.split("?")[1] || "");
-  if (known === "files") {
-    page.files.open({
-      step: page.chosen || page.show.doc.steps,
-      path: query.get("path") || "",
-      against: query.get("against") || "",
-    });
-  }
-  if (known === "calls") page.calls.open(Number(query.get("call") || 0));
+  if (known === "files") page.files.open({ ...filePlace(), step: page.chosen || page.show.doc.steps });
+  if (known === "calls") page.calls.open(Number(parse(location.hash).query.get("call") || 0));
   if (known === "conversation" && push && page.chosen) page.talk.choose(page.chosen);
 }
 
@@ -234,7 +227,7 @@ function goStep(page, n, focus = false) {
 }
 
 function filePlace() {
-  const query = new URLSearchParams(location.hash.split("?")[1] || "");
+  const { query } = parse(location.hash);
   return { path: query.get("path") || "", against: query.get("against") || "" };
 }
 

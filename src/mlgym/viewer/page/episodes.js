@@ -1,5 +1,5 @@
 // Episodes as columns: what the lists and grids of a run read, filter and sort.
-import { visible } from "./dom.js";
+import { beats, visible } from "./dom.js";
 
 const NUMBERS = new Set([
   "seed",
@@ -70,8 +70,7 @@ export function bestOf(table, places) {
   for (const at of places) {
     const score = table.score[at];
     if (score === null || !hasEnded(table, at)) continue;
-    const sign = table.direction[at].startsWith("min") ? -1 : 1;
-    if (best < 0 || sign * (score - table.score[best]) > 0) best = at;
+    if (best < 0 || beats(score, table.score[best], table.direction[at])) best = at;
   }
   return best;
 }

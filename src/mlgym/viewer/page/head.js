@@ -1,21 +1,14 @@
 // The head of an episode: task, method, how it went in words, how it ended, what it used, and where to go from here.
-import { h, money, number, plural, seconds, signed } from "./dom.js";
+import { h, beats, money, number, plural, seconds, signed } from "./dom.js";
 import { href } from "./address.js";
 import { gradingMargin } from "./contest.js";
 
-const stateWords = {
-  done: "ended",
-  failed: "failed",
-  running: "running",
-  waiting: "waiting",
-  stopped: "stopped",
-  missing: "not scored",
-};
-const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn" };
-const endedWords = {
+const stateWords = { done: "ended", missing: "not scored" };
+const stateLook = { done: "good", failed: "bad", running: "on", missing: "warn", stopped: "warn", cancelled: "warn" };
+
+// How an episode ended, in other words than the record's where those say little.
+export const endedWords = {
   __proto__: null, // a record may name anything, `constructor` too
-  submitted: "submitted",
-  "gave up": "gave up",
   gave_up: "gave up",
   steps: "ran out of steps",
   money: "ran out of money",
@@ -25,7 +18,7 @@ const endedWords = {
   error: "ended by an error",
 };
 
-// The head; `links` are nodes that lead on (made by `wayNode`).
+// The head; `ways` is the node that holds the links to other episodes (made by `wayNode`).
 export function headNode(show, ways) {
   const { doc } = show;
   const crumbs = h(
@@ -80,7 +73,7 @@ function instructionNode(doc) {
 }
 
 // The score in words, as nodes: what it was, against what, and what that means.
-export function scoreWords(doc) {
+function scoreWords(doc) {
   const { result, metric } = doc;
   const base = doc.baseline || {};
   if (!result) return soFarWords(doc);
@@ -119,23 +112,20 @@ function soFarWords(doc) {
   ];
 }
 
-function ahead(score, other, doc) {
-  return doc.direction === "minimize" ? score < other : score > other;
-}
-
 function verdictWords(score, doc) {
   const base = doc.baseline?.test;
-  if (doc.best_known != null && !ahead(doc.best_known, score, doc)) return "as good as the best known, or better";
+  const reached = doc.best_known != null && !beats(doc.best_known, score, doc.direction);
+  if (reached) return "as good as the best known, or better";
   if (base == null) return "there is no baseline to compare with";
   if (score === base) return "the same as the starter";
   if (Math.abs(score - base) <= gradingMargin([doc])) return "within the noise of the starter";
-  return ahead(score, base, doc) ? "better than the starter" : "worse than the starter";
+  return beats(score, base, doc.direction) ? "better than the starter" : "worse than the starter";
 }
 
 function verdictLook(score, doc) {
   const base = doc.baseline?.test;
   if (base == null || Math.abs(score - base) <= gradingMargin([doc])) return "";
-  return ahead(score, base, doc) ? "good" : "bad";
+  return beats(score, base, doc.direction) ? "good" : "bad";
 }
 
 function endingWords(doc) {

@@ -1,5 +1,5 @@
 // The scores over a time line: a point for each grading, the best so far, the baseline.
-import { s, number } from "./dom.js";
+import { s, beats, number } from "./dom.js";
 
 export const lineEdge = 6; // pixels that are left free at both ends
 
@@ -22,8 +22,7 @@ export function chartParts({ doc, edges, wide, chart }) {
   for (const i of graded) {
     const x = ((edges[i] + edges[i + 1]) / 2).toFixed(1);
     const y = high(line.validation[i]);
-    const ahead =
-      best == null || (doc.direction === "minimize" ? line.validation[i] < best : line.validation[i] > best);
+    const ahead = best == null || beats(line.validation[i], best, doc.direction);
     if (ahead) {
       best = line.validation[i];
       path += path ? `H${x}V${y}` : `M${x},${y}`;

@@ -2,7 +2,7 @@
 import { clear } from "./dom.js";
 import { href } from "./address.js";
 import { get } from "./source.js";
-import { announce } from "./conversation.js";
+import { sayChange } from "./say.js";
 import { wayNode } from "./head.js";
 import { tabNames } from "./tabs.js";
 import { stepMarks } from "./timeline.js";
@@ -14,7 +14,7 @@ function seekStep(page, by, wanted, what) {
   for (let n = (from || (by > 0 ? 0 : 1)) + by; n >= 1 && n <= line.n.length; n += by) {
     if (wanted(line, n - 1)) return page.step(n, true);
   }
-  return announce(`No ${what} ${by > 0 ? "after" : "before"} this step.`);
+  return sayChange(`No ${what} ${by > 0 ? "after" : "before"} this step.`, true);
 }
 
 // The keys of a page, which has `step`, `open`, `unfoldEvery` and `setFollow` to act by.
@@ -56,9 +56,9 @@ async function copyLink(page) {
   const address = new URL(page.show.link({ step: n || null }), location.href).href;
   try {
     await navigator.clipboard.writeText(address);
-    announce(n ? `The link to step ${n} is copied.` : "The link is copied.");
+    sayChange(n ? `The link to step ${n} is copied.` : "The link is copied.", true);
   } catch {
-    announce(`The browser does not let pages copy; the link is ${address}`);
+    sayChange(`The browser does not let pages copy; the link is ${address}`, true);
   }
 }
 
@@ -83,5 +83,5 @@ function neighbour(page, by) {
   const at = page.rows.findIndex((row) => row.key === page.show.doc.key);
   const row = at < 0 ? null : page.rows[at + by];
   if (row) page.go(href("e", row.key));
-  else announce(by > 0 ? "This is the last episode." : "This is the first episode.");
+  else sayChange(by > 0 ? "This is the last episode." : "This is the first episode.", true);
 }

@@ -2,10 +2,9 @@
 import { h, clear, signed, number, plural, visible } from "./dom.js";
 import { href } from "./address.js";
 import { meanOf, hasEnded } from "./episodes.js";
-import { progressTint, stateSign } from "./signs.js";
+import { STATES, progressTint, stateSign } from "./signs.js";
 
 const MOST_SQUARES = 60; // in one cell
-const HEAT_STATES = ["done", "failed", "running", "waiting", "stopped", "missing"];
 const SHADES = [
   [-1, "−1"],
   [-0.5, ""],
@@ -50,7 +49,7 @@ function cellTop(value, n, size) {
 function cellSaid(table, places, name, words, whys) {
   if (!places.length) return `${name}: no episodes.`;
   const ended = places.filter((at) => hasEnded(table, at)).length;
-  const odd = HEAT_STATES.slice(1).map((state) => [places.filter((at) => table.state[at] === state).length, state]);
+  const odd = STATES.slice(1).map((state) => [places.filter((at) => table.state[at] === state).length, state]);
   const states = odd.filter(([count]) => count).map(([count, state]) => `${count} ${state}`);
   const all = [`${name}: ${words}`, `${ended} of ${plural(places.length, "episode")} ended`, ...states];
   return `${[...all, ...whys.slice(0, 2).map((why) => why.replace(/\.$/, ""))].join(". ")}.`;
@@ -96,7 +95,7 @@ export function heatLegend() {
     const { kind, css } = progressTint(value);
     return h("span", { class: `shade ${kind}`, css, text });
   });
-  const states = HEAT_STATES.map((state, at) => {
+  const states = STATES.map((state, at) => {
     const square = h("i", { class: `square ${at < 2 ? "above" : ""}`, css: { "--share": "60%" }, "data-state": state });
     return h("span", {}, square, state);
   });

@@ -76,11 +76,6 @@ function hunkNode(hunk, at) {
   return h("div", { class: "hunk" }, at ? h("div", { class: "gap" }, `⋯ from line ${hunk.new}`) : null, ...rows);
 }
 
-// A Text object's lines, or as many of them as are here.
-function textLines(text) {
-  return text.split("\n");
-}
-
 function plainNode(text, name) {
   return h(name === "thought" ? "div" : "pre", { class: name === "thought" ? "prose" : "plain" }, text);
 }
@@ -120,9 +115,9 @@ function titleWords(shown) {
 function tracebackLast(shown) {
   return (
     shown.title ||
-    textLines(shownText(shown))
-      .filter((line) => line.trim())
-      .at(-1) ||
+    shownText(shown)
+      .split("\n")
+      .findLast((line) => line.trim()) ||
     ""
   );
 }
@@ -155,7 +150,7 @@ function closedNode(shown, body, parts) {
 }
 
 function firstWords(shown) {
-  const line = textLines(shownText(shown)).find((each) => each.trim()) || "";
+  const line = shownText(shown).split("\n").find((each) => each.trim()) || "";
   return line.length > 90 ? `${line.slice(0, 89)}…` : line;
 }
 
@@ -178,7 +173,7 @@ function fillShown(body, shown, parts, whole = null) {
 }
 
 function bodyLines(shown) {
-  return shown.hunks ? [] : shown.spans || textLines(shownText(shown));
+  return shown.hunks ? [] : shown.spans || shownText(shown).split("\n");
 }
 
 // What stands open of one that is not unfolded: the ends that the document gives, or those of one that is rather long.

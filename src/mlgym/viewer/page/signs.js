@@ -7,9 +7,12 @@ const SIGNS = {
   running: ["on", "M8 2a6 6 0 1 0 .01 0M7.5 8h1m-1 .5h1m-1-1h1"],
   waiting: ["", "M8 2a6 6 0 1 0 .01 0"],
   stopped: ["warn", "M5.5 3v10m5-10v10"],
+  cancelled: ["warn", "M3.5 3.5h9v9h-9z"],
   missing: ["warn", "M8 2v8m0 3v.6"],
 };
-const RUN_STATES = { complete: "done", cancelled: "stopped" };
+
+// The states of an episode.
+export const STATES = Object.keys(SIGNS);
 
 // The sign of a state, which colour alone does not tell.
 export function stateSign(state) {
@@ -19,7 +22,7 @@ export function stateSign(state) {
 
 // A state, of an episode or a run, as a chip; `words` stand in it where the state's own name should not.
 export function stateChip(state, words = state) {
-  const known = RUN_STATES[state] ?? state;
+  const known = state === "complete" ? "done" : state;
   const kind = SIGNS[known]?.[0] ?? "";
   return h("span", { class: `chip ${kind}`, "data-state": state }, stateSign(known), words);
 }

@@ -1,5 +1,5 @@
 // One step as people read it: number, what was done, thought, action, observation, and its figures in the margin.
-import { h, money, number, seconds } from "./dom.js";
+import { h, beats, money, number, seconds } from "./dom.js";
 import { get } from "./source.js";
 import { asShown, pageLetters, shownNode } from "./shown.js";
 
@@ -113,7 +113,7 @@ function testWords(doc) {
 }
 
 // A small table of what a grading gave, against the best so far and the baseline.
-export function scoresNode(attempt, show) {
+function scoresNode(attempt, show) {
   const { doc } = show;
   const head = h(
     "tr",
@@ -150,8 +150,7 @@ export function scoresNode(attempt, show) {
 export function differenceCell(score, other, doc) {
   if (score == null || other == null) return h("td", { class: "unknown" }, "–");
   const gap = score - other;
-  const better = doc.direction === "minimize" ? gap < 0 : gap > 0;
-  const look = gap === 0 ? "equal" : better ? "better" : "worse";
+  const look = gap === 0 ? "equal" : beats(score, other, doc.direction) ? "better" : "worse";
   const sign = gap > 0 ? "+" : gap < 0 ? "−" : "±";
   return h("td", { class: look }, `${sign}${number(Math.abs(gap))} `, h("span", { class: "word" }, look));
 }

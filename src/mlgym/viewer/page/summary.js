@@ -2,9 +2,8 @@
 import { h, clear, number, money, count, seconds, moment, plural, signed } from "./dom.js";
 import { href } from "./address.js";
 import { stateCounts, hasEnded, sumOf, bestOf, valuesOf } from "./episodes.js";
-import { stateChip, stateSign, progressBar } from "./signs.js";
+import { STATES, stateChip, stateSign, progressBar } from "./signs.js";
 
-const ODD = ["failed", "running", "waiting", "stopped", "missing"];
 const MOST_WHYS = 8;
 const MOST_LINKS = 3;
 const BEST_HEADS = ["Task", "Metric", "Baseline", "Best here", "Best known", "Progress", "By"];
@@ -13,7 +12,8 @@ const BEST_HEADS = ["Task", "Metric", "Baseline", "Best here", "Best known", "Pr
 function runChips(table) {
   const counts = stateCounts(table);
   const ended = endedCount(table);
-  const state = counts.running ? "running" : ended === table.size ? "complete" : "stopped";
+  const rest = counts.cancelled ? "cancelled" : "stopped";
+  const state = counts.running ? "running" : ended === table.size ? "complete" : rest;
   const marks = new Map();
   for (const all of table.marks) {
     for (const mark of String(all ?? "")
@@ -33,7 +33,8 @@ export function endedCount(table) {
 // The figures of a run, for a list of facts.
 function runFacts(table) {
   const counts = stateCounts(table);
-  const rest = ODD.filter((name) => counts[name]).map((name) => `${counts[name].toLocaleString("en")} ${name}`);
+  const odd = STATES.slice(1).filter((name) => counts[name]);
+  const rest = odd.map((name) => `${counts[name].toLocaleString("en")} ${name}`);
   const times = table.changed.filter((time) => time !== null);
   const part = `${endedCount(table).toLocaleString("en")} of ${table.size.toLocaleString("en")} `;
   const facts = [
@@ -70,7 +71,7 @@ function bestRow(table, task, places) {
     const text = places.some((place) => !hasEnded(table, place)) ? "no score yet" : "no valid score";
     return h("tr", {}, head, h("td", { colspan: 6, class: "quiet", text }));
   }
-  const least = table.direction[at].startsWith("min");
+  const least = table.direction[at] === "minimize";
   const arrow = h("span", {
     class: "quiet",
     title: `the ${least ? "lower" : "higher"} the better`,
@@ -94,7 +95,7 @@ function troubles(table, filter) {
   const groups = new Map();
   table.key.forEach((_, at) => {
     const state = table.state[at];
-    if (!["failed", "stopped", "missing"].includes(state)) return;
+    if (!["failed", "stopped", "cancelled", "missing"].includes(state)) return;
     const name = `${state}\n${table.why[at] || table.ended[at] || ""}`;
     groups.set(name, [...(groups.get(name) ?? []), at]);
   });

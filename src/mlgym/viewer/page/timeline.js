@@ -28,7 +28,7 @@ const shapes = {
 const shapeWords = { error: "error", limit: "limit hit", saved: "checkpoint saved", back: "gone back" };
 
 // What kind of bar a step is.
-export function barKind(tool) {
+function barKind(tool) {
   if (tool === "validate" || tool === "submit") return "grade";
   if (editTools.has(tool)) return "edit";
   return lookTools.has(tool) ? "look" : "command";
