@@ -1,7 +1,7 @@
 """Pictures of the viewer for docs/, by the tests' browser: `python -m tests.browser.screenshots OUT [STORE KEY...]`.
 
-Shown are the run of the first KEY, that episode at step 12, all KEYs compared, and a search; each wide and narrow,
-light and dark. Without a store it is that of the tests. Run it again where a page has changed.
+Shown are the run of the first KEY, that episode at step 12, all KEYs compared, and a search; of wide and narrow, light
+and dark those that docs/view.md has. Without a store it is that of the tests. Run it again where a page has changed.
 """
 
 import sys
@@ -18,6 +18,13 @@ from tests.browser.watching import launched, watched
 
 SIZES = {"wide": 1440, "narrow": 390}
 THEMES = ("light", "dark")
+SHOWN = {
+    "overview": ("wide-light",),
+    "episode": ("wide-light", "narrow-dark"),
+    "files": ("wide-dark",),
+    "compare": ("wide-light", "narrow-light"),
+    "search": ("wide-light",),
+}
 COLOURS = 128
 
 
@@ -39,9 +46,9 @@ def take(place: Place, out: Path, addresses: dict[str, str]) -> None:
         for size, width in SIZES.items():
             for theme in THEMES:
                 with watched(browser, place.home, width=width, theme=theme, still=True) as seen:
-                    for name, address in addresses.items():
+                    for name in (each for each, looks in SHOWN.items() if f"{size}-{theme}" in looks):
                         page = seen.context.new_page()
-                        page.goto(place.home + address)
+                        page.goto(place.home + addresses[name])
                         ready(page)
                         page.wait_for_timeout(300)
                         small(page.screenshot(), out / f"view-{name}-{size}-{theme}.png")
