@@ -268,6 +268,25 @@ def hit(pid: int, owner: int, sign: int) -> bool:
         os.close(handle)
 
 
+def lose(others: set[int]) -> None:
+    """Kill the first sandbox of this process that is none of the `others`, and wait until nothing of it is left."""
+    tree = [each for each in descendants(os.getpid()) if each[0] not in others]
+    pid = chosen(tree, "sandbox")
+    assert pid, "there is no sandbox"
+    inner = {each for each, *_ in descendants(pid)}
+    parts = {(each, since) for each, since, *_ in tree if each == pid or each in inner}
+    assert hit(pid, os.getpid(), signal.SIGKILL)
+    end = time.monotonic() + WAIT_S
+    while alive(parts):
+        assert time.monotonic() < end, "the sandbox lives on"
+        time.sleep(0.01)
+
+
+def mine() -> set[int]:
+    """The processes below this one."""
+    return {pid for pid, *_ in descendants(os.getpid())}
+
+
 def alive(seen: set[tuple[int, int]]) -> list[int]:
     """Which of the processes (pid, start) still run."""
     found = []

@@ -1,9 +1,7 @@
 """Agents that save the episode, go back and branch: what is sent, recorded and graded, and going on after a stop."""
 
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -31,7 +29,7 @@ from mlgym.records import (
     Step,
 )
 from mlgym.store import Episode
-from tests.faults import chosen, descendants, hit
+from tests.faults import lose, mine
 
 GUESS = str(Path(__file__).parent.parent / "examples" / "guess")
 HERE = "tests.test_checkpoints" if __name__.startswith("tests.") else "test_checkpoints"
@@ -131,10 +129,11 @@ def test_cut_anywhere_it_goes_on_as_if_undisturbed(tmp_path: Path, agent: str) -
 @pytest.mark.slow
 def test_a_lost_sandbox_is_set_up_again_with_what_was_saved(tmp_path: Path) -> None:
     whole = run_episode(spec("bubblewrap", "brancher"), tmp_path / "whole")
+    others = mine()
 
     def kill(step: Step, attempt: object) -> None:
         if step.n in (3, 10, 11):  # before an action, a going back and a save
-            assert hit(chosen(descendants(os.getpid()), "sandbox"), os.getpid(), signal.SIGKILL)
+            lose(others)
 
     result = run_episode(spec("bubblewrap", "brancher"), tmp_path / "killed", on_step=kill)
     assert same(result, whole) and acts(tmp_path / "killed") == acts(tmp_path / "whole")
@@ -328,11 +327,12 @@ def trapper(brief: Brief, model: object, *, until: int = 0):  # type: ignore[no-
 @pytest.mark.slow
 def test_a_trap_for_the_playback_is_no_way_out_of_a_bad_score(tmp_path: Path) -> None:
     until = int(time.time()) + 15
+    others = mine()
 
     def kill(step: Step, attempt: object) -> None:
         if step.n == 5:
             time.sleep(max(0.0, until + 1 - time.time()))
-            assert hit(chosen(descendants(os.getpid()), "sandbox"), os.getpid(), signal.SIGKILL)
+            lose(others)
 
     result = run_episode(spec("bubblewrap", f"trapper?until={until}"), tmp_path, on_step=kill)
     assert (result.ended, result.boundary, result.scored, result.steps) == ("error", "sandbox", True, 5)

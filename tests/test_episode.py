@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from mlgym.episode import run_episode
 from mlgym.errors import StorageError, UsageError
 from mlgym.records import Action, Brief, EpisodeSpec, Limits, Observation, Step
 from mlgym.store import Episode
-from tests.faults import chosen, descendants, hit
+from tests.faults import lose, mine
 from tests.servers import OpenAIServer
 
 GUESS = str(Path(__file__).parent.parent / "examples" / "guess")
@@ -240,13 +238,13 @@ def test_steps_are_told_as_they_happen(tmp_path: Path, backend: str) -> None:
 
 def test_a_lost_sandbox_is_set_up_again_by_playback(tmp_path: Path) -> None:
     made = spec("bubblewrap", f"{HERE}:climber")
+    others = mine()
     seen: list[int] = []
 
     def kill(step: Step, attempt: object) -> None:
         seen.append(step.n)
         if step.n in (2, 5):
-            pid = chosen(descendants(os.getpid()), "sandbox")
-            assert hit(pid, os.getpid(), signal.SIGKILL)
+            lose(others)
 
     result = run_episode(made, tmp_path, on_step=kill)
     assert (result.ended, result.boundary, result.scored, result.steps) == ("submitted", "", True, 7)

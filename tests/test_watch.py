@@ -32,7 +32,7 @@ from mlgym.viewer.changes import history
 from mlgym.viewer.folder import Folder
 from mlgym.viewer.store import Store
 from mlgym.watch import CHOICE, Watch
-from tests.faults import chosen, descendants, hit
+from tests.faults import lose, mine
 
 ROOT = Path(__file__).parent.parent
 GUESS = str(ROOT / "examples" / "guess")
@@ -410,9 +410,11 @@ def test_after_a_kill_the_records_are_the_same(recorded: Path, tmp_path: Path, a
 
 @pytest.mark.slow
 def test_after_a_lost_sandbox_the_records_are_the_same(recorded: Path, tmp_path: Path) -> None:
+    others = mine()
+
     def kill(step: Step, attempt: object) -> None:
         if step.n in (2, 5):
-            assert hit(chosen(descendants(os.getpid()), "sandbox"), os.getpid(), signal.SIGKILL)
+            lose(others)
 
     result = run_episode(spec("bubblewrap"), tmp_path, on_step=kill)
     assert result.ended == "submitted" and sum("set up again" in note for note in result.notes) == 2
