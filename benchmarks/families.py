@@ -112,7 +112,7 @@ def main() -> None:
         return
     folder: Path = given.folder or Path("runs") / f"families-{commit()}"
     folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
+    fresh, began = not any(folder.iterdir()), time.monotonic()
     first, second = both(given.tasks, folder)
     built_s = time.monotonic() - began
     drawn = random.Random(0).sample([row["task"] for row in first], given.gate)
@@ -121,9 +121,10 @@ def main() -> None:
         passages.append(passage)
         print(f"{len(passages)}/{len(drawn)} {passage.task}: {passage.cause or 'passes'} {passage.why}", flush=True)
     rows = [*built(first, second), *accepted(passages)]
+    took = f"in {built_s / 60:.0f} minutes" if fresh else "with a stop between"
     notes = (
-        f"{given.tasks} tasks of all families, built in {built_s / 60:.0f} minutes in two processes (less where some "
-        f"were there already); {given.gate} of them, drawn by chance, through the gate in "
+        f"{given.tasks} tasks of all families, built {took} in two processes; {given.gate} of them, "
+        "drawn by chance, through the gate in "
         f"{sum(each.seconds for each in passages) / 60 / given.j:.0f} minutes, {given.j} at a time. Shares have their "
         "intervals of 95 % (Wilson). A cause is the first question of the gate that was answered no."
     )

@@ -26,7 +26,9 @@ from mlgym.sandbox.examiner import Case, cases, examine
 from mlgym.task import load_task
 from mlgym.tools import Session
 from mlgym.tools.jobs import job
+from mlgym.watch import CHOICE
 
+LOOKED = {**CHOICE, "names": ()}
 CASES = {case.name: case for case in cases()}
 BACKENDS: dict[str, type[Docker]] = {"docker": Docker, "podman": Podman}
 
@@ -48,6 +50,16 @@ def backend(request: pytest.FixtureRequest) -> Iterator[type[Docker]]:
 def listed(engine: str) -> list[str]:
     """The sandboxes that the engine has, running or not."""
     return call(engine, "ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}}").split()
+
+
+@pytest.mark.slow
+def test_what_a_command_changed_is_seen(backend: type[Docker], tmp_path: Path) -> None:
+    with open_shell(backend, SandboxSpec(tmp_path)) as shell:
+        shell.run("echo 1 > a.py; echo 1 > b.py", 20)
+        assert shell.look(0, 1, [], LOOKED).files == {"a.py": b"1\n", "b.py": b"1\n"}
+        shell.run("sed -i s/1/2/ a.py; rm b.py", 20)
+        look = shell.look(1, 2, ["a.py", "b.py"], LOOKED)
+        assert look.files["a.py"] == b"2\n" and look.gone == ("b.py",) and look.whole
 
 
 @pytest.mark.slow

@@ -52,16 +52,16 @@ def test_each_key_that_the_help_tells(visit: Visit, place: Place, name: str) -> 
 
 
 @pytest.mark.parametrize(("keys", "place_of"), [("gr", "#/"), ("gs", "#/search"), ("gh", "#/all"), ("/", "#/search")])
-def test_the_ways_between_pages(visit: Visit, served_story: Place, keys: str, place_of: str) -> None:
-    page = ready(visit(served_story.home, at("e", STORY)))
+def test_the_ways_between_pages(visit: Visit, place: Place, keys: str, place_of: str) -> None:
+    page = ready(visit(place.home, at("e", STORY)))
     for key in keys:
         page.keyboard.press(key)
-    expect(page).to_have_url(re.compile(rf"/{re.escape(place_of)}(\?|$)"))
+    expect(page).to_have_url(re.compile(rf"{re.escape(place_of)}(\?|$)"))
     ready(page)
 
 
-def test_the_theme_is_kept(visit: Visit, served_story: Place) -> None:
-    page = ready(visit(served_story.home))
+def test_the_theme_is_kept(visit: Visit, place: Place) -> None:
+    page = ready(visit(place.home))
     colour = "getComputedStyle(document.body).backgroundColor"
     colours = [page.evaluate(colour)]
     for _ in range(2):
@@ -72,8 +72,8 @@ def test_the_theme_is_kept(visit: Visit, served_story: Place) -> None:
     assert ready(page).evaluate(colour) == colours[2]
 
 
-def test_no_key_is_taken_while_one_writes(visit: Visit, served_story: Place) -> None:
-    page = ready(visit(served_story.home, at("search")))
+def test_no_key_is_taken_while_one_writes(visit: Visit, place: Place) -> None:
+    page = ready(visit(place.home, at("search")))
     field = page.get_by_role("searchbox").first
     field.fill("")
     field.press_sequentially("gr?t/jk")
@@ -81,9 +81,9 @@ def test_no_key_is_taken_while_one_writes(visit: Visit, served_story: Place) -> 
     assert page.get_by_role("dialog").count() == 0
 
 
-def test_the_main_path_without_a_mouse(visit: Visit, served_story: Place) -> None:
+def test_the_main_path_without_a_mouse(visit: Visit, place: Place) -> None:
     """From the runs into a run, into an episode, to a step, to its files, and back."""
-    page = ready(visit(served_story.home))
+    page = ready(visit(place.home))
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("#/run/"))
@@ -100,9 +100,9 @@ def test_the_main_path_without_a_mouse(visit: Visit, served_story: Place) -> Non
     expect(page).to_have_url(re.compile("#/$"))
 
 
-def test_everything_can_be_reached_by_tab(visit: Visit, served_story: Place) -> None:
+def test_everything_can_be_reached_by_tab(visit: Visit, place: Place) -> None:
     """The focus is always visible, and goes through the page without being caught."""
-    page = ready(visit(served_story.home, at("e", STORY, tab="attempts")))
+    page = ready(visit(place.home, at("e", STORY, tab="attempts")))
     seen = set()
     for _ in range(60):
         page.keyboard.press("Tab")

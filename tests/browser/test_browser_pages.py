@@ -63,9 +63,9 @@ def in_order(page: Page) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ("step", "compare at a step", "nothing found")])
-def test_a_page_has_no_finding_of_axe(visit: Visit, served_story: Place, name: str) -> None:
+def test_a_page_has_no_finding_of_axe(visit: Visit, place: Place, name: str) -> None:
     """At both sizes in both themes; the policy is off, since axe puts itself into the page."""
-    page = ready(visit(served_story.home, PAGES[name], bypass_csp=True))
+    page = ready(visit(place.home, PAGES[name], bypass_csp=True))
     found: dict[str, str] = {}
     for width, theme, rules in LOOKS:
         page.set_viewport_size({"width": width, "height": 900})
