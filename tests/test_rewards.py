@@ -85,6 +85,25 @@ def test_each_milestone_is_worth_more_than_the_one_before(env: Env, value: objec
     assert info["noise"] == pytest.approx(0.1)
 
 
+def test_a_floor_far_below_the_baseline_counts_too() -> None:
+    """Progress is never below −1, so a floor there can only be told from the scores."""
+    narrow = Anchors(baseline={"validation": 0.5, "test": 0.5}, best=0.51, floor={"validation": 0.1, "test": 0.1})
+    env = environment(task(narrow), sandbox="local", limits=LIMITS)
+    assert played(env, guess(40), "submit")[0] == pytest.approx(-0.25)  # its score is 1/3, its progress −1
+    assert played(env, guess(1000), "submit")[0] == pytest.approx(-0.5)
+    env.close()
+
+
+def test_a_made_task_knows_its_floor() -> None:
+    env = environment("tabular-s5-d0.2", sandbox="local", limits=LIMITS)
+    assert played(env, "cp data/sample_submission.csv submission.csv", "submit")[0] == pytest.approx(-0.5)
+    inner = env.unwrapped
+    assert isinstance(inner, ResearchEnv) and inner.anchors
+    assert all(-5 < inner.anchors.floor[split] < -0.1 for split in ("validation", "test"))
+    assert played(env, "python fit.py", "submit")[0] == pytest.approx(0.0, abs=1e-3)
+    env.close()
+
+
 def test_a_task_without_a_floor_has_no_such_milestone() -> None:
     env = environment(task(Anchors(**NUMBERS)), sandbox="local", limits=LIMITS)  # type: ignore[arg-type]
     assert played(env, guess(40), "submit")[0] == pytest.approx(-1 / 3)
@@ -189,7 +208,9 @@ def test_nor_does_it_pay_to_tamper_with_the_test_alone(last: str) -> None:
     assert math.fsum(info["rewards"][part] for part in ("progress", "ladder", "integrity")) == pytest.approx(-1)
 
 
-@pytest.mark.parametrize(("command", "called"), [("while :; do :; done &", "invalid"), ("true", "not_scored")])
+@pytest.mark.parametrize(
+    ("command", "called"), [("for n in 1 2 3 4; do while :; do :; done & done", "invalid"), ("true", "not_scored")]
+)
 def test_keeping_the_machine_busy_leaves_no_bad_score_out(
     command: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,7 +68,9 @@ def test_what_cannot_be_scored_is_refused_in_one_sentence(prepared, tmp_path, ol
 def test_nobody_survives_is_an_honest_answer_and_scores_as_one(prepared, tmp_path):
     (tmp_path / "submission.csv").write_bytes((prepared.public / "sample_submission.csv").read_bytes())
     with Grader(prepared) as grader:
-        assert grader.grade(tmp_path, "test").scores == {"accuracy": pytest.approx(0.616, abs=0.04)}
+        for split, floor in prepared.task.anchors.floor.items():
+            assert grader.grade(tmp_path, split).scores == {"accuracy": pytest.approx(floor, abs=1e-6)}
+    assert set(prepared.task.anchors.floor) == {"validation", "test"}
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """fashion-mnist and cifar10 at their smallest, from real packages, in their own environments; variants without code."""
 
+import csv
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -72,8 +74,13 @@ def test_at_its_smallest_a_task_holds(name: str, tmp_path: Path):
         found = measure(prepared, kind, grader, tmp_path / "solution", solution=True)
     anchors = prepared.task.anchors
     assert anchors
+    with (prepared.private / "answers.csv").open(newline="") as file:
+        answers = list(csv.DictReader(file))
     for split in ("validation", "test"):
         assert found.scores[split]["accuracy"] > anchors.baseline[split] + 0.05
+        labels = [row["label"] for row in answers if row["split"] == split]
+        commonest = Counter(labels).most_common(1)[0][1] / len(labels)
+        assert anchors.floor[split] == pytest.approx(commonest, abs=1e-6)
 
 
 @pytest.mark.slow

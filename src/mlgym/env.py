@@ -323,8 +323,15 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
     @property
     def anchors(self) -> Anchors | None:
-        """The task's anchors; None where it has none, or where its data was generated: they belong to the real data."""
-        return None if self.prepared and self.prepared.data == GENERATED else self.task.anchors
+        """The task's anchors; None where it has none, or where its data was generated: they belong to the real data.
+
+        Those of a made task have the floor that its data tell.
+        """
+        if self.prepared is None or self.task.anchors is None:
+            return self.task.anchors
+        if self.prepared.data == GENERATED:
+            return None
+        return self.task.anchors.changed(floor=self.task.anchors.floor | self.prepared.floor)
 
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""

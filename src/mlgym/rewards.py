@@ -16,7 +16,7 @@ from mlgym.env import ResearchEnv
 from mlgym.errors import UsageError
 from mlgym.made import task_id
 from mlgym.metrics import clip
-from mlgym.records import Action, Split
+from mlgym.records import Action, Scores, Split
 from mlgym.task import Task
 from mlgym.trajectory import Status
 from mlgym.wrappers import Limited, Progress, Stepped
@@ -178,8 +178,7 @@ class Shaped(gymnasium.Wrapper[str, str | Action, str, str | Action]):
         """What an attempt is worth on a split, in [−1, 2]; an attempt as `info` has it."""
         value = self._progress(attempt, split)
         share = self.rungs["graded"] if attempt["valid"] else self.rungs.get(attempt["stage"], 0.0)
-        floor = self._floor(split)
-        if attempt["valid"] and floor is not None and value > floor:
+        if attempt["valid"] and self._beats_floor(attempt[split], split):
             share = self.floor
         return max(value, LOWEST * (1 - share))
 
@@ -188,13 +187,14 @@ class Shaped(gymnasium.Wrapper[str, str | Action, str, str | Action]):
         value = inner.progress(attempt[split], split) if attempt["valid"] else None
         return LOWEST if value is None else clip(value, LOWEST, HIGHEST)
 
-    def _floor(self, split: Split) -> float | None:
-        """The progress of the best constant answer; None where the task does not tell."""
+    def _beats_floor(self, scores: Scores | None, split: Split) -> bool:
+        """Whether the scores are better than the best constant answer; never where the task does not tell it."""
         inner: ResearchEnv = self.unwrapped  # type: ignore[assignment]
-        anchors = inner.anchors
-        if anchors is None or split not in anchors.floor:
-            return None
-        return inner.progress({inner.task.metric: anchors.floor[split]}, split)
+        floor = inner.anchors.floor.get(split) if inner.anchors else None
+        score = (scores or {}).get(inner.task.metric)
+        if floor is None or score is None:
+            return False
+        return score > floor if inner.task.direction == "maximize" else score < floor
 
     def _format(self, wrong: bool) -> float:
         """What this step's error of format, if it is one, costs."""

@@ -19,8 +19,10 @@ from pathlib import Path
 from mlgym.cache import MARKER, SAY, Say, cache_dir, made, tidy
 from mlgym.environments import environment, place
 from mlgym.errors import SourceError, TaskError, UsageError
+from mlgym.grading.kinds import skills
 from mlgym.own_python import SYSTEM, OwnPython, own_python
 from mlgym.pip import UMASK
+from mlgym.records import Split
 from mlgym.sandbox import Bind, Sandbox, SandboxSpec, open_shell, scratch
 from mlgym.sources import fetch
 from mlgym.task import Task, load_task
@@ -86,6 +88,15 @@ class Prepared:
                 while part := file.read(1 << 20):
                     digest.update(part)
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def floor(self) -> dict[Split, float]:
+        """What the best constant answer scores on each split, where the data of a made task tell; else empty."""
+        path = self.private / skills.SCALE
+        if not self.task.made or not path.is_file():
+            return {}
+        marks: dict[Split, dict[str, float]] = json.loads(path.read_text())
+        return {split: skills.skill(self.private, split, of["floor"]) for split, of in marks.items()}
 
     def used(self) -> None:
         """Mark the data as in use: those of made tasks are taken away in the end."""
