@@ -5,11 +5,11 @@ PYTHON ?= python3
 demo test check:
 	$(PYTHON) bootstrap.py $@
 
-# everything, the slow tests and the examination of each task included
+# everything, the slow tests and the examination of each task included; the tables are kept in docs and benchmarks
 verify: check
 	$(PYTHON) bootstrap.py test -m "" -n 2 --dist loadfile
 	.venv/bin/python benchmarks/tasks.py mini
-	.venv/bin/python tests/adapters/run.py
+	.venv/bin/python tests/adapters/run.py --write
 
 # one real step with each library that mlgym has an adapter for, each in an environment of its own (some GB in the cache)
 adapters: check
