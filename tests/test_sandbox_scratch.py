@@ -27,6 +27,21 @@ def test_it_goes_when_the_body_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+class Slow(type(Path())):  # type: ignore[misc]
+    """A place on a busy disk: the user interrupts while a folder is made, and hears of it as the call returns."""
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        super().mkdir(mode, parents, exist_ok)
+        if not parents:
+            raise KeyboardInterrupt
+
+
+def test_it_goes_when_interrupted_while_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), scratch(Slow(tmp_path)):
+        raise AssertionError("it was not interrupted")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_dead_are_swept_and_the_living_are_not(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys; from mlgym.sandbox import scratch\n"

@@ -21,8 +21,8 @@ def scratch(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
     folder = parent / named()
-    folder.mkdir(0o700)
     try:
+        folder.mkdir(0o700)  # in here: on a busy disk it takes a while, and an interrupt is raised as it returns
         yield folder
     finally:
         remove(folder)
