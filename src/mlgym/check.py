@@ -130,12 +130,21 @@ def measure(
     scores: dict[Split, Scores] = {}
     why, seconds = "", 0.0
     for split in SPLITS:
-        verdict = grader.grade(trial.files, split, seed)
+        verdict = _graded(prepared.task, grader, trial.files, split, seed)
         seconds += verdict.seconds
         why = why or verdict.why
         if verdict.scores is not None:
             scores[split] = verdict.scores
     return Measured(seed, scores, trial.seconds, trial.mb, seconds, why)
+
+
+def _graded(task: Task, grader: Grader, files: Path, split: Split, seed: int) -> Verdict:
+    """The verdict, of a timed task the middle one of three: one may be taken in a bad moment of the machine."""
+    verdicts = [grader.grade(files, split, seed) for _ in range(3 if task.timed else 1)]
+    whole = [verdict for verdict in verdicts if verdict.scores is not None]
+    if len(whole) < len(verdicts):
+        return next(verdict for verdict in verdicts if verdict.scores is None)
+    return sorted(whole, key=lambda verdict: (verdict.scores or {})[task.metric])[len(whole) // 2]
 
 
 def measurements(
