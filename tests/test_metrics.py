@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from mlgym import metrics
@@ -225,14 +225,16 @@ def test_a_method_that_is_nowhere_feasible_changes_nothing(
 
 
 @some
+@example({("m", "b"): -1.0}, {"b": 1.0})
 @given(tables, baselines)
 def test_a_dominated_method_is_never_ahead_and_moves_no_ratio_of_a_feasible_score(
     table: dict[tuple[str, str], float], baseline: dict[str, float] | None
 ) -> None:
     before = metrics.profiles(table, DIRECTIONS, baseline)
-    tasks = {task for _, task in table}
-    finite = {t: [v for (_, task), v in table.items() if task == t and math.isfinite(v)] for t in tasks}
-    dominated = {("z", t): (min(v) / 2 if DIRECTIONS[t] == UP else max(v) + 1) for t, v in finite.items() if v}
+    cells = [*((task, value) for (_, task), value in table.items()), *(baseline or {}).items()]
+    finite = {t: [v for task, v in cells if task == t and math.isfinite(v)] for _, t in table}
+    # a score below 0 is infeasible in both directions: only those above count for what is worse than all
+    dominated = {("z", t): (min(v) / 2 if DIRECTIONS[t] == UP else max(0, *v) + 1) for t, v in finite.items() if v}
     assume(dominated)
     after = metrics.profiles(table | dominated, DIRECTIONS, baseline)
     z = after.methods.index("z")
