@@ -327,11 +327,10 @@ class ResearchEnv(gymnasium.Env[str, str | Action]):
 
         Those of a made task have the floor that its data tell.
         """
-        if self.prepared is None or self.task.anchors is None:
-            return self.task.anchors
-        if self.prepared.data == GENERATED:
+        if self.prepared and self.prepared.data == GENERATED:
             return None
-        return self.task.anchors.changed(floor=self.task.anchors.floor | self.prepared.floor)
+        floor = self.prepared.floor if self.prepared else {}
+        return self.task.anchors.changed(floor=floor) if self.task.anchors and floor else self.task.anchors
 
     def progress(self, scores: Scores | None, split: Split) -> float | None:
         """The progress of `scores` on a split (0 = baseline, 1 = best known); None where the task has no best."""
